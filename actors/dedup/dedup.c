@@ -1,0 +1,219 @@
+/* dedup: ends every upload, exactly once. It waits for scanner, hasher and store, has the file placed under its key, commits the
+ * row with the broker (which knows whether the bytes are here already), has the temporary file released, and answers.
+ *
+ * A failure before the file is placed waits until the store has closed it. One behind that leaves a linked file without a row, which
+ * is taken back (orphan.c). Once PLACE was sent an abort comes too late and the upload runs to its end. */
+#include <assert.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "actors/dedup/ending.h"
+
+/* Everybody was content: on to the key of the kept bytes. */
+static void complete(kv_dedup_actor *a, kv_ending *e, kv_out *out)
+{
+    char hex[KV_HASH_HEX];
+    kv_buf key;
+    assert(e->has_file && e->has_hash && e->written == e->kept_size);
+    e->gathered_us = kv_ending_now(out);
+    e->media = kv_id_make(&a->ids, kv_out_clock(out));
+    kv_ending_hex(e->stored_hash, hex);
+    kv_buf_init(&key, sizeof e->key - 1);
+    kv_media_key(&key, kv_slice_str(e->folder), hex, kv_slice_str(e->ext));
+    bool ok = kv_buf_ok(&key);
+    if (ok)
+        kv_ending_copy(e->key, sizeof e->key, kv_buf_slice(&key));
+    kv_buf_release(&key);
+    if (ok) {
+        kv_ending_place(a, e, false, out);
+    } else {
+        kv_ending_fail(e, KV_E_NO_MEMORY, (kv_slice){0});
+        kv_ending_release(a, e, out);
+    }
+}
+
+/* Goes on if enough is known. */
+static void settle(kv_dedup_actor *a, kv_ending *e, kv_out *out)
+{
+    if (e->state == KV_ENDED) {
+        kv_ending_end(a, e, out);
+        return;
+    }
+    if (e->state != KV_GATHER || !e->begun)
+        return;
+    if (e->failure == KV_OK && e->scanned && e->hashed && e->closed)
+        complete(a, e, out);
+    else if (e->failure != KV_OK && e->closed && e->has_file)
+        kv_ending_release(a, e, out);
+    else if (e->failure != KV_OK && e->closed)
+        kv_ending_end(a, e, out);
+}
+
+/* ---- handlers ---- */
+
+/* Without memory for a record there is no way to keep the promise of one answer: the process ends, and its restart cleans up. */
+static kv_ending *record(kv_dedup_actor *a, uint64_t upload, const kv_in *in)
+{
+    kv_ending *e = kv_ending_of(a, upload, in->head);
+    if (!e)
+        abort();
+    return e;
+}
+
+static void on_begin(void *self, const kv_in *in, kv_out *out)
+{
+    kv_dedup_actor *a = self;
+    const kv_upload_begin *b = &in->msg->upload_begin;
+    kv_ending *e = record(a, b->upload, in);
+    assert(b->loop < a->ingest->loops && b->pipeline < a->ingest->pipelines && !e->begun);
+    e->begun = true;
+    e->loop = (unsigned)b->loop;
+    e->pipeline = (unsigned)b->pipeline;
+    e->placer = a->next_placer++ % (KV_PLACERS - 1);
+    e->begun_us = kv_ending_now(out);
+    kv_ending_copy(e->folder, sizeof e->folder, b->folder);
+    kv_ending_copy(e->filename, sizeof e->filename, b->filename);
+    if (e->failure != KV_OK)
+        kv_ending_drop_upstream(a, e, out);
+    settle(a, e, out);
+}
+
+/* The upload fails in hasher or store: the others are told. */
+static void fail_from_behind(kv_dedup_actor *a, kv_ending *e, kv_err err, kv_out *out)
+{
+    bool first = e->failure == KV_OK;
+    kv_ending_fail(e, err, (kv_slice){0});
+    if (first && e->begun) /* else BEGIN does it: it knows the pipeline */
+        kv_ending_drop_upstream(a, e, out);
+}
+
+static void on_scanned(void *self, const kv_in *in, kv_out *out)
+{
+    const kv_upload_scanned *s = &in->msg->upload_scanned;
+    kv_ending *e = record(self, s->upload, in);
+    e->scanned = true;
+    if (s->number)
+        kv_ending_fail(e, (kv_err)s->number, s->detail);
+    if (s->folder.len) /* it came behind the file */
+        kv_ending_copy(e->folder, sizeof e->folder, s->folder);
+    kv_ending_copy(e->mime, sizeof e->mime, s->mime);
+    kv_ending_copy(e->ext, sizeof e->ext, s->ext);
+    e->width = (uint32_t)s->width;
+    e->height = (uint32_t)s->height;
+    e->strip_version = (uint32_t)s->strip_version;
+    e->metadata_kept = s->metadata_kept;
+    e->kept_size = s->kept_size;
+    settle(self, e, out);
+}
+
+static void on_hashed(void *self, const kv_in *in, kv_out *out)
+{
+    const kv_upload_hashed *h = &in->msg->upload_hashed;
+    kv_ending *e = record(self, h->upload, in);
+    e->hashed = true;
+    e->has_hash = h->hash.len == KV_HASH_LEN && h->stored_hash.len == KV_HASH_LEN;
+    if (e->has_hash) {
+        memcpy(e->hash, h->hash.ptr, KV_HASH_LEN);
+        memcpy(e->stored_hash, h->stored_hash.ptr, KV_HASH_LEN);
+    } else if (!h->aborted) {
+        fail_from_behind(self, e, KV_E_NO_MEMORY, out);
+    }
+    settle(self, e, out);
+}
+
+static void on_written(void *self, const kv_in *in, kv_out *out)
+{
+    const kv_upload_written *w = &in->msg->upload_written;
+    kv_ending *e = record(self, w->upload, in);
+    e->closed = true;
+    e->has_file = w->number == KV_OK;
+    e->written = w->size;
+    if (w->number && !w->aborted)
+        fail_from_behind(self, e, (kv_err)w->number, out);
+    settle(self, e, out);
+}
+
+/* Forwarded by the scanner when it knew the upload no more. Behind GATHER it comes too late: the row may be there already. */
+static void on_abort(void *self, const kv_in *in, kv_out *out)
+{
+    const kv_upload_abort *m = &in->msg->upload_abort;
+    kv_ending *e = kv_ending_find(self, m->upload);
+    if (!e || e->state != KV_GATHER)
+        return;
+    kv_ending_fail(e, m->number ? (kv_err)m->number : KV_E_CLIENT_GONE, (kv_slice){0});
+    settle(self, e, out);
+}
+
+static void on_placed(void *self, const kv_in *in, kv_out *out)
+{
+    kv_dedup_actor *a = self;
+    kv_ending *e = kv_ending_find(a, in->msg->placed.upload);
+    assert(e && e->state == KV_PLACING);
+    if (e->placed_us == 0)
+        e->placed_us = kv_ending_now(out);
+    if (in->msg->placed.number) {
+        kv_ending_fail(e, (kv_err)in->msg->placed.number, (kv_slice){0});
+        kv_ending_undo(a, e, out);
+    } else {
+        kv_ending_commit(a, e, out);
+    }
+}
+
+static void on_released(void *self, const kv_in *in, kv_out *out)
+{
+    kv_ending *e = kv_ending_find(self, in->msg->released.upload);
+    assert(e && e->state == KV_RELEASING);
+    kv_ending_end(self, e, out);
+}
+
+static void tick(void *self, int64_t now_us, kv_out *out)
+{
+    kv_dedup_run_due(self, out);
+    kv_dedup_sweep(self, now_us);
+}
+
+static kv_err create(const kv_config *cfg, const void *arg, void **ret_self)
+{
+    kv_dedup_actor *a = calloc(1, sizeof *a);
+    if (!a)
+        return KV_E_NO_MEMORY;
+    a->cfg = cfg;
+    a->ingest = arg;
+    a->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (a->timer_fd < 0) {
+        free(a);
+        return KV_E_IO;
+    }
+    kv_id_maker_init(&a->ids, kv_id_random_node());
+    *ret_self = a;
+    return KV_OK;
+}
+
+static void destroy(void **self)
+{
+    kv_dedup_actor *a = *self;
+    tdestroy(a->endings, kv_ending_free);
+    kv_db_close(&a->db);
+    close(a->timer_fd);
+    free(a);
+    *self = NULL;
+}
+
+static const kv_handler handlers[] = {
+    {KV_UPLOAD_BEGIN, on_begin},   {KV_UPLOAD_SCANNED, on_scanned},
+    {KV_UPLOAD_HASHED, on_hashed}, {KV_UPLOAD_WRITTEN, on_written},
+    {KV_UPLOAD_ABORT, on_abort},   {KV_PLACED, on_placed},
+    {KV_RELEASED, on_released},    {0, NULL},
+};
+
+const kv_actor_def kv_dedup = {
+    .name = "dedup",
+    .handlers = handlers,
+    .create = create,
+    .destroy = destroy,
+    .tick = tick,
+    .tick_ms = 1000,
+};

@@ -1,0 +1,176 @@
+/* The hasher: SHA-256 of an upload as received and as kept. One computation while the two are the same; at the
+ * first difference it is copied and goes on as two. */
+#include <openssl/evp.h>
+#include <search.h>
+#include <stdlib.h>
+
+#include "actors/ingest_actors.h"
+
+#define HASH_LEN 32
+
+typedef struct kv_hash {
+    uint64_t upload; /* first: the key of the tree */
+    kv_header head;
+    EVP_MD_CTX *received;
+    EVP_MD_CTX *kept; /* NULL while the bytes are the same */
+    bool failed;      /* out of memory: answered with empty hashes */
+} kv_hash;
+
+typedef struct kv_hasher_actor {
+    kv_ingest_state *state;
+    EVP_MD *sha256; /* fetched once: a fetch a file costs more than hashing a small one */
+    void *hashes;   /* tsearch(3) tree of kv_hash */
+} kv_hasher_actor;
+
+static int by_upload(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static kv_hash *find(kv_hasher_actor *a, uint64_t upload)
+{
+    kv_hash **node = tfind(&upload, &a->hashes, by_upload);
+    return node ? *node : NULL;
+}
+
+static void free_hash(void *hash)
+{
+    kv_hash *h = hash;
+    EVP_MD_CTX_free(h->received);
+    EVP_MD_CTX_free(h->kept);
+    free(h);
+}
+
+static void forget(kv_hasher_actor *a, kv_hash *h)
+{
+    tdelete(h, &a->hashes, by_upload);
+    free_hash(h);
+}
+
+static void answer(kv_hasher_actor *a, kv_out *out, const kv_header *head, uint64_t upload,
+                   kv_slice hash, kv_slice stored_hash)
+{
+    kv_msg m = {.code = KV_UPLOAD_HASHED};
+    m.upload_hashed.upload = upload;
+    m.upload_hashed.hash = hash;
+    m.upload_hashed.stored_hash = stored_hash;
+    if (!atomic_load(&a->state->halted))
+        kv_out_send(out, KV_HASHER_TO_DEDUP, head, &m, NULL);
+}
+
+static void on_begin(void *self, const kv_in *in, kv_out *out)
+{
+    kv_hasher_actor *a = self;
+    kv_hash *h = calloc(1, sizeof *h);
+    if (h) {
+        h->upload = in->msg->upload_begin.upload;
+        h->head = *in->head;
+        h->received = EVP_MD_CTX_new();
+        if (h->received && EVP_DigestInit_ex2(h->received, a->sha256, NULL) == 1 &&
+            tsearch(h, &a->hashes, by_upload))
+            return;
+        free_hash(h);
+    }
+    answer(a, out, in->head, in->msg->upload_begin.upload, (kv_slice){0}, (kv_slice){0});
+}
+
+/* Goes on as two, from before the first byte that differs. */
+static void part_ways(kv_hash *h)
+{
+    h->kept = EVP_MD_CTX_new();
+    if (!h->kept || EVP_MD_CTX_copy_ex(h->kept, h->received) != 1)
+        h->failed = true;
+}
+
+static void update(EVP_MD_CTX *ctx, zmq_msg_t *payload)
+{
+    if (ctx && payload)
+        EVP_DigestUpdate(ctx, zmq_msg_data(payload), zmq_msg_size(payload));
+}
+
+static void on_hash(void *self, const kv_in *in, kv_out *out)
+{
+    (void)out;
+    kv_hash *h = find(self, in->msg->upload_hash.upload);
+    if (!h)
+        return;
+    if (!in->msg->upload_hash.same && !h->kept)
+        part_ways(h);
+    update(h->received, in->payload);
+    if (in->msg->upload_hash.same)
+        update(h->kept, in->payload);
+}
+
+static void on_kept(void *self, const kv_in *in, kv_out *out)
+{
+    (void)out;
+    kv_hash *h = find(self, in->msg->upload_kept.upload);
+    if (h)
+        update(h->kept, in->payload);
+}
+
+static void on_end(void *self, const kv_in *in, kv_out *out)
+{
+    kv_hasher_actor *a = self;
+    kv_hash *h = find(a, in->msg->upload_end.upload);
+    if (!h)
+        return;
+    uint8_t received[EVP_MAX_MD_SIZE], kept[EVP_MAX_MD_SIZE];
+    bool ok = !h->failed && EVP_DigestFinal_ex(h->received, received, NULL) == 1;
+    if (ok && h->kept)
+        ok = EVP_DigestFinal_ex(h->kept, kept, NULL) == 1;
+    kv_slice hash = {0}, stored_hash = {0};
+    if (ok) {
+        hash = kv_slice_of((const char *)received, HASH_LEN);
+        stored_hash = h->kept ? kv_slice_of((const char *)kept, HASH_LEN) : hash;
+    }
+    answer(a, out, &h->head, h->upload, hash, stored_hash);
+    forget(a, h);
+}
+
+static void on_abort(void *self, const kv_in *in, kv_out *out)
+{
+    (void)out;
+    kv_hash *h = find(self, in->msg->upload_abort.upload);
+    if (h)
+        forget(self, h);
+}
+
+static kv_err create(const kv_config *cfg, const void *arg, void **ret_self)
+{
+    (void)cfg;
+    const kv_ingest_arg *ingest = arg;
+    kv_hasher_actor *a = calloc(1, sizeof *a);
+    if (!a)
+        return KV_E_NO_MEMORY;
+    a->state = ingest->state;
+    a->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (!a->sha256) {
+        free(a);
+        return KV_E_INTERNAL;
+    }
+    *ret_self = a;
+    return KV_OK;
+}
+
+static void destroy(void **self)
+{
+    kv_hasher_actor *a = *self;
+    tdestroy(a->hashes, free_hash);
+    EVP_MD_free(a->sha256);
+    free(a);
+    *self = NULL;
+}
+
+static const kv_handler handlers[] = {
+    {KV_UPLOAD_BEGIN, on_begin}, {KV_UPLOAD_HASH, on_hash},   {KV_UPLOAD_KEPT, on_kept},
+    {KV_UPLOAD_END, on_end},     {KV_UPLOAD_ABORT, on_abort}, {0, NULL},
+};
+
+const kv_actor_def kv_hasher = {
+    .name = "hasher",
+    .handlers = handlers,
+    .create = create,
+    .destroy = destroy,
+};

@@ -1,0 +1,216 @@
+#include "actors/reaper.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/id.h"
+#include "proto/base/log.h"
+#include "proto/base/media_name.h"
+#include "storage/object.h"
+
+enum { KEYS_MAX = 4096, KEY_LEN_MAX = 400, TICK_MS = 1000, ANSWER_MS = 60000 };
+
+typedef struct answer {
+    struct answer *next;
+    bool due; /* to be sent (again) by the next tick */
+    kv_header head;
+    uint64_t job, epoch, attempt;
+    kv_err err;
+    bool retry;
+} answer;
+
+typedef struct reaper {
+    kv_store *store;
+    answer *answers; /* without their OKAY */
+} reaper;
+
+/* ---- the work ---- */
+
+/* Keys of media only: what begins with a dot (.tmp, .variants) is never named by a job. */
+static bool key_fits(const char *key)
+{
+    size_t len = strlen(key);
+    return len > 0 && len <= KEY_LEN_MAX && key[0] != '.' && key[0] != '/' && !strstr(key, "..");
+}
+
+static kv_err check_keys(const json_t *keys)
+{
+    if (!json_is_array(keys) || json_array_size(keys) > KEYS_MAX)
+        return KV_E_BAD_PARAMETER;
+    for (size_t i = 0; i < json_array_size(keys); i++) {
+        const char *key = json_string_value(json_array_get(keys, i));
+        if (!key || !key_fits(key))
+            return KV_E_BAD_PARAMETER;
+    }
+    return KV_OK;
+}
+
+static kv_err remove_variants(kv_store *store, uint64_t blob)
+{
+    kv_buf prefix;
+    kv_buf_init(&prefix, 0);
+    kv_variant_prefix(&prefix, blob);
+    kv_err err =
+        kv_buf_ok(&prefix) ? kv_store_delete_prefix(store, kv_buf_str(&prefix)) : KV_E_NO_MEMORY;
+    kv_buf_release(&prefix);
+    return err;
+}
+
+static kv_err reap(kv_store *store, kv_slice params)
+{
+    const char *blob_text = NULL;
+    uint64_t blob = 0;
+    json_t *keys = NULL;
+    int variants = 0;
+    kv_err err = KV_E_BAD_PARAMETER;
+    json_t *root = json_loadb(params.ptr, params.len, JSON_REJECT_DUPLICATES, NULL);
+    if (!root ||
+        json_unpack(root, "{s:s,s:o,s:b}", "blob", &blob_text, "keys", &keys, "variants",
+                    &variants) ||
+        !kv_id_parse(blob_text, strlen(blob_text), &blob))
+        goto cleanup;
+    err = check_keys(keys); /* all before the first is removed */
+    for (size_t i = 0; err == KV_OK && i < json_array_size(keys); i++)
+        err = kv_store_delete(store, json_string_value(json_array_get(keys, i)));
+    if (err == KV_OK && variants)
+        err = remove_variants(store, blob);
+cleanup:
+    json_decref(root);
+    return err;
+}
+
+/* ---- answers ---- */
+
+static void forget(reaper *r, answer *a)
+{
+    answer **at = &r->answers;
+    while (*at != a)
+        at = &(*at)->next;
+    *at = a->next;
+    free(a);
+}
+
+static void on_answer(void *self, void *arg, kv_err err, const kv_msg *msg, kv_out *out)
+{
+    answer *a = arg;
+    (void)msg;
+    if (err == KV_E_BROKER_AWAY || err == KV_E_BUSY) {
+        a->due = true;
+        return;
+    }
+    if (err != KV_OK)
+        kv_log(KV_LOG_WARN, "reap_answer_refused", KV_ID("jobId", a->job), KV_ERRNAME("code", err));
+    kv_out_lease_done(out, a->job);
+    forget(self, a);
+}
+
+static void send_answer(answer *a, kv_out *out)
+{
+    kv_msg m;
+    if (a->err == KV_OK) {
+        kv_msg_defaults(KV_JOB_DONE, &m);
+        m.job_done.job = a->job;
+        m.job_done.epoch = a->epoch;
+        m.job_done.attempt = a->attempt;
+        m.job_done.result = kv_slice_str("{}");
+    } else {
+        kv_msg_defaults(KV_JOB_FAIL, &m);
+        m.job_fail.job = a->job;
+        m.job_fail.epoch = a->epoch;
+        m.job_fail.attempt = a->attempt;
+        m.job_fail.number = (uint64_t)a->err;
+        m.job_fail.detail = kv_slice_str(kv_err_info_of(a->err)->en);
+        m.job_fail.retry = a->retry;
+    }
+    a->due = kv_out_ask(out, &a->head, &m, ANSWER_MS, on_answer, a) != KV_OK;
+}
+
+/* ---- shell ---- */
+
+static void on_job(void *self, const kv_in *in, kv_out *out)
+{
+    reaper *r = self;
+    const kv_job *m = &in->msg->job;
+    answer *a = calloc(1, sizeof *a);
+    if (!a) {
+        kv_log(KV_LOG_ERROR, "reap_no_memory",
+               KV_ID("jobId", m->job)); /* the Stuck Job Guard ends it */
+        return;
+    }
+    *a = (answer){.job = m->job, .epoch = m->epoch, .attempt = m->attempt};
+    if (in->head)
+        a->head = *in->head;
+    a->err = reap(r->store, m->params);
+    a->retry = a->err != KV_OK && a->err != KV_E_BAD_PARAMETER;
+    kv_log(a->err == KV_OK ? KV_LOG_INFO : KV_LOG_ERROR, "blob_reaped", KV_ID("jobId", m->job),
+           KV_ERRNAME("code", a->err));
+    a->next = r->answers;
+    r->answers = a;
+    send_answer(a, out);
+}
+
+/* Removing takes no time worth stopping for. */
+static void on_cancel(void *self, const kv_in *in, kv_out *out)
+{
+    (void)self;
+    (void)in;
+    (void)out;
+}
+
+static void tick(void *self, int64_t now_us, kv_out *out)
+{
+    reaper *r = self;
+    (void)now_us;
+    for (answer *a = r->answers; a; a = a->next) {
+        if (a->due)
+            send_answer(a, out);
+    }
+}
+
+static bool drained(void *self)
+{
+    const reaper *r = self;
+    return !r->answers;
+}
+
+static kv_err create(const kv_config *cfg, const void *arg, void **ret_self)
+{
+    (void)arg;
+    reaper *r = calloc(1, sizeof *r);
+    if (!r)
+        return KV_E_NO_MEMORY;
+    kv_err err = kv_store_open_config(cfg, &r->store);
+    if (err != KV_OK) {
+        free(r);
+        return err;
+    }
+    *ret_self = r;
+    return KV_OK;
+}
+
+static void destroy(void **self)
+{
+    reaper *r = *self;
+    if (!r)
+        return;
+    for (answer *a = r->answers, *next; a; a = next) {
+        next = a->next;
+        free(a);
+    }
+    kv_store_close(&r->store);
+    free(r);
+    *self = NULL;
+}
+
+static const kv_handler handlers[] = {{KV_JOB, on_job}, {KV_JOB_CANCEL, on_cancel}, {0, NULL}};
+
+const kv_actor_def kv_reaper_actor = {
+    .name = "reaper",
+    .handlers = handlers,
+    .create = create,
+    .destroy = destroy,
+    .tick = tick,
+    .tick_ms = TICK_MS,
+    .drained = drained,
+};

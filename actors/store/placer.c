@@ -1,0 +1,142 @@
+/* The placing half of the store: makes files durable under their keys. What arrived together is synced together: write-back
+ * of all is begun before the first is waited for, folders are synced once. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "actors/ingest_actors.h"
+#include "actors/store/puts.h"
+#include "proto/base/log.h"
+
+#define KEY_MAX   400
+#define BATCH_MAX 64 /* messages between two batch_end */
+
+typedef struct kv_place_job {
+    uint64_t upload;
+    kv_header head;
+    kv_put *put;
+    kv_err err;
+    bool again;
+    char key[KEY_MAX + 1];
+} kv_place_job;
+
+typedef struct kv_placer_actor {
+    kv_ingest_state *state;
+    kv_store *store;
+    kv_puts *puts;
+    size_t count;
+    kv_place_job jobs[BATCH_MAX];
+} kv_placer_actor;
+
+static void sync_and_link(kv_placer_actor *a)
+{
+    for (size_t i = 0; i < a->count; i++) {
+        if (!a->jobs[i].again)
+            a->jobs[i].err = kv_put_start_sync(a->jobs[i].put);
+    }
+    for (size_t i = 0; i < a->count; i++) {
+        kv_place_job *j = &a->jobs[i];
+        bool existed;
+        if (j->err == KV_OK && !j->again)
+            j->err = kv_put_sync(j->put);
+        if (j->err == KV_OK)
+            j->err = kv_put_link(j->put, j->key, &existed);
+    }
+}
+
+static void sync_folders(kv_placer_actor *a)
+{
+    const char *keys[BATCH_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < a->count; i++) {
+        if (a->jobs[i].err == KV_OK)
+            keys[n++] = a->jobs[i].key;
+    }
+    kv_err err = n ? kv_store_sync_folders(a->store, keys, n) : KV_OK;
+    for (size_t i = 0; i < a->count; i++) {
+        if (a->jobs[i].err == KV_OK)
+            a->jobs[i].err = err;
+    }
+}
+
+static void place_all(kv_placer_actor *a, kv_out *out)
+{
+    if (a->count == 0)
+        return;
+    sync_and_link(a);
+    sync_folders(a);
+    for (size_t i = 0; i < a->count; i++) {
+        kv_place_job *j = &a->jobs[i];
+        kv_msg m = {.code = KV_PLACED};
+        m.placed.upload = j->upload;
+        m.placed.number = j->err;
+        if (!atomic_load(&a->state->halted))
+            kv_out_send(out, KV_STORE_TO_DEDUP, &j->head, &m, NULL);
+    }
+    a->count = 0;
+}
+
+static void on_place(void *self, const kv_in *in, kv_out *out)
+{
+    kv_placer_actor *a = self;
+    const kv_place *m = &in->msg->place;
+    if (a->count == BATCH_MAX)
+        place_all(a, out);
+    kv_place_job *j = &a->jobs[a->count++];
+    *j = (kv_place_job){.upload = m->upload, .head = *in->head, .again = m->again};
+    assert(m->key.len <= KEY_MAX);
+    memcpy(j->key, m->key.ptr, m->key.len);
+    j->put = kv_puts_get(a->puts, m->upload);
+    assert(j->put);
+}
+
+static void on_release(void *self, const kv_in *in, kv_out *out)
+{
+    kv_placer_actor *a = self;
+    kv_put *put = kv_puts_take(a->puts, in->msg->release.upload);
+    assert(put);
+    kv_put_finish(&put);
+    kv_msg m = {.code = KV_RELEASED};
+    m.released.upload = in->msg->release.upload;
+    if (!atomic_load(&a->state->halted))
+        kv_out_send(out, KV_STORE_TO_DEDUP, in->head, &m, NULL);
+}
+
+static void batch_end(void *self, kv_out *out)
+{
+    place_all(self, out);
+}
+
+static kv_err create(const kv_config *cfg, const void *arg, void **ret_self)
+{
+    (void)cfg;
+    const kv_ingest_arg *ingest = arg;
+    kv_placer_actor *a = calloc(1, sizeof *a);
+    if (!a)
+        return KV_E_NO_MEMORY;
+    a->state = ingest->state;
+    a->store = ingest->store;
+    a->puts = ingest->puts;
+    *ret_self = a;
+    return KV_OK;
+}
+
+static void destroy(void **self)
+{
+    free(*self);
+    *self = NULL;
+}
+
+static const kv_handler handlers[] = {
+    {KV_PLACE, on_place},
+    {KV_RELEASE, on_release},
+    {0, NULL},
+};
+
+const kv_actor_def kv_placer = {
+    .name = "placer",
+    .handlers = handlers,
+    .create = create,
+    .destroy = destroy,
+    .batch_end = batch_end,
+};

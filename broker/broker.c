@@ -1,0 +1,331 @@
+/* The broker process: one loop between peers, core and ledger. */
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "broker/checkpoint.h"
+#include "broker/core.h"
+#include "broker/ledger.h"
+#include "broker/publish.h"
+#include "broker/router.h"
+#include "proto/base/log.h"
+#include "proto/base/metrics.h"
+#include "proto/base/process.h"
+
+enum {
+    ROUND_MESSAGES = 256, /* taken before the ledger gets its share */
+    TICK_MS = 100,
+    HEAD_MS = 1000,
+    STOP_MS = 5000 /* at most, to take in what is under way at SIGTERM */
+};
+
+typedef struct broker {
+    const kv_config *cfg;
+    const kv_clock *clock;
+    int lock_fd, signal_fd;
+    void *zmq;
+    kv_router *router;
+    kv_publish *publish;
+    kv_ledger *ledger;
+    kv_checkpoint *checkpoint;
+    kv_core *core;
+    kv_cmd_list to_ledger; /* of this round */
+    uint64_t last_event, gone_seq;
+    kv_err database; /* how the last transaction ended */
+    size_t at_ledger;
+    bool stopping;
+    int64_t next_tick_ms, next_head_ms, stop_by_ms;
+    kv_buf text;
+} broker;
+
+static kv_now now_of(const broker *b)
+{
+    return (kv_now){kv_wall_ms(b->clock), kv_mono_ms(b->clock)};
+}
+
+/* ---- the core's outputs ---- */
+
+static void sink_send(void *arg, kv_slice peer, uint64_t request, const kv_msg *m)
+{
+    broker *b = arg;
+    kv_router_send(b->router, peer, request, m);
+}
+
+static void sink_command(void *arg, kv_cmd *cmd)
+{
+    broker *b = arg;
+    kv_cmd_push(&b->to_ledger, cmd);
+}
+
+static void give_commands(broker *b)
+{
+    b->at_ledger += b->to_ledger.n;
+    kv_ledger_give(b->ledger, &b->to_ledger);
+}
+
+/* ---- the core's inputs ---- */
+
+static void answer_stats(broker *b, kv_slice peer, uint64_t request, uint64_t what)
+{
+    kv_msg m;
+    kv_buf_clear(&b->text);
+    if (what == 0) {
+        kv_core_gauges(b->core);
+        kv_metrics_render(&b->text);
+    } else {
+        kv_json_open(&b->text, '{');
+        kv_json_key(&b->text, "broker");
+        kv_json_cstr(&b->text, b->stopping ? "stopping" : "ok");
+        kv_json_key(&b->text, "database");
+        kv_json_cstr(&b->text, b->database == KV_OK ? "ok" : kv_err_info_of(b->database)->slug);
+        kv_json_key(&b->text, "last_event");
+        kv_json_u64(&b->text, b->last_event);
+        kv_json_key(&b->text, "at_ledger");
+        kv_json_u64(&b->text, b->at_ledger);
+        kv_core_health(b->core, &b->text);
+        kv_json_close(&b->text, '}');
+    }
+    kv_msg_defaults(KV_STATS_OK, &m);
+    m.stats_ok.text = kv_buf_slice(&b->text);
+    if (!kv_buf_ok(&b->text)) {
+        kv_msg_defaults(KV_ERROR, &m);
+        m.error.number = KV_E_NO_MEMORY;
+    }
+    kv_router_send(b->router, peer, request, &m);
+}
+
+static void on_message(void *arg, kv_slice peer, const kv_header *head, const kv_msg *m)
+{
+    broker *b = arg;
+    if (m->code == KV_STATS)
+        answer_stats(b, peer, head->request, m->stats.what);
+    else
+        kv_core_message(b->core, now_of(b), peer, head, m);
+}
+
+static void on_overflow(void *arg, kv_slice peer)
+{
+    broker *b = arg;
+    kv_core_overflow(b->core, now_of(b), peer);
+}
+
+static bool take_results(broker *b)
+{
+    kv_ledger_out out;
+    if (!kv_ledger_take(b->ledger, &out))
+        return false;
+    kv_now now = now_of(b);
+    b->last_event = out.last_event;
+    b->gone_seq = out.gone_seq;
+    b->database = out.health;
+    b->at_ledger -= out.cmds.n;
+    kv_core_set_heads(b->core, out.last_event, out.gone_seq);
+    kv_publish_rows(b->publish, out.rows, out.gone_seq);
+    kv_event_rows_free(&out.rows);
+    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&out.cmds));)
+        kv_core_result(b->core, now, cmd);
+    return true;
+}
+
+/* ---- the loop ---- */
+
+static void on_time(broker *b)
+{
+    kv_now now = now_of(b);
+    if (now.mono_ms >= b->next_tick_ms) {
+        b->next_tick_ms = now.mono_ms + TICK_MS;
+        kv_core_tick(b->core, now);
+        give_commands(b);
+    }
+    if (now.mono_ms >= b->next_head_ms) {
+        b->next_head_ms = now.mono_ms + HEAD_MS;
+        kv_publish_head(b->publish, b->last_event, kv_ledger_epoch(b->ledger), b->gone_seq);
+    }
+}
+
+static void wait_for_input(broker *b, bool sends_wait)
+{
+    zmq_pollitem_t items[3] = {{kv_router_socket(b->router), 0, ZMQ_POLLIN, 0},
+                               {NULL, kv_ledger_fd(b->ledger), ZMQ_POLLIN, 0},
+                               {NULL, b->signal_fd, ZMQ_POLLIN, 0}};
+    int64_t left = b->next_tick_ms - kv_mono_ms(b->clock);
+    if (left < 0 || b->stopping)
+        left = 0;
+    if ((sends_wait || b->stopping) && left > 5)
+        left = 5;
+    (void)zmq_poll(items, b->stopping ? 2 : 3, b->stopping ? 5 : left);
+    if (!b->stopping && items[2].revents && kv_process_stop_asked(b->signal_fd)) {
+        b->stopping = true;
+        b->stop_by_ms = kv_mono_ms(b->clock) + STOP_MS;
+        kv_log(KV_LOG_INFO, "broker_stopping", KV_U64("atLedger", b->at_ledger));
+    }
+}
+
+/* At SIGTERM what was sent is still taken in and committed; then it ends. */
+static bool loop_over(const broker *b, int received)
+{
+    if (!b->stopping)
+        return false;
+    return (received == 0 && b->at_ledger == 0 && !b->to_ledger.first) ||
+           kv_mono_ms(b->clock) >= b->stop_by_ms;
+}
+
+static void loop(broker *b)
+{
+    int received;
+    do {
+        received = kv_router_receive(b->router, ROUND_MESSAGES);
+        bool results = take_results(b);
+        give_commands(b);
+        bool sends_wait = kv_router_flush(b->router);
+        if (received < ROUND_MESSAGES) /* silence counts only when nothing unread is left */
+            on_time(b);
+        give_commands(b);
+        if (received == 0 && !results)
+            wait_for_input(b, sends_wait);
+    } while (!loop_over(b, received));
+    kv_ledger_stop(b->ledger);
+    (void)take_results(b);
+    (void)kv_router_flush(b->router);
+    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&b->to_ledger));) /* leases that were not begun */
+        kv_cmd_free(&cmd);
+}
+
+/* ---- start ---- */
+
+static bool local(const char *endpoint)
+{
+    static const char *const prefixes[] = {"ipc://", "tcp://127.",
+                                           "tcp://localhost:", "tcp://[::1]:"};
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        if (strncmp(endpoint, prefixes[i], strlen(prefixes[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A second bind on an ipc path would silently take it away from the first broker. */
+static bool take_lock(broker *b)
+{
+    kv_buf path;
+    kv_buf_init(&path, 0);
+    kv_buf_addf(&path, "%s/run", b->cfg->data);
+    bool ok = kv_buf_ok(&path) && (mkdir(b->cfg->data, 0775) == 0 || errno == EEXIST) &&
+              (mkdir(path.data, 0775) == 0 || errno == EEXIST);
+    kv_buf_adds(&path, "/broker.lock");
+    b->lock_fd = ok && kv_buf_ok(&path) ? open(path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0644) : -1;
+    if (b->lock_fd < 0) {
+        kv_log(KV_LOG_ERROR, "broker_lock_failed", KV_STR("path", kv_buf_str(&path)),
+               KV_STR("error", strerror(errno)));
+        ok = false;
+    } else if (flock(b->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        kv_log(KV_LOG_ERROR, "broker_locked", KV_STR("path", kv_buf_str(&path)),
+               KV_STR("what", "another broker runs on this data folder; stop it first"));
+        ok = false;
+    }
+    kv_buf_release(&path);
+    return ok;
+}
+
+typedef struct loading {
+    kv_core *core;
+    kv_now now;
+    kv_err err;
+} loading;
+
+static bool load_row(void *arg, const kv_job_row *row)
+{
+    loading *l = arg;
+    l->err = kv_core_load(l->core, l->now, row);
+    return l->err == KV_OK;
+}
+
+static kv_err start_core(broker *b)
+{
+    kv_core_opts opts;
+    kv_core_defaults(&opts);
+    opts.sink = (kv_core_sink){b, sink_send, sink_command};
+    opts.epoch = kv_ledger_epoch(b->ledger);
+    opts.stuck_after_ms = b->cfg->stuck_after * 1000;
+    if (getrandom(&opts.seed, sizeof opts.seed, 0) != sizeof opts.seed)
+        return KV_E_IO;
+    KV_TRY(kv_core_new(&opts, now_of(b), &b->core));
+    loading l = {b->core, now_of(b), KV_OK};
+    KV_TRY(kv_jobs_unfinished(kv_ledger_db(b->ledger), load_row, &l));
+    KV_TRY(l.err);
+    kv_ledger_heads(b->ledger, &b->last_event, &b->gone_seq);
+    kv_core_set_heads(b->core, b->last_event, b->gone_seq);
+    return KV_OK;
+}
+
+static kv_err open_sockets(broker *b)
+{
+    if (!local(b->cfg->broker) || !local(b->cfg->events)) {
+        kv_log(KV_LOG_ERROR, "endpoint_refused", KV_STR("broker", b->cfg->broker),
+               KV_STR("events", b->cfg->events),
+               KV_STR("what", "only ipc:// and tcp:// on the loopback are allowed"));
+        return KV_E_CONFIG;
+    }
+    kv_router_opts opts = {b->zmq, b->cfg->broker, b, on_message, on_overflow};
+    KV_TRY(kv_publish_open(b->zmq, b->cfg->events, &b->publish));
+    return kv_router_open(&opts, &b->router);
+}
+
+static kv_err start(broker *b)
+{
+    static const kv_metric own[] = {
+        KV_M_JOB_REQUEUES,    KV_M_JOBS_STUCK,      KV_M_LATE_ANSWERS,
+        KV_M_COMMIT_SECONDS,  KV_M_COMMIT_COMMANDS, KV_M_COMMITS,
+        KV_M_COMMIT_FAILURES, KV_M_EVENTS,          KV_M_PROCESSING_SECONDS};
+    kv_metrics_declare(own, (int)(sizeof own / sizeof *own));
+    kv_buf_init(&b->text, KV_JSON_MAX * 8);
+    if (!take_lock(b))
+        return KV_E_LOCKED;
+    KV_TRY(kv_ledger_open(b->cfg, b->clock, &b->ledger));
+    KV_TRY(start_core(b));
+    KV_TRY(kv_ledger_start(b->ledger));
+    KV_TRY(kv_checkpoint_start(b->cfg, &b->checkpoint));
+    b->zmq = zmq_ctx_new();
+    return b->zmq ? open_sockets(b) : KV_E_NO_MEMORY;
+}
+
+static void stop(broker *b)
+{
+    kv_router_close(&b->router);
+    kv_publish_close(&b->publish);
+    if (b->zmq)
+        zmq_ctx_term(b->zmq);
+    kv_checkpoint_stop(&b->checkpoint);
+    kv_core_destroy(&b->core);
+    kv_ledger_close(&b->ledger);
+    kv_buf_release(&b->text);
+    if (b->lock_fd >= 0)
+        close(b->lock_fd);
+}
+
+int kv_broker_run(const kv_config *cfg, int signal_fd)
+{
+    broker b = {.cfg = cfg, .clock = &kv_clock_real, .lock_fd = -1, .signal_fd = signal_fd};
+    kv_err err = start(&b);
+    if (err == KV_OK) {
+        kv_log(KV_LOG_INFO, "broker_ready", KV_STR("endpoint", cfg->broker),
+               KV_U64("epoch", kv_ledger_epoch(b.ledger)), KV_U64("jobs", kv_core_jobs(b.core)),
+               KV_U64("lastEvent", b.last_event));
+        kv_process_ready();
+        loop(&b);
+        kv_log(KV_LOG_INFO, "broker_stopped", KV_U64("lastEvent", b.last_event));
+    } else {
+        kv_log(KV_LOG_ERROR, "broker_failed", KV_ERRNAME("code", err));
+    }
+    stop(&b);
+    return err == KV_OK ? 0 : 1;
+}

@@ -1,0 +1,87 @@
+#include "broker/command.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TEXT_LIMIT = KV_JSON_MAX * 4 };
+
+kv_cmd *kv_cmd_new(kv_cmd_type type, size_t bytes)
+{
+    kv_cmd *cmd = malloc(sizeof *cmd + bytes);
+    if (!cmd)
+        return NULL;
+    memset(cmd, 0, sizeof *cmd);
+    cmd->type = type;
+    cmd->cap = bytes;
+    kv_buf_init(&cmd->text, TEXT_LIMIT);
+    return cmd;
+}
+
+void kv_cmd_free(kv_cmd **cmdp)
+{
+    kv_cmd *cmd = *cmdp;
+    if (!cmd)
+        return;
+    kv_buf_release(&cmd->text);
+    free(cmd);
+    *cmdp = NULL;
+}
+
+kv_slice kv_cmd_keep(kv_cmd *cmd, kv_slice s)
+{
+    if (!s.ptr)
+        return s;
+    assert(s.len <= cmd->cap - cmd->used);
+    char *to = cmd->store + cmd->used;
+    memcpy(to, s.ptr, s.len);
+    cmd->used += s.len;
+    return kv_slice_of(to, s.len);
+}
+
+void kv_cmd_reset(kv_cmd *cmd)
+{
+    cmd->err = KV_OK;
+    cmd->place = (kv_job_place){.found = false};
+    cmd->created = cmd->deduplicated = false;
+    cmd->media = cmd->gone_seq = 0;
+    kv_buf_clear(&cmd->text);
+    cmd->jobs_n = 0;
+}
+
+void kv_cmd_push(kv_cmd_list *list, kv_cmd *cmd)
+{
+    cmd->next = NULL;
+    if (list->last)
+        list->last->next = cmd;
+    else
+        list->first = cmd;
+    list->last = cmd;
+    list->n++;
+}
+
+kv_cmd *kv_cmd_pop(kv_cmd_list *list)
+{
+    kv_cmd *cmd = list->first;
+    if (!cmd)
+        return NULL;
+    list->first = cmd->next;
+    if (!list->first)
+        list->last = NULL;
+    list->n--;
+    cmd->next = NULL;
+    return cmd;
+}
+
+void kv_cmd_append(kv_cmd_list *list, kv_cmd_list *tail)
+{
+    if (!tail->first)
+        return;
+    if (list->last)
+        list->last->next = tail->first;
+    else
+        list->first = tail->first;
+    list->last = tail->last;
+    list->n += tail->n;
+    *tail = (kv_cmd_list){.n = 0};
+}

@@ -1,0 +1,417 @@
+#include "broker/core_types.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "broker/services.h"
+#include "proto/base/media_name.h"
+#include "proto/base/metrics.h"
+
+enum { MAINTENANCE_MS = 1000 };
+
+void kv_core_defaults(kv_core_opts *opts)
+{
+    *opts = (kv_core_opts){.beat_ms = 1000,
+                           .silent_beats = 3,
+                           .stuck_after_ms = 300 * 1000,
+                           .job_max_attempts = 3,
+                           .backoff_ms = 1000,
+                           .backoff_max_ms = 60 * 1000,
+                           .submits_max = 16384};
+}
+
+kv_err kv_core_new(const kv_core_opts *opts, kv_now now, kv_core **ret)
+{
+    kv_core *c = calloc(1, sizeof *c);
+    *ret = c;
+    if (!c)
+        return KV_E_NO_MEMORY;
+    c->opts = *opts;
+    c->now = now;
+    c->random = opts->seed;
+    c->now_ticked = now.mono_ms;
+    return KV_OK;
+}
+
+void kv_core_destroy(kv_core **core)
+{
+    kv_core *c = *core;
+    if (!c)
+        return;
+    size_t at = 0;
+    kv_sessions_release(c);
+    for (kv_task *job; (job = kv_ids_next(&c->jobs, &at));)
+        free(job);
+    for (kv_service *s = c->service_list, *next; s; s = next) {
+        next = s->next;
+        free(s);
+    }
+    kv_ids_release(&c->jobs);
+    kv_ids_release(&c->sessions);
+    kv_names_release(&c->peers);
+    kv_names_release(&c->named);
+    kv_names_release(&c->services);
+    free(c);
+    *core = NULL;
+}
+
+void kv_core_set_heads(kv_core *core, uint64_t last_event, uint64_t gone_seq)
+{
+    core->last_event = last_event;
+    core->gone_seq = gone_seq;
+}
+
+/* Order numbers grow over restarts without being kept: the epoch is their high part. Each command
+ * may make KV_CMD_NEW_JOBS. */
+uint64_t kv_core_seq(kv_core *c)
+{
+    c->next_seq += KV_CMD_NEW_JOBS;
+    return c->opts.epoch << 40 | c->next_seq;
+}
+
+/* ---- outputs ---- */
+
+void kv_core_send(kv_core *c, const kv_session *s, uint64_t request, const kv_msg *m)
+{
+    c->opts.sink.send(c->opts.sink.arg, kv_slice_of((const char *)s->peer, s->peer_len), request,
+                      m);
+}
+
+void kv_core_okay(kv_core *c, const kv_from *from, uint64_t id)
+{
+    kv_msg m;
+    if (!from->request)
+        return;
+    kv_msg_defaults(KV_OKAY, &m);
+    m.okay.id = id;
+    kv_core_send(c, from->session, from->request, &m);
+}
+
+void kv_core_refuse(kv_core *c, const kv_from *from, kv_err err, const char *detail)
+{
+    kv_msg m;
+    if (!from->request)
+        return;
+    kv_msg_defaults(KV_ERROR, &m);
+    m.error.number = err;
+    m.error.detail = kv_slice_str(detail ? detail : kv_err_info_of(err)->en);
+    if (err == KV_E_BUSY)
+        m.error.retry_after_ms = 100;
+    kv_core_send(c, from->session, from->request, &m);
+}
+
+void kv_core_stale(kv_core *c, const kv_from *from)
+{
+    kv_metric_add(KV_M_LATE_ANSWERS, 1);
+    kv_core_refuse(c, from, KV_E_STALE_LEASE, NULL);
+}
+
+kv_cmd *kv_core_cmd(kv_core *c, const kv_from *from, kv_cmd_type type, size_t bytes)
+{
+    kv_cmd *cmd = kv_cmd_new(type, bytes);
+    if (!cmd) {
+        if (from)
+            kv_core_refuse(c, from, KV_E_NO_MEMORY, NULL);
+        return NULL;
+    }
+    if (from) {
+        cmd->request = from->request;
+        cmd->session = from->session->id;
+        cmd->code = from->code;
+        cmd->deadline_ms = from->deadline_ms;
+    }
+    return cmd;
+}
+
+void kv_core_give(kv_core *c, kv_cmd *cmd)
+{
+    kv_session *s = cmd->request ? kv_ids_find(&c->sessions, cmd->session) : NULL;
+    /* Without memory for the entry a resend would run twice, which all commands bear. */
+    if (s && !kv_ids_find(&s->in_flight, cmd->request))
+        (void)kv_ids_add(&s->in_flight, cmd);
+    c->opts.sink.command(c->opts.sink.arg, cmd);
+}
+
+/* ---- inputs ---- */
+
+static bool ext_valid(kv_slice ext)
+{
+    for (size_t i = 0; i < ext.len; i++) {
+        if (!((ext.ptr[i] >= 'a' && ext.ptr[i] <= 'z') || (ext.ptr[i] >= '0' && ext.ptr[i] <= '9')))
+            return false;
+    }
+    return ext.len >= 1;
+}
+
+/* Object keys are made of these, and keys are removed: nothing odd may get in. */
+static bool commit_valid(const kv_media_commit *m)
+{
+    return m->media && m->media >> 63 == 0 && m->hash.len == 32 && m->stored_hash.len == 32 &&
+           kv_folder_valid(m->folder) && kv_filename_check(m->filename) == KV_OK &&
+           ext_valid(m->ext) && m->mime.len && m->size >> 63 == 0 && m->width >> 32 == 0 &&
+           m->height >> 32 == 0;
+}
+
+static void media_commit(kv_core *c, const kv_from *from, const kv_media_commit *m)
+{
+    if (!commit_valid(m)) {
+        kv_core_refuse(
+            c, from, KV_E_BAD_MESSAGE,
+            "MEDIA_COMMIT with an id, folder, name, extension, type or hash that cannot be");
+        return;
+    }
+    kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_MEDIA_COMMIT,
+                              m->folder.len + m->filename.len + m->hash.len + m->stored_hash.len +
+                                  m->mime.len + m->ext.len);
+    if (!cmd)
+        return;
+    cmd->commit = *m;
+    cmd->commit.folder = kv_cmd_keep(cmd, m->folder);
+    cmd->commit.filename = kv_cmd_keep(cmd, m->filename);
+    cmd->commit.hash = kv_cmd_keep(cmd, m->hash);
+    cmd->commit.stored_hash = kv_cmd_keep(cmd, m->stored_hash);
+    cmd->commit.mime = kv_cmd_keep(cmd, m->mime);
+    cmd->commit.ext = kv_cmd_keep(cmd, m->ext);
+    cmd->seq = kv_core_seq(c);
+    kv_core_give(c, cmd);
+}
+
+static void media_change(kv_core *c, const kv_from *from, kv_cmd_type type, uint64_t media)
+{
+    kv_cmd *cmd = kv_core_cmd(c, from, type, 0);
+    if (!cmd)
+        return;
+    cmd->id = media;
+    cmd->seq = kv_core_seq(c);
+    kv_core_give(c, cmd);
+}
+
+/* What may come too late. Answers of workers never do: work that was done is not thrown away for a
+ * deadline. */
+static bool may_expire(uint16_t code)
+{
+    return code == KV_MEDIA_COMMIT || code == KV_MEDIA_DELETE || code == KV_MEDIA_RETRY ||
+           code == KV_SUBMIT || code == KV_CANCEL || code == KV_JOB_GET;
+}
+
+static void handle(kv_core *c, const kv_from *from, const kv_msg *m)
+{
+    switch (m->code) {
+    case KV_SUBMIT:
+        kv_jobs_submit(c, from, &m->submit);
+        break;
+    case KV_JOB_GET:
+        kv_jobs_get(c, from, m->job_get.job);
+        break;
+    case KV_CANCEL:
+        kv_jobs_cancel(c, from, m->cancel.job);
+        break;
+    case KV_READY:
+        kv_lease_ready(c, from, &m->ready);
+        break;
+    case KV_LEASE_HELD:
+        kv_lease_claim(c, from, &m->lease_held);
+        break;
+    case KV_JOB_PROGRESS:
+        kv_jobs_progress(c, from, &m->job_progress);
+        break;
+    case KV_JOB_DONE:
+        kv_jobs_done(c, from, &m->job_done);
+        break;
+    case KV_JOB_FAIL:
+        kv_jobs_fail(c, from, &m->job_fail);
+        break;
+    case KV_MEDIA_COMMIT:
+        media_commit(c, from, &m->media_commit);
+        break;
+    case KV_MEDIA_DELETE:
+        media_change(c, from, KV_CMD_MEDIA_DELETE, m->media_delete.media);
+        break;
+    case KV_MEDIA_RETRY:
+        media_change(c, from, KV_CMD_MEDIA_RETRY, m->media_retry.media);
+        break;
+    default:
+        kv_core_refuse(c, from, KV_E_UNKNOWN_CODE, NULL);
+    }
+}
+
+/* A peer without a session is told so by a beat: it says HELLO and sends again what it waits for.
+ */
+static void tell_unknown(kv_core *c, kv_slice peer, uint64_t request)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_BEAT_OK, &m);
+    m.beat_ok.epoch = c->opts.epoch;
+    m.beat_ok.known = false;
+    c->opts.sink.send(c->opts.sink.arg, peer, request, &m);
+}
+
+void kv_core_message(kv_core *core, kv_now now, kv_slice peer, const kv_header *head,
+                     const kv_msg *m)
+{
+    core->now = now;
+    if (m->code == KV_HELLO) {
+        kv_session_hello(core, peer, head->request, &m->hello);
+        return;
+    }
+    kv_from from = {kv_session_of_peer(core, peer), head->request, head->deadline_ms, m->code};
+    if (from.session && from.session->fenced) {
+        kv_core_refuse(core, &from, KV_E_CONFLICT, "another instance has taken over this name");
+        return;
+    }
+    if (!from.session || !from.session->alive) {
+        tell_unknown(core, peer, m->code == KV_BEAT ? head->request : 0);
+        return;
+    }
+    from.session->heard = now.mono_ms;
+    if (m->code == KV_BEAT)
+        kv_session_beat(core, &from, &m->beat);
+    else if (m->code == KV_BYE)
+        kv_session_bye(core, &from);
+    else if (may_expire(m->code) && from.deadline_ms && (int64_t)from.deadline_ms < now.wall_ms)
+        kv_core_refuse(core, &from, KV_E_EXPIRED, NULL);
+    else if (!kv_session_seen(core, &from))
+        handle(core, &from, m);
+}
+
+void kv_core_overflow(kv_core *core, kv_now now, kv_slice peer)
+{
+    kv_session *s = kv_session_of_peer(core, peer);
+    core->now = now;
+    if (s && s->alive)
+        kv_session_lost(core, s, "does not read");
+}
+
+void kv_core_result(kv_core *core, kv_now now, kv_cmd *cmd)
+{
+    core->now = now;
+    kv_results_take(core, cmd);
+    kv_cmd_free(&cmd);
+}
+
+static void release_delayed(kv_core *c)
+{
+    for (kv_node *n; (n = kv_queue_first(&c->delayed)) && (int64_t)n->tag <= c->now.wall_ms;) {
+        kv_task *job = (kv_task *)((char *)n - offsetof(kv_task, node));
+        kv_task_detach(c, job);
+        kv_task_enqueue(c, job);
+        kv_lease_dispatch(c, job->service);
+    }
+}
+
+void kv_core_tick(kv_core *core, kv_now now)
+{
+    int64_t gap = now.mono_ms - core->now_ticked;
+    core->now = now;
+    core->now_ticked = now.mono_ms;
+    if (gap > (int64_t)core->opts.beat_ms)
+        core->judge_from = now.mono_ms + (int64_t)(core->opts.beat_ms * core->opts.silent_beats);
+    release_delayed(core);
+    if (now.mono_ms >= core->judge_from)
+        kv_sessions_expire(core);
+    if (now.mono_ms >= core->next_maintenance) {
+        core->next_maintenance = now.mono_ms + MAINTENANCE_MS;
+        kv_results_ask_again(core);
+        if (now.mono_ms >= core->judge_from)
+            kv_lease_expire(core);
+    }
+}
+
+kv_err kv_core_load(kv_core *core, kv_now now, const kv_job_row *row)
+{
+    core->now = now;
+    kv_service *service = kv_service_get(core, kv_slice_str(row->service));
+    int lane = row->lane >= 0 && row->lane < KV_LANES ? row->lane : KV_LANES - 1;
+    kv_task *job = service ? kv_task_new(core, row->id, service, lane, row->seq) : NULL;
+    if (!job)
+        return KV_E_NO_MEMORY;
+    job->epoch = row->epoch;
+    job->attempt = (uint16_t)row->attempt;
+    job->max_attempts = (uint16_t)row->max_attempts;
+    job->not_before = (int64_t)row->not_before;
+    job->state = (uint8_t)row->state;
+    if (row->state == KV_JOB_PROCESSING)
+        kv_lease_take(core, job, NULL);
+    else
+        kv_task_enqueue(core, job);
+    return KV_OK;
+}
+
+/* ---- looking in ---- */
+
+static uint32_t waiting_of(const kv_service *s)
+{
+    uint32_t n = 0;
+    for (int i = 0; i < KV_LANES; i++)
+        n += kv_queue_size(&s->lanes[i]);
+    return n;
+}
+
+void kv_core_health(const kv_core *core, kv_buf *out)
+{
+    kv_json_key(out, "epoch");
+    kv_json_u64(out, core->opts.epoch);
+    kv_json_key(out, "sessions");
+    kv_json_u64(out, core->sessions.n);
+    kv_json_key(out, "queues");
+    kv_json_open(out, '[');
+    for (const kv_service *s = core->service_list; s; s = s->next) {
+        kv_json_open(out, '{');
+        kv_json_key(out, "service");
+        kv_json_cstr(out, s->name);
+        kv_json_key(out, "waiting");
+        kv_json_u64(out, waiting_of(s));
+        kv_json_key(out, "delayed");
+        kv_json_u64(out, s->delayed);
+        kv_json_key(out, "running");
+        kv_json_u64(out, s->running);
+        kv_json_key(out, "workers");
+        kv_json_u64(out, s->workers);
+        kv_json_close(out, '}');
+    }
+    kv_json_close(out, ']');
+}
+
+void kv_core_gauges(const kv_core *core)
+{
+    int64_t other[3] = {0, 0, 0};
+    for (const kv_service *s = core->service_list; s; s = s->next) {
+        const char *label = kv_service_label(kv_slice_str(s->name));
+        bool own = strcmp(label, "other") != 0;
+        int64_t now[3] = {waiting_of(s) + s->delayed, s->running, s->workers};
+        for (int i = 0; i < 3 && !own; i++)
+            now[i] = other[i] += now[i];
+        kv_metric_set_label(KV_M_JOBS_WAITING, label, now[0]);
+        kv_metric_set_label(KV_M_JOBS_RUNNING, label, now[1]);
+        kv_metric_set_label(KV_M_WORKERS, label, now[2]);
+    }
+}
+
+int kv_core_job_state(const kv_core *core, uint64_t job, uint64_t *ret_attempt)
+{
+    const kv_task *j = kv_ids_find(&core->jobs, job);
+    if (j && ret_attempt)
+        *ret_attempt = j->attempt;
+    return j ? j->state : -1;
+}
+
+bool kv_core_job_rank(const kv_core *core, uint64_t job, uint64_t *ret_rank)
+{
+    const kv_task *j = kv_ids_find(&core->jobs, job);
+    if (!j || j->at != KV_AT_LANE)
+        return false;
+    *ret_rank = kv_queue_rank(&j->node);
+    for (int lane = 0; lane < j->lane; lane++)
+        *ret_rank += kv_queue_size(&j->service->lanes[lane]);
+    return true;
+}
+
+size_t kv_core_jobs(const kv_core *core)
+{
+    return core->jobs.n;
+}
+
+size_t kv_core_sessions(const kv_core *core)
+{
+    return core->sessions.n;
+}

@@ -1,0 +1,79 @@
+/* Executes commands in the database: one transaction at a time, its events, and what the ledger
+ * remembers. The ledger's thread.
+ *
+ * kv_exec_run returns an error only for what the database or the disk did; a business refusal is
+ * the command's `err`. After an error the transaction must be rolled back. */
+#ifndef KV_BROKER_EXEC_H
+#define KV_BROKER_EXEC_H
+
+#include "broker/command.h"
+#include "broker/gone.h"
+#include "broker/table.h"
+#include "proto/base/clock.h"
+#include "proto/base/config.h"
+#include "proto/base/id.h"
+#include "storage/db.h"
+
+/* Events of one row of the log, and of one EVENTS message. */
+typedef struct kv_event_row {
+    struct kv_event_row *next;
+    uint64_t prev, first, last;
+    kv_buf body; /* "[{…},…]" */
+} kv_event_row;
+
+typedef struct kv_exec {
+    kv_db *db;
+    const kv_clock *clock;
+    const char *base; /* MEDIA_BASE_URL, of the configuration */
+    uint64_t job_max_attempts;
+    kv_id_maker ids;
+    uint64_t epoch, last_event, gone_seq; /* as committed */
+    kv_names services;                    /* name -> id of the row */
+    kv_gone gone;
+    /* of the transaction that runs */
+    kv_cmd *cmd;
+    int64_t now; /* Unix ms */
+    char at[32]; /* the same as text */
+    uint64_t next_event, next_gone;
+    kv_event_row *rows, *row; /* first and last */
+    size_t event_bytes;       /* of all rows */
+    kv_buf scratch;
+} kv_exec;
+
+/* Opens and migrates the database and counts the epoch up. */
+kv_err kv_exec_open(const kv_config *cfg, const kv_clock *clock, kv_exec *x);
+/* Takes an open, migrated database (tests); it is closed by kv_exec_close, also after an error. */
+kv_err kv_exec_attach(kv_db *db, const char *base, uint64_t job_max_attempts, const kv_clock *clock,
+                      kv_exec *x);
+void kv_exec_close(kv_exec *x);
+
+kv_err kv_exec_begin(kv_exec *x);
+kv_err kv_exec_run(kv_exec *x, kv_cmd *cmd);
+/* On an error the transaction is rolled back. */
+kv_err kv_exec_commit(kv_exec *x);
+void kv_exec_rollback(kv_exec *x);
+/* The event rows of the last commit; the caller frees them with kv_event_rows_free. */
+kv_event_row *kv_exec_take_rows(kv_exec *x);
+void kv_event_rows_free(kv_event_row **rows);
+
+/* ---- for hooks and commands, inside a transaction ---- */
+
+/* Begins an event: {"id":…,"type":…,"at":…  Add members to the returned buffer, then
+ * kv_exec_event_end. NULL: out of memory. */
+kv_buf *kv_exec_event(kv_exec *x, const char *type);
+kv_err kv_exec_event_end(kv_exec *x);
+/* An event of a media row with the row as JSON. */
+kv_err kv_exec_media_event(kv_exec *x, const char *type, uint64_t media, kv_slice json);
+/* The same for the newest rows of a blob (at most 1000: what has more is a test, not a gallery). */
+kv_err kv_exec_blob_event(kv_exec *x, const char *type, uint64_t blob);
+/* A job of a literal `service`; the core is told after the commit. `id` 0: made here. */
+kv_err kv_exec_make_job(kv_exec *x, uint64_t id, const char *service, kv_slice params,
+                        uint64_t max_attempts, int64_t not_before);
+uint64_t kv_exec_id(kv_exec *x);
+
+/* ---- exec_media.c ---- */
+kv_err kv_exec_media_commit(kv_exec *x, kv_cmd *cmd);
+kv_err kv_exec_media_delete(kv_exec *x, kv_cmd *cmd);
+kv_err kv_exec_media_retry(kv_exec *x, kv_cmd *cmd);
+
+#endif

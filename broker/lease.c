@@ -1,0 +1,377 @@
+/* Who works on what: offers of workers, dispatch, claims after a restart, silence and stuck jobs.
+ */
+#include "broker/core_types.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "proto/base/log.h"
+#include "proto/base/metrics.h"
+
+/* ---- offers ---- */
+
+static bool has_room(const kv_offer *o)
+{
+    return o->session->alive && o->leased + o->zombies < o->credit;
+}
+
+static void unlist(kv_offer *o)
+{
+    kv_service *s = o->service;
+    if (o->free_prev)
+        o->free_prev->free_next = o->free_next;
+    else
+        s->free_first = o->free_next;
+    if (o->free_next)
+        o->free_next->free_prev = o->free_prev;
+    else
+        s->free_last = o->free_prev;
+    o->free_prev = o->free_next = NULL;
+    o->listed = false;
+}
+
+static void list_last(kv_offer *o)
+{
+    kv_service *s = o->service;
+    o->free_prev = s->free_last;
+    if (s->free_last)
+        s->free_last->free_next = o;
+    else
+        s->free_first = o;
+    s->free_last = o;
+    o->listed = true;
+}
+
+void kv_offer_update(kv_offer *o)
+{
+    bool room = has_room(o);
+    if (o->listed && !room)
+        unlist(o);
+    else if (!o->listed && room)
+        list_last(o);
+}
+
+kv_offer *kv_offer_get(kv_core *c, kv_session *s, kv_service *service)
+{
+    (void)c;
+    for (kv_offer *o = s->offers; o; o = o->next) {
+        if (o->service == service)
+            return o;
+    }
+    kv_offer *o = calloc(1, sizeof *o);
+    if (!o)
+        return NULL;
+    o->session = s;
+    o->service = service;
+    o->next = s->offers;
+    s->offers = o;
+    service->workers++;
+    return o;
+}
+
+void kv_offers_release(kv_core *c, kv_session *s)
+{
+    (void)c;
+    assert(!s->leases.first);
+    for (kv_offer *o = s->offers, *next; o; o = next) {
+        next = o->next;
+        if (o->listed)
+            unlist(o);
+        o->service->workers--;
+        free(o);
+    }
+    s->offers = NULL;
+}
+
+/* ---- leases ---- */
+
+void kv_tasks_add(kv_task_list *list, kv_task *t)
+{
+    t->prev = NULL;
+    t->next = list->first;
+    if (list->first)
+        list->first->prev = t;
+    list->first = t;
+    list->n++;
+}
+
+void kv_tasks_remove(kv_task_list *list, kv_task *t)
+{
+    if (t->prev)
+        t->prev->next = t->next;
+    else
+        list->first = t->next;
+    if (t->next)
+        t->next->prev = t->prev;
+    t->prev = t->next = NULL;
+    list->n--;
+}
+
+static int64_t silence_ms(const kv_core *c)
+{
+    return (int64_t)(c->opts.beat_ms * c->opts.silent_beats);
+}
+
+void kv_lease_take(kv_core *c, kv_task *t, kv_offer *offer)
+{
+    assert(t->at == KV_AT_NONE && t->state == KV_JOB_PROCESSING);
+    t->at = KV_AT_LEASE;
+    t->offer = offer;
+    t->unsure = false;
+    t->leased_at = c->now.mono_ms;
+    t->since = offer ? c->now.mono_ms : c->now.mono_ms + silence_ms(c);
+    t->service->running++;
+    kv_tasks_add(offer ? &offer->session->leases : &c->orphans, t);
+    if (offer) {
+        offer->leased++;
+        kv_offer_update(offer);
+    }
+}
+
+void kv_lease_drop(kv_core *c, kv_task *t, bool zombie)
+{
+    kv_offer *offer = t->offer;
+    assert(t->at == KV_AT_LEASE);
+    kv_tasks_remove(offer ? &offer->session->leases : &c->orphans, t);
+    t->at = KV_AT_NONE;
+    t->offer = NULL;
+    t->service->running--;
+    if (offer) {
+        offer->leased--;
+        offer->zombies += zombie;
+        kv_offer_update(offer);
+    }
+}
+
+/* The first of the highest lane that has one. Positions are defined by the same order
+ * (kv_core_job_rank). */
+static kv_task *next_task(const kv_service *s)
+{
+    for (int lane = 0; lane < KV_LANES; lane++) {
+        kv_node *n = kv_queue_first(&s->lanes[lane]);
+        if (n)
+            return (kv_task *)((char *)n - offsetof(kv_task, node));
+    }
+    return NULL;
+}
+
+void kv_lease_dispatch(kv_core *c, kv_service *service)
+{
+    while (service->free_first) {
+        kv_offer *offer = service->free_first;
+        kv_task *t = next_task(service);
+        kv_change ch = {.offer = offer};
+        if (!t)
+            return;
+        unlist(offer); /* to the end of the row: workers take turns */
+        if (!kv_task_change(c, t, KV_JOB_PROCESSING, &ch)) {
+            kv_offer_update(offer);
+            return; /* no memory; the next message tries again */
+        }
+        kv_offer_update(offer);
+    }
+}
+
+/* ---- back to the queue ---- */
+
+static uint64_t random_next(kv_core *c)
+{
+    uint64_t v = c->random += 0x9e3779b97f4a7c15u;
+    v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9u;
+    v = (v ^ v >> 27) * 0x94d049bb133111ebu;
+    return v ^ v >> 31;
+}
+
+/* Doubled with each attempt; between half of it and all of it, so that what failed together does
+ * not come back together. */
+static int64_t backoff(kv_core *c, unsigned attempt)
+{
+    int64_t delay = c->opts.backoff_ms;
+    for (unsigned i = 1; i < attempt && delay < c->opts.backoff_max_ms; i++)
+        delay *= 2;
+    if (delay > c->opts.backoff_max_ms)
+        delay = c->opts.backoff_max_ms;
+    return delay / 2 + (int64_t)(random_next(c) % (uint64_t)(delay / 2 + 1));
+}
+
+void kv_lease_retry(kv_core *c, kv_task *t, const kv_from *from, kv_err err, kv_slice detail,
+                    const char *reason)
+{
+    if (t->attempt < t->max_attempts) {
+        kv_change again = {
+            .from = from, .not_before = c->now.wall_ms + backoff(c, t->attempt), .reason = reason};
+        (void)kv_task_change(c, t, KV_JOB_QUEUED, &again);
+        return;
+    }
+    kv_buf text;
+    kv_buf_init(&text, 2048);
+    kv_buf_adds(&text, kv_err_info_of(err)->slug);
+    if (detail.len) {
+        kv_buf_adds(&text, ": ");
+        kv_buf_add(&text, detail.ptr, detail.len);
+    }
+    kv_change over = {
+        .from = from, .err = KV_E_EXHAUSTED, .detail = kv_buf_slice(&text), .reason = reason};
+    (void)kv_task_change(c, t, KV_JOB_ERROR, &over);
+    kv_buf_release(&text);
+}
+
+/* A worker that is gone; its job goes to another. */
+static void worker_failed(kv_core *c, kv_task *t, const char *reason)
+{
+    if (t->attempt < t->max_attempts)
+        kv_metric_add(KV_M_JOB_REQUEUES, 1);
+    kv_lease_retry(c, t, NULL, KV_E_INTERNAL, kv_slice_str(reason), reason);
+}
+
+void kv_lease_return_all(kv_core *c, kv_session *s, bool fault, const char *reason)
+{
+    for (kv_offer *o = s->offers; o; o = o->next) { /* nothing comes back to it meanwhile */
+        o->credit = 0;
+        kv_offer_update(o);
+    }
+    for (kv_task *t; (t = s->leases.first);) {
+        kv_change back = {.free_attempt = true, .reason = reason};
+        if (fault)
+            worker_failed(c, t, reason);
+        else
+            (void)kv_task_change(c, t, KV_JOB_QUEUED, &back);
+        if (s->leases.first == t) { /* no memory: an orphan, tried again by the tick */
+            kv_lease_drop(c, t, false);
+            kv_lease_take(c, t, NULL);
+        }
+    }
+}
+
+/* ---- what workers say ---- */
+
+/* A worker that said HELLO again names what it holds before READY. What it does not name got lost
+ * on the way to it. */
+static void return_unsure(kv_core *c, kv_session *s)
+{
+    kv_task *next;
+    for (kv_task *t = s->leases.first; t; t = next) {
+        next = t->next;
+        if (!t->unsure || t->in_flight > 0)
+            continue;
+        kv_change back = {.free_attempt = true, .reason = "lost on the way to the worker"};
+        (void)kv_task_change(c, t, KV_JOB_QUEUED, &back);
+    }
+}
+
+void kv_lease_ready(kv_core *c, const kv_from *from, const kv_ready *m)
+{
+    kv_service *service = m->service.len ? kv_service_get(c, m->service) : NULL;
+    kv_offer *offer = service ? kv_offer_get(c, from->session, service) : NULL;
+    if (!offer) {
+        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, "READY needs a service");
+        return;
+    }
+    return_unsure(c, from->session);
+    offer->credit = m->credit;
+    kv_offer_update(offer);
+    kv_core_okay(c, from, 0);
+    kv_lease_dispatch(c, service);
+}
+
+void kv_lease_claim(kv_core *c, const kv_from *from, const kv_lease_held *m)
+{
+    kv_task *t = kv_ids_find(&c->jobs, m->job);
+    bool same = t && !t->doubtful && t->state == KV_JOB_PROCESSING && t->epoch == m->epoch &&
+                t->attempt == m->attempt;
+    if (same && t->offer && t->offer->session == from->session) {
+        t->unsure = false;
+        kv_core_okay(c, from, m->job);
+        return;
+    }
+    kv_offer *offer = same && !t->offer ? kv_offer_get(c, from->session, t->service) : NULL;
+    if (!offer) {
+        kv_core_stale(c, from);
+        return;
+    }
+    kv_lease_drop(c, t, false);
+    kv_lease_take(c, t, offer);
+    kv_core_okay(c, from, m->job);
+}
+
+void kv_lease_cancel_worker(kv_core *c, const kv_task *t)
+{
+    kv_msg m;
+    if (t->at != KV_AT_LEASE || !t->offer)
+        return;
+    kv_msg_defaults(KV_JOB_CANCEL, &m);
+    m.job_cancel.job = t->id;
+    m.job_cancel.epoch = t->epoch;
+    m.job_cancel.attempt = t->attempt;
+    kv_core_send(c, t->offer->session, 0, &m);
+}
+
+static void free_zombie(kv_core *c, kv_offer *o)
+{
+    o->zombies--;
+    kv_offer_update(o);
+    kv_lease_dispatch(c, o->service);
+}
+
+void kv_lease_late(kv_core *c, const kv_from *from)
+{
+    for (kv_offer *o = from->session->offers; o; o = o->next) {
+        if (o->zombies) {
+            free_zombie(c, o);
+            return;
+        }
+    }
+}
+
+/* A worker that says it has fewer jobs than we count has let go of those we took from it. */
+void kv_lease_busy(kv_core *c, kv_session *s, uint64_t busy)
+{
+    uint64_t counted = s->leases.n;
+    for (kv_offer *o = s->offers; o; o = o->next)
+        counted += o->zombies;
+    for (kv_offer *o = s->offers; o; o = o->next) {
+        for (; o->zombies && busy < counted; counted--)
+            free_zombie(c, o);
+    }
+}
+
+/* ---- time ---- */
+
+static void expire_orphans(kv_core *c)
+{
+    kv_task *next;
+    for (kv_task *t = c->orphans.first; t; t = next) {
+        next = t->next;
+        if (t->since > c->now.mono_ms)
+            continue;
+        t->since = c->now.mono_ms + silence_ms(c); /* should there be no memory now */
+        worker_failed(c, t, "worker did not come back");
+    }
+}
+
+static void end_stuck(kv_core *c, kv_task *t)
+{
+    kv_log(KV_LOG_WARN, "job_stuck", KV_ID("jobId", t->id), KV_STR("service", t->service->name),
+           KV_STR("worker", t->offer->session->name));
+    kv_metric_add(KV_M_JOBS_STUCK, 1);
+    kv_lease_cancel_worker(c, t);
+    kv_change ch = {.taken = true,
+                    .err = KV_E_STUCK,
+                    .detail = kv_slice_str(kv_err_info_of(KV_E_STUCK)->tr),
+                    .reason = "Stuck Job Guard"};
+    (void)kv_task_change(c, t, KV_JOB_ERROR, &ch);
+}
+
+void kv_lease_expire(kv_core *c)
+{
+    size_t at = 0;
+    expire_orphans(c);
+    for (kv_session *s; (s = kv_ids_next(&c->sessions, &at));) {
+        kv_task *next;
+        for (kv_task *t = s->leases.first; t; t = next) {
+            next = t->next;
+            if (c->now.mono_ms - t->since >= c->opts.stuck_after_ms)
+                end_stuck(c, t);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+/* The ledger: the thread that owns the writing database handle.
+ *
+ * It takes all commands that came while the last transaction ran (bounded), executes them as one,
+ * commits, and only then hands them back with the events of the commit: group commit without a
+ * timer. An unexpected error rolls the batch back and replays it command by command, each in its
+ * own transaction, so that one bad command fails alone. When it is idle it removes what retention
+ * no longer keeps. */
+#ifndef KV_BROKER_LEDGER_H
+#define KV_BROKER_LEDGER_H
+
+#include "broker/command.h"
+#include "broker/exec.h"
+
+typedef struct kv_ledger kv_ledger;
+
+/* Opens the database, migrates it, counts the epoch up. The thread does not run yet. */
+kv_err kv_ledger_open(const kv_config *cfg, const kv_clock *clock, kv_ledger **ret);
+uint64_t kv_ledger_epoch(const kv_ledger *l);
+/* Until kv_ledger_start: the handle, to read what the core needs, and the counters. */
+kv_db *kv_ledger_db(kv_ledger *l);
+void kv_ledger_heads(const kv_ledger *l, uint64_t *ret_last_event, uint64_t *ret_gone_seq);
+kv_err kv_ledger_start(kv_ledger *l);
+
+/* Gives commands away, in order; empties the list. Any thread. */
+void kv_ledger_give(kv_ledger *l, kv_cmd_list *cmds);
+
+/* What one or more commits brought. */
+typedef struct kv_ledger_out {
+    kv_cmd_list cmds;   /* the taker's */
+    kv_event_row *rows; /* the taker frees them with kv_event_rows_free */
+    uint64_t last_event, gone_seq;
+    kv_err health; /* of the last transaction */
+} kv_ledger_out;
+int kv_ledger_fd(const kv_ledger *l); /* readable when there is something to take */
+bool kv_ledger_take(kv_ledger *l, kv_ledger_out *ret); /* false: nothing now */
+
+/* Executes all that was given, ends the thread; what came of it can still be taken. */
+void kv_ledger_stop(kv_ledger *l);
+void kv_ledger_close(kv_ledger **l);
+
+#endif

@@ -1,0 +1,28 @@
+/* The services whose jobs kervan makes itself; their jobs change media rows, so clients may not
+ * submit them. Pure. */
+#ifndef KV_BROKER_SERVICES_H
+#define KV_BROKER_SERVICES_H
+
+#include "proto/base/slice.h"
+
+#define KV_SERVICE_IMAGE "image-process"
+#define KV_SERVICE_REAP  "blob-reap"
+
+enum {
+    KV_REAP_ATTEMPTS = 100
+}; /* removal must happen; its job gives up late, and then a new one is made */
+
+static inline bool kv_service_reserved(kv_slice service)
+{
+    return kv_slice_is(service, KV_SERVICE_IMAGE) || kv_slice_is(service, KV_SERVICE_REAP);
+}
+
+/* Label of metrics: values are chosen by code, so all other services share one. */
+static inline const char *kv_service_label(kv_slice service)
+{
+    if (kv_slice_is(service, KV_SERVICE_IMAGE))
+        return KV_SERVICE_IMAGE;
+    return kv_slice_is(service, KV_SERVICE_REAP) ? KV_SERVICE_REAP : "other";
+}
+
+#endif

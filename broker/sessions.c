@@ -1,0 +1,260 @@
+/* Who talks: sessions, fencing, silence, and requests that come twice. */
+#include "broker/core_types.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "proto/base/log.h"
+
+enum {
+    FORGET_MS = 60 * 1000
+}; /* a lost session is kept this long for what its peer may send again */
+
+kv_session *kv_session_of_peer(kv_core *c, kv_slice peer)
+{
+    return kv_names_find(&c->peers, peer);
+}
+
+static kv_slice peer_of(const kv_session *s)
+{
+    return kv_slice_of((const char *)s->peer, s->peer_len);
+}
+
+static kv_slice name_key(const char *role, const char *name, char out[100])
+{
+    int n = snprintf(out, 100, "%s/%s", role, name);
+    return kv_slice_of(out, (size_t)n);
+}
+
+/* ---- life ---- */
+
+static void session_free(kv_core *c, kv_session *s)
+{
+    char key[100];
+    kv_offers_release(c, s);
+    if (kv_names_find(&c->peers, peer_of(s)) == s)
+        kv_names_remove(&c->peers, peer_of(s));
+    kv_slice name = name_key(s->role, s->name, key);
+    if (kv_names_find(&c->named, name) == s)
+        kv_names_remove(&c->named, name);
+    kv_ids_remove(&c->sessions, s->id);
+    kv_ids_release(&s->in_flight);
+    free(s);
+}
+
+void kv_sessions_release(kv_core *c)
+{
+    size_t at = 0;
+    for (kv_session *s; (s = kv_ids_next(&c->sessions, &at));) {
+        for (kv_offer *o = s->offers, *next; o; o = next) {
+            next = o->next;
+            free(o);
+        }
+        kv_ids_release(&s->in_flight);
+        free(s);
+    }
+}
+
+static bool bind_peer(kv_core *c, kv_session *s, kv_slice peer)
+{
+    if (s->peer_len && kv_names_find(&c->peers, peer_of(s)) == s)
+        kv_names_remove(&c->peers, peer_of(s));
+    assert(peer.len <= sizeof s->peer);
+    memcpy(s->peer, peer.ptr, peer.len);
+    s->peer_len = (uint8_t)peer.len;
+    return kv_names_set(&c->peers, peer, s);
+}
+
+static kv_session *session_new(kv_core *c, kv_slice peer, const kv_hello *m)
+{
+    char key[100];
+    if (c->sessions.n >= KV_SESSIONS_MAX)
+        return NULL;
+    kv_session *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->id = ++c->next_session;
+    s->instance = m->instance;
+    snprintf(s->role, sizeof s->role, "%.*s", KV_SLICE_FMT(m->role));
+    snprintf(s->name, sizeof s->name, "%.*s", KV_SLICE_FMT(m->name));
+    if (!kv_ids_add(&c->sessions, s)) {
+        free(s);
+        return NULL;
+    }
+    if (!bind_peer(c, s, peer) || !kv_names_set(&c->named, name_key(s->role, s->name, key), s)) {
+        session_free(c, s);
+        return NULL;
+    }
+    return s;
+}
+
+/* ---- HELLO ---- */
+
+static bool was_replaced(const kv_session *s, uint64_t instance)
+{
+    for (int i = 0; i < KV_REPLACED; i++) {
+        if (s->replaced[i] && s->replaced[i] == instance)
+            return true;
+    }
+    return false;
+}
+
+/* The old one is fenced: its leases go back, its messages are refused from now on. */
+static void fence(kv_core *c, kv_session *old, kv_session *by)
+{
+    memcpy(by->replaced, old->replaced, sizeof by->replaced);
+    by->replaced_at = old->replaced_at;
+    by->replaced[by->replaced_at++ % KV_REPLACED] = old->instance;
+    if (old->alive)
+        kv_log(KV_LOG_WARN, "session_replaced", KV_STR("role", old->role),
+               KV_STR("name", old->name));
+    old->fenced = true;
+    old->alive = false;
+    old->heard = c->now.mono_ms;
+    kv_lease_return_all(c, old, true, "worker replaced");
+    kv_offers_release(c, old);
+}
+
+static void hello_ok(kv_core *c, const kv_session *s, uint64_t request)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_HELLO_OK, &m);
+    m.hello_ok.epoch = c->opts.epoch;
+    m.hello_ok.beat_ms = c->opts.beat_ms;
+    m.hello_ok.silent_beats = c->opts.silent_beats;
+    m.hello_ok.last_event = c->last_event;
+    m.hello_ok.gone_seq = c->gone_seq;
+    kv_core_send(c, s, request, &m);
+}
+
+static void refuse_hello(kv_core *c, kv_slice peer, uint64_t request, kv_err err,
+                         const char *detail)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_ERROR, &m);
+    m.error.number = err;
+    m.error.detail = kv_slice_str(detail);
+    c->opts.sink.send(c->opts.sink.arg, peer, request, &m);
+}
+
+void kv_session_hello(kv_core *c, kv_slice peer, uint64_t request, const kv_hello *m)
+{
+    char role[33], name[65], key[100];
+    snprintf(role, sizeof role, "%.*s", KV_SLICE_FMT(m->role));
+    snprintf(name, sizeof name, "%.*s", KV_SLICE_FMT(m->name));
+    kv_session *had = kv_names_find(&c->peers, peer);
+    kv_session *s = kv_names_find(&c->named, name_key(role, name, key));
+    if (!role[0] || !name[0] || peer.len == 0) {
+        refuse_hello(c, peer, request, KV_E_BAD_MESSAGE, "HELLO needs a role and a name");
+        return;
+    }
+    if (s && s->instance != m->instance && was_replaced(s, m->instance)) {
+        refuse_hello(c, peer, request, KV_E_CONFLICT, "another instance has taken over this name");
+        return;
+    }
+    if (had && had != s && !had->fenced &&
+        had->alive) /* one peer, one session: it changed its name */
+        kv_session_lost(c, had, "renamed");
+    if (s && s->instance == m->instance) {
+        if (!bind_peer(c, s, peer))
+            s = NULL;
+    } else {
+        kv_session *old = s;
+        s = session_new(c, peer, m);
+        if (s && old)
+            fence(c, old, s);
+    }
+    if (!s) {
+        refuse_hello(c, peer, request, KV_E_BUSY, "too many sessions");
+        return;
+    }
+    s->alive = true;
+    s->heard = c->now.mono_ms;
+    for (kv_offer *o = s->offers; o; o = o->next) { /* until READY says so again */
+        o->credit = o->zombies = 0;
+        kv_offer_update(o);
+    }
+    for (kv_task *t = s->leases.first; t; t = t->next)
+        t->unsure = true;
+    hello_ok(c, s, request);
+}
+
+/* ---- BEAT, BYE, silence ---- */
+
+void kv_session_beat(kv_core *c, const kv_from *from, const kv_beat *m)
+{
+    kv_msg answer;
+    kv_lease_busy(c, from->session, m->busy);
+    kv_msg_defaults(KV_BEAT_OK, &answer);
+    answer.beat_ok.epoch = c->opts.epoch;
+    answer.beat_ok.known = true;
+    kv_core_send(c, from->session, from->request, &answer);
+}
+
+void kv_session_bye(kv_core *c, const kv_from *from)
+{
+    kv_session *s = from->session;
+    kv_lease_return_all(c, s, false, "worker left");
+    kv_offers_release(c, s);
+    s->alive = false;
+    kv_cmd *cmd = from->request ? kv_core_cmd(c, from, KV_CMD_NOTHING, 0) : NULL;
+    if (cmd)
+        kv_core_give(c, cmd);
+}
+
+void kv_session_lost(kv_core *c, kv_session *s, const char *reason)
+{
+    kv_log(KV_LOG_WARN, "session_lost", KV_STR("role", s->role), KV_STR("name", s->name),
+           KV_STR("reason", reason), KV_U64("leases", s->leases.n));
+    s->alive = false;
+    kv_lease_return_all(c, s, true, "worker silent");
+    kv_offers_release(c, s);
+}
+
+void kv_sessions_expire(kv_core *c)
+{
+    int64_t silent = (int64_t)(c->opts.beat_ms * c->opts.silent_beats);
+    bool again = true;
+    while (again) { /* freeing changes the table: walk it anew */
+        size_t at = 0;
+        again = false;
+        for (kv_session *s; (s = kv_ids_next(&c->sessions, &at));) {
+            int64_t quiet = c->now.mono_ms - s->heard;
+            if (s->alive && quiet > silent)
+                kv_session_lost(c, s, "silent");
+            if (!s->alive && quiet > FORGET_MS && s->in_flight.n == 0) {
+                session_free(c, s);
+                again = true;
+                break;
+            }
+        }
+    }
+}
+
+/* ---- what comes twice ---- */
+
+bool kv_session_seen(kv_core *c, const kv_from *from)
+{
+    if (!from->request)
+        return false;
+    if (kv_ids_find(&from->session->in_flight, from->request))
+        return true; /* its answer is on its way */
+    for (unsigned i = 0; i < KV_ANSWERED; i++) {
+        const kv_answered *a = &from->session->answered[i];
+        if (a->request != from->request)
+            continue;
+        if (a->err == KV_OK)
+            kv_core_okay(c, from, a->id);
+        else
+            kv_core_refuse(c, from, a->err, NULL);
+        return true;
+    }
+    return false;
+}
+
+void kv_session_remember(kv_session *s, uint64_t request, kv_err err, uint64_t id)
+{
+    s->answered[s->answered_at++ % KV_ANSWERED] =
+        (kv_answered){.request = request, .err = err, .id = id};
+}

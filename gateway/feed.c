@@ -1,0 +1,497 @@
+#include "gateway/feed.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include <zmq.h>
+
+#include "gateway/json_scan.h"
+#include "gateway/static.h"
+#include "proto/base/log.h"
+#include "proto/base/metrics.h"
+#include "proto/codec.h"
+#include "storage/read/events.h"
+
+#define TICK_MS 1000
+#define FEED_HWM                                                                                   \
+    10000 /* commits buffered by ZeroMQ; what is lost above it is read from the log                \
+           */
+#define GAP_COMMITS    64    /* commits a read when the feed itself lags */
+#define GAP_SLICE_US   20000 /* of one go, so that requests are served in between */
+#define GAP_WAIT_US    3000000
+#define CLIENT_COMMITS 16 /* commits a read for one client */
+
+struct kv_feed {
+    kv_loop *loop;
+    void *sub;
+    kv_live_seq seq;
+    kv_live_batch batch;
+    h2o_linklist_t clients;
+    size_t count;
+    h2o_timeout_entry_t work; /* brings us into h2o_evloop_run */
+    int64_t gap_by_us;        /* how long what is missing may take to turn up in the log */
+    bool gap, tick_due, pump_due, drain_due, draining;
+};
+
+static kv_feed_client *client_of(h2o_linklist_t *link)
+{
+    return H2O_STRUCT_FROM_MEMBER(kv_feed_client, link, link);
+}
+
+static void schedule(struct kv_feed *f)
+{
+    if (!h2o_timeout_is_linked(&f->work))
+        h2o_timeout_link(f->loop->evloop, &f->loop->ctx.zero_timeout, &f->work);
+}
+
+/* ---- fan-out ---- */
+
+static void resync_client(kv_feed_client *c, uint64_t last)
+{
+    kv_live_resync(&c->q, last);
+    kv_metric_add(KV_M_LIVE_RESYNCS, 1);
+    c->transport->wake(c);
+}
+
+static void resync_all(struct kv_feed *f)
+{
+    for (h2o_linklist_t *l = f->clients.next, *next; l != &f->clients; l = next) {
+        next = l->next;
+        resync_client(client_of(l), f->seq.last);
+    }
+}
+
+static void drop_cached(struct kv_feed *f, const kv_live_event *e)
+{
+    if (f->loop->cache == NULL || e->type.len < 6 || memcmp(e->type.ptr, "media.", 6) != 0)
+        return;
+    kv_slice media, hash;
+    if (kv_scan_text(e->json, "stored_hash", &hash) ||
+        (kv_scan_member(e->json, "media", &media) && kv_scan_text(media, "stored_hash", &hash)))
+        kv_static_cache_drop(f->loop->cache, hash);
+    else
+        kv_static_cache_drop_all(f->loop->cache);
+}
+
+/* One commit to everybody, the cache first: who hears of a change must not be served the state
+ * before it. */
+static void fan_out(struct kv_feed *f, kv_slice json, uint64_t last)
+{
+    kv_err err = kv_live_split(&f->batch, json);
+    f->seq.last = last;
+    if (err != KV_OK) {
+        kv_log(KV_LOG_ERROR, "feed_bad_commit", KV_U64("last", last), KV_ERRNAME("error", err));
+        if (f->loop->cache != NULL)
+            kv_static_cache_drop_all(f->loop->cache);
+        resync_all(f);
+        return;
+    }
+    for (size_t i = 0; i < f->batch.n; i++)
+        drop_cached(f, &f->batch.events[i]);
+    for (h2o_linklist_t *l = f->clients.next, *next; l != &f->clients; l = next) {
+        next = l->next;
+        kv_feed_client *c = client_of(l);
+        if (c->q.behind)
+            continue;
+        uint64_t resyncs = c->q.resyncs;
+        kv_live_offer(&c->q, &f->batch, c->unsent, last);
+        kv_metric_add(KV_M_LIVE_RESYNCS, (int64_t)(c->q.resyncs - resyncs));
+        if (c->q.behind) {
+            f->pump_due = true; /* later: we may be inside a read of the log */
+            schedule(f);
+        } else if (c->q.pending.len != 0) {
+            c->transport->wake(c);
+        }
+    }
+}
+
+/* ---- the log, for the feed itself ---- */
+
+typedef struct gap_read {
+    struct kv_feed *feed;
+    int commits;
+} gap_read;
+
+static bool gap_commit(void *arg, uint64_t first, uint64_t last, kv_slice json)
+{
+    (void)first;
+    gap_read *g = arg;
+    g->commits++;
+    fan_out(g->feed, json, last);
+    return true;
+}
+
+/* Reads what was missed; what could not be read is tried again at the next turn or tick. */
+static void close_gap(struct kv_feed *f)
+{
+    int64_t until = kv_mono_us(f->loop->gw->clock) + GAP_SLICE_US;
+    while (f->seq.last < f->seq.want) {
+        kv_db *db = kv_loop_db(f->loop);
+        if (db == NULL)
+            return;
+        gap_read g = {.feed = f};
+        kv_err err = kv_events_after(db, f->seq.last, GAP_COMMITS, gap_commit, &g);
+        bool missing = err == KV_OK && g.commits == 0;
+        if (missing && kv_mono_us(f->loop->gw->clock) < f->gap_by_us)
+            return;
+        /* What was published is in the log; what does not turn up there was removed as too old. */
+        if (err == KV_E_NOT_FOUND || missing) {
+            f->seq.last = f->seq.want;
+            resync_all(f);
+            return;
+        }
+        if (err != KV_OK) {
+            kv_log(KV_LOG_WARN, "feed_log_read", KV_ERRNAME("error", err));
+            return;
+        }
+        if (kv_mono_us(f->loop->gw->clock) > until) {
+            schedule(f);
+            return;
+        }
+    }
+}
+
+static bool learn_tail(struct kv_feed *f)
+{
+    if (f->seq.known)
+        return true;
+    kv_db *db = kv_loop_db(f->loop);
+    uint64_t last;
+    if (db == NULL || kv_events_last(db, &last) != KV_OK)
+        return false;
+    f->seq = (kv_live_seq){.known = true, .last = last, .want = last};
+    if (f->loop->cache != NULL)
+        kv_static_cache_drop_all(f->loop->cache);
+    return true;
+}
+
+/* ---- the stream ---- */
+
+static void on_verdict(struct kv_feed *f, kv_live_verdict v)
+{
+    if (v != KV_LIVE_GAP && v != KV_LIVE_RESET)
+        return;
+    if (f->loop->cache != NULL)
+        kv_static_cache_drop_all(f->loop->cache);
+    if (v == KV_LIVE_RESET) {
+        resync_all(f);
+        return;
+    }
+    if (!f->gap) {
+        f->gap = true;
+        f->gap_by_us = kv_mono_us(f->loop->gw->clock) + GAP_WAIT_US;
+    }
+    close_gap(f);
+}
+
+static void on_message(struct kv_feed *f, const kv_msg *m)
+{
+    if (!learn_tail(f))
+        return;
+    if (m->code == KV_EVENTS) {
+        kv_live_verdict v =
+            kv_live_seq_events(&f->seq, m->events.prev, m->events.first, m->events.last);
+        if (v == KV_LIVE_FOLLOWS)
+            fan_out(f, m->events.events, m->events.last);
+        on_verdict(f, v);
+    } else if (m->code == KV_EVENT_HEAD) {
+        on_verdict(f, kv_live_seq_head(&f->seq, m->event_head.last));
+    }
+}
+
+static void decode_message(struct kv_feed *f, zmq_msg_t *head, zmq_msg_t *body)
+{
+    kv_header h;
+    kv_msg m;
+    const char *why = "the header";
+    kv_err err = kv_header_decode(zmq_msg_data(head), zmq_msg_size(head), &h);
+    if (err == KV_OK)
+        err = kv_body_decode(h.code, zmq_msg_data(body), zmq_msg_size(body), &m, &why);
+    if (err == KV_OK)
+        on_message(f, &m);
+    else
+        kv_log(KV_LOG_WARN, "feed_bad_message", KV_ERRNAME("error", err),
+               KV_STR("field", why != NULL ? why : ""));
+}
+
+/* false: nothing more. */
+static bool take_message(struct kv_feed *f)
+{
+    zmq_msg_t part[2];
+    unsigned n = 0;
+    bool more = true, got = false;
+    zmq_msg_init(&part[0]);
+    zmq_msg_init(&part[1]);
+    while (more) {
+        zmq_msg_t extra;
+        zmq_msg_t *to = n < 2 ? &part[n] : &extra;
+        if (n >= 2)
+            zmq_msg_init(&extra);
+        int rc;
+        while ((rc = zmq_msg_recv(to, f->sub, ZMQ_DONTWAIT)) == -1 && errno == EINTR)
+            ;
+        more = rc != -1 && zmq_msg_more(to);
+        if (n >= 2)
+            zmq_msg_close(&extra);
+        if (rc == -1)
+            break;
+        n++;
+        got = true;
+    }
+    if (n == 2)
+        decode_message(f, &part[0], &part[1]);
+    zmq_msg_close(&part[0]);
+    zmq_msg_close(&part[1]);
+    return got;
+}
+
+/* ---- turns and ticks ---- */
+
+static void tick_clients(struct kv_feed *f)
+{
+    int64_t now = kv_mono_ms(f->loop->gw->clock);
+    for (h2o_linklist_t *l = f->clients.next, *next; l != &f->clients; l = next) {
+        next = l->next;
+        kv_feed_client *c = client_of(l);
+        if (now >= c->next_ping_ms) {
+            c->next_ping_ms = now + KV_PING_MS;
+            kv_live_ping(&c->q, f->seq.last);
+            c->transport->wake(c);
+            if (c->transport->ping != NULL) {
+                c->transport->ping(c);
+                continue; /* it may be gone */
+            }
+        }
+        if (c->q.behind && c->unsent == 0 && c->q.pending.len == 0)
+            kv_feed_pump(c); /* a read of the log failed before */
+        c->transport->tick(c, now);
+    }
+}
+
+static void pump_idle(struct kv_feed *f)
+{
+    for (h2o_linklist_t *l = f->clients.next, *next; l != &f->clients; l = next) {
+        next = l->next;
+        kv_feed_client *c = client_of(l);
+        if (c->q.behind && c->unsent == 0)
+            kv_feed_pump(c);
+    }
+}
+
+static void drain_clients(struct kv_feed *f)
+{
+    for (h2o_linklist_t *l = f->clients.next, *next; l != &f->clients; l = next) {
+        next = l->next;
+        kv_feed_client *c = client_of(l);
+        c->transport->drain(c);
+    }
+}
+
+static void on_work(h2o_timeout_entry_t *entry)
+{
+    struct kv_feed *f = H2O_STRUCT_FROM_MEMBER(struct kv_feed, work, entry);
+    while (take_message(f))
+        ;
+    if (f->tick_due) {
+        f->tick_due = false;
+        learn_tail(f);
+        tick_clients(f);
+    }
+    if (f->seq.known && f->seq.last < f->seq.want)
+        close_gap(f);
+    f->gap = f->seq.last < f->seq.want;
+    if (f->pump_due) {
+        f->pump_due = false;
+        pump_idle(f);
+    }
+    if (f->drain_due) {
+        f->drain_due = false;
+        drain_clients(f);
+    }
+}
+
+static void on_turn(void *arg)
+{
+    struct kv_feed *f = arg;
+    int events = 0;
+    size_t len = sizeof(events);
+    if (zmq_getsockopt(f->sub, ZMQ_EVENTS, &events, &len) == 0 && (events & ZMQ_POLLIN) != 0)
+        schedule(f);
+}
+
+static void on_tick(void *arg)
+{
+    struct kv_feed *f = arg;
+    f->tick_due = true;
+    schedule(f);
+}
+
+/* ---- clients ---- */
+
+typedef struct client_read {
+    kv_feed_client *client;
+    int commits;
+    bool full;
+} client_read;
+
+static bool client_commit(void *arg, uint64_t first, uint64_t last, kv_slice json)
+{
+    (void)first;
+    client_read *r = arg;
+    kv_feed_client *c = r->client;
+    kv_live_batch batch = {0}; /* not the feed's: a fan-out may be what brought us here */
+    r->commits++;
+    kv_err err = kv_live_split(&batch, json);
+    if (err != KV_OK) {
+        kv_log(KV_LOG_ERROR, "feed_bad_commit", KV_U64("last", last), KV_ERRNAME("error", err));
+        r->full = err == KV_E_NO_MEMORY;
+        if (!r->full)
+            c->q.pos = last;
+    } else {
+        r->full = !kv_live_fill(&c->q, &batch, c->unsent);
+    }
+    kv_live_batch_release(&batch);
+    return !r->full;
+}
+
+void kv_feed_pump(kv_feed_client *c)
+{
+    struct kv_feed *f = c->feed;
+    if (f == NULL || !c->q.behind)
+        return;
+    kv_db *db = kv_loop_db(f->loop);
+    client_read r = {.client = c};
+    /* Half a buffer at least is written at once: reading goes on when that is sent. */
+    while (db != NULL && !r.full && c->q.pending.len + c->unsent < c->q.limit / 2) {
+        r.commits = 0;
+        kv_err err = kv_events_after(db, c->q.pos, CLIENT_COMMITS, client_commit, &r);
+        if (err == KV_E_NOT_FOUND) {
+            resync_client(c, f->seq.last);
+            return;
+        }
+        if (err != KV_OK) {
+            kv_log(KV_LOG_WARN, "feed_log_read", KV_ERRNAME("error", err));
+            break;
+        }
+        if (r.commits == 0) {
+            c->q.behind = c->q.pos < f->seq.last; /* the end of the log: live from here */
+            break;
+        }
+    }
+    if (c->q.pending.len != 0)
+        c->transport->wake(c);
+}
+
+kv_err kv_feed_attach(struct kv_feed *f, kv_feed_client *c, bool has_after, uint64_t after)
+{
+    if (f == NULL || f->draining)
+        return KV_E_DRAINING;
+    if (!learn_tail(f))
+        return KV_E_BROKER_AWAY;
+    uint64_t end = f->seq.last;
+    if (has_after && after > end) {
+        kv_db *db = kv_loop_db(f->loop);
+        uint64_t stored;
+        if (db != NULL && kv_events_last(db, &stored) == KV_OK && stored > end)
+            end = stored;
+    }
+    c->feed = f;
+    c->unsent = 0;
+    c->next_ping_ms = kv_mono_ms(f->loop->gw->clock) + KV_PING_MS;
+    c->link = (h2o_linklist_t){NULL, NULL};
+    h2o_linklist_insert(&f->clients, &c->link);
+    f->count++;
+    kv_metric_add_label(KV_M_LIVE_CLIENTS, c->transport->name, 1);
+    c->q.pos = f->seq.last;
+    kv_live_hello(&c->q, f->seq.last);
+    if (has_after && after > end) {
+        resync_client(c, f->seq.last); /* an id we never gave: another database */
+        return KV_OK;
+    }
+    if (has_after) {
+        c->q.pos = after;
+        c->q.behind = true;
+        kv_feed_pump(c);
+    } else {
+        c->transport->wake(c);
+    }
+    return KV_OK;
+}
+
+void kv_feed_detach(kv_feed_client *c)
+{
+    if (c->feed != NULL) {
+        h2o_linklist_unlink(&c->link);
+        c->feed->count--;
+        c->feed = NULL;
+        kv_metric_add_label(KV_M_LIVE_CLIENTS, c->transport->name, -1);
+    }
+    kv_live_queue_release(&c->q);
+}
+
+/* ---- life ---- */
+
+kv_err kv_feed_new(kv_loop *loop, struct kv_feed **ret)
+{
+    kv_err err = KV_E_INTERNAL;
+    struct kv_feed *f = calloc(1, sizeof(*f));
+    if (f == NULL)
+        return KV_E_NO_MEMORY;
+    f->loop = loop;
+    f->work.cb = on_work;
+    h2o_linklist_init_anchor(&f->clients);
+    int zero = 0, hwm = FEED_HWM, reconnect = 100, reconnect_max = 1000, fd = -1;
+    int64_t most = KV_BODY_MAX + 4096;
+    size_t len = sizeof(fd);
+    f->sub = zmq_socket(loop->gw->zmq, ZMQ_SUB);
+    if (f->sub == NULL || zmq_setsockopt(f->sub, ZMQ_LINGER, &zero, sizeof(zero)) != 0 ||
+        zmq_setsockopt(f->sub, ZMQ_RCVHWM, &hwm, sizeof(hwm)) != 0 ||
+        zmq_setsockopt(f->sub, ZMQ_MAXMSGSIZE, &most, sizeof(most)) != 0 ||
+        zmq_setsockopt(f->sub, ZMQ_RECONNECT_IVL, &reconnect, sizeof(reconnect)) != 0 ||
+        zmq_setsockopt(f->sub, ZMQ_RECONNECT_IVL_MAX, &reconnect_max, sizeof(reconnect_max)) != 0 ||
+        zmq_setsockopt(f->sub, ZMQ_SUBSCRIBE, "", 0) != 0 ||
+        zmq_connect(f->sub, loop->gw->cfg->events) != 0 ||
+        zmq_getsockopt(f->sub, ZMQ_FD, &fd, &len) != 0) {
+        kv_log(KV_LOG_ERROR, "feed_socket", KV_STR("error", zmq_strerror(zmq_errno())));
+        goto fail;
+    }
+    kv_loop_watch(loop, fd, on_turn, f);
+    kv_loop_every(loop, TICK_MS, on_tick, f);
+    learn_tail(f);
+    *ret = f;
+    return KV_OK;
+fail:
+    if (f->sub != NULL)
+        zmq_close(f->sub);
+    free(f);
+    return err;
+}
+
+void kv_feed_drain(struct kv_feed *f)
+{
+    f->draining = f->drain_due = true;
+    schedule(f);
+}
+
+size_t kv_feed_clients(const struct kv_feed *f)
+{
+    return f->count;
+}
+
+void kv_feed_destroy(struct kv_feed **feed)
+{
+    struct kv_feed *f = *feed;
+    if (f == NULL)
+        return;
+    while (f->clients.next != &f->clients) {
+        kv_feed_client *c = client_of(f->clients.next);
+        c->transport->drop(c);
+        assert(f->clients.next == &f->clients || client_of(f->clients.next) != c);
+    }
+    h2o_timeout_unlink(&f->work);
+    zmq_close(f->sub);
+    kv_live_batch_release(&f->batch);
+    free(f);
+    *feed = NULL;
+}

@@ -1,0 +1,68 @@
+/* Live events of one loop: one SUB socket on cfg->events, fanned out to this loop's WebSocket and
+ * SSE clients.
+ *
+ * Everything here runs in the loop's thread, and what touches h2o inside h2o_evloop_run (a zero
+ * timer carries it there). The rule that nothing is lost: subscribe, buffer, read the log, drop
+ * what is had, follow; whenever an EVENTS message does not follow on the last one, or EVENT_HEAD
+ * shows a newer tail, the log is read again. */
+#ifndef KV_GATEWAY_FEED_H
+#define KV_GATEWAY_FEED_H
+
+#include "gateway/gateway.h"
+#include "gateway/live.h"
+
+#define KV_PING_MS 15000 /* a ping to every client this often */
+
+struct kv_feed;
+
+/* Connects the SUB socket and hooks the loop; call after loop->evloop and loop->ctx stand.
+ * loop->feed is set by the caller. NO_MEMORY, INTERNAL. */
+kv_err kv_feed_new(kv_loop *loop, struct kv_feed **ret);
+/* Frees the feed. Clients still there are dropped without a goodbye; SSE requests end with their
+ * connections. */
+void kv_feed_destroy(struct kv_feed **feed);
+/* Draining begins: WebSockets get close 1001 (and 2 s to answer), SSE answers end; new clients are
+ * refused. */
+void kv_feed_drain(struct kv_feed *feed);
+/* Clients attached now; a drain may wait for 0. */
+size_t kv_feed_clients(const struct kv_feed *feed);
+
+/* ---- for ws.c and sse.c ---- */
+typedef struct kv_feed_client kv_feed_client;
+typedef struct kv_feed_transport {
+    const char *name;                /* label of kervan_live_clients */
+    void (*wake)(kv_feed_client *c); /* q.pending holds bytes: write them unless a write runs */
+    void (*tick)(kv_feed_client *c,
+                 int64_t now_ms); /* each second, after a ping that was due; may close c */
+    void (*ping)(
+        kv_feed_client *c); /* a ping is due: protocol side of it; may close c; NULL: none */
+    void (*drain)(kv_feed_client *c); /* say goodbye; may close c */
+    void (*drop)(kv_feed_client *c);  /* the feed goes: free c now */
+} kv_feed_transport;
+
+/* Embedded in the transport's struct, owned by it; `q` is made by kv_live_queue_init before attach.
+ */
+struct kv_feed_client {
+    kv_live_queue q;
+    size_t unsent; /* bytes the transport is writing */
+    const kv_feed_transport *transport;
+    struct kv_feed *feed; /* NULL: not attached */
+    int64_t next_ping_ms;
+    h2o_linklist_t link;
+};
+
+/* has_after: continue behind event `after`; one that is not in the log any more gets a resync. A
+ * hello comes first. wake() is called before this returns. BROKER_AWAY: the log cannot be read yet;
+ * DRAINING. */
+kv_err kv_feed_attach(struct kv_feed *feed, kv_feed_client *c, bool has_after, uint64_t after);
+void kv_feed_detach(kv_feed_client *c); /* releases q in any case */
+/* The transport has written everything: a client that is behind gets more of the log. May call
+ * wake(). */
+void kv_feed_pump(kv_feed_client *c);
+
+/* Common to both: ?after= / Last-Event-ID and ?types= of a request. BAD_PARAMETER with *ret_why
+ * naming it. */
+kv_err kv_feed_parameters(kv_request *r, kv_live_queue *q, bool *ret_has_after, uint64_t *ret_after,
+                          const char **ret_why);
+
+#endif

@@ -1,0 +1,131 @@
+/* Health: the full report, readiness (what we cannot serve without), liveness (this thread runs).
+ */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "gateway/answer.h"
+#include "gateway/route.h"
+#include "gateway/stats.h"
+#include "storage/read/events.h"
+
+#define LEAST_FREE (4u << 20) /* bytes; below it every upload fails */
+
+typedef struct checks {
+    kv_err database, storage;
+    bool broker, draining;
+    uint64_t free_bytes;
+} checks;
+
+static kv_err check_database(kv_loop *loop)
+{
+    uint64_t last;
+    kv_db *db = kv_loop_db(loop);
+    return db == NULL ? KV_E_NOT_FOUND : kv_events_last(db, &last);
+}
+
+static kv_err check_storage(kv_loop *loop, uint64_t *ret_free)
+{
+    char path[4096];
+    *ret_free = kv_store_free_bytes(loop->gw->store);
+    if ((kv_store_flags(loop->gw->store) & KV_STORE_LOCAL_FD) == 0)
+        return KV_OK;
+    int n = snprintf(path, sizeof(path), "%s/media", loop->gw->cfg->data);
+    if (n < 0 || (size_t)n >= sizeof(path) || access(path, W_OK) != 0)
+        return KV_E_IO;
+    return *ret_free < LEAST_FREE ? KV_E_DISK_FULL : KV_OK;
+}
+
+static checks run_checks(kv_loop *loop)
+{
+    checks c = {.broker = kv_client_up(loop->broker), .draining = loop->gw->draining};
+    c.database = check_database(loop);
+    c.storage = check_storage(loop, &c.free_bytes);
+    return c;
+}
+
+static bool healthy(const checks *c)
+{
+    return c->database == KV_OK && c->storage == KV_OK && c->broker && !c->draining;
+}
+
+static void put_check(kv_buf *b, const char *name, kv_err err)
+{
+    kv_json_key(b, name);
+    kv_json_open(b, '{');
+    kv_json_key(b, "status");
+    kv_json_cstr(b, err == KV_OK ? "ok" : "error");
+    if (err != KV_OK) {
+        kv_json_key(b, "error");
+        kv_json_cstr(b, kv_err_info_of(err)->slug);
+        kv_json_key(b, "detail");
+        kv_json_cstr(b, kv_err_info_of(err)->en);
+    }
+}
+
+static void put_checks(kv_buf *b, const checks *c, kv_slice broker)
+{
+    put_check(b, "database", c->database);
+    kv_json_close(b, '}');
+    put_check(b, "broker", c->broker ? KV_OK : KV_E_BROKER_AWAY);
+    if (broker.len != 0) {
+        kv_json_key(b, "report");
+        kv_json_raw(b, broker);
+    }
+    kv_json_close(b, '}');
+    put_check(b, "storage", c->storage);
+    kv_json_key(b, "free_bytes");
+    kv_json_u64(b, c->free_bytes);
+    kv_json_close(b, '}');
+    kv_json_key(b, "cache"); /* there is none to fail: the broker is the queue */
+    kv_json_cstr(b, "disabled");
+}
+
+static void put_head(kv_buf *b, const kv_gw *gw, const char *status)
+{
+    kv_buf_init(b, 1 << 20);
+    kv_json_open(b, '{');
+    kv_json_key(b, "status");
+    kv_json_cstr(b, status);
+    kv_json_key(b, "version");
+    kv_json_cstr(b, KERVAN_VERSION);
+    kv_json_key(b, "uptime_seconds");
+    kv_json_i64(b, (kv_wall_ms(gw->clock) - gw->started_ms) / 1000);
+}
+
+static void finish(h2o_req_t *req, bool good, kv_buf *b)
+{
+    kv_json_close(b, '}');
+    kv_answer_buf(req, KV_OK, good ? 200 : 503, b);
+    kv_buf_release(b);
+}
+
+static void on_stats(h2o_req_t *req, kv_loop *loop, kv_slice text)
+{
+    checks c = run_checks(loop);
+    kv_buf b;
+    c.broker = c.broker && text.ptr != NULL;
+    put_head(&b, loop->gw, c.draining ? "draining" : healthy(&c) ? "healthy" : "unhealthy");
+    put_checks(&b, &c, text);
+    finish(req, healthy(&c), &b);
+}
+
+void kv_route_health(kv_request *r)
+{
+    kv_stats_ask(r, KV_STATS_HEALTH, on_stats);
+}
+
+void kv_route_ready(kv_request *r)
+{
+    checks c = run_checks(r->loop);
+    kv_buf b;
+    put_head(&b, r->loop->gw, healthy(&c) ? "ready" : c.draining ? "draining" : "not_ready");
+    put_checks(&b, &c, kv_slice_of(NULL, 0));
+    finish(r->req, healthy(&c), &b);
+}
+
+void kv_route_live(kv_request *r)
+{
+    kv_buf b;
+    put_head(&b, r->loop->gw, "alive");
+    finish(r->req, true, &b);
+}

@@ -1,0 +1,230 @@
+// Glue: turns what the user and the server do into requests and store actions. Components call nothing else.
+import { api, ApiError, localProblem, problemText, sendFile } from "./api";
+import { filesOfPaste } from "./files";
+import { fmtBytes, translate, type Key, type Lang, type Vars } from "./i18n";
+import { browserDeps, Live } from "./live";
+import { clipBytes, DEFAULT_FOLDER, folderValid, originalShows, type Filter, type LiveEvent, type Media, type Problem } from "./model";
+import { finished, type Store, type Upload } from "./state";
+import { Uploads } from "./uploads";
+
+const PAGE = 48;
+const PAGE_MAX = 200; // the server's limits
+const SEARCH_MAX = 100; // bytes
+const FOLDERS_DELAY_MS = 800;
+const ASLEEP_MS = 30_000; // hidden for longer: reconnect instead of trusting the socket
+
+export interface App {
+    store: Store;
+    uploads: Uploads;
+    lang(): Lang;
+    t(key: Key, vars?: Vars): string;
+    problem(problem: Problem, vars?: Vars): string;
+    addFiles(files: readonly File[]): void;
+    pasteFiles(transfer: DataTransfer): boolean;
+    setFolder(folder: string): void;
+    filter(change: Partial<Filter>): void;
+    more(): void;
+    reload(): Promise<boolean>;
+    openDetail(id: string | null): void;
+    remove(media: Media): Promise<Problem | null>;
+    retry(id: string): Promise<Problem | null>;
+    say(text: string): void;
+    start(): void;
+}
+
+export function createApp(store: Store, lang: () => Lang): App {
+    const { dispatch } = store;
+    const t = (key: Key, vars?: Vars) => translate(lang(), key, vars);
+    const say = (text: string) => dispatch({ type: "say", text });
+    const problem = (p: Problem, vars: Vars = {}) => {
+        const max = store.get().config?.max_upload_bytes;
+        return problemText(lang(), p, max ? { max: fmtBytes(lang(), max), ...vars } : vars);
+    };
+    const problemOf = (error: unknown) => (error instanceof ApiError ? error.problem : localProblem("network"));
+    let folder = "";
+    let listAbort: AbortController | null = null;
+    let folderTimer: ReturnType<typeof setTimeout> | undefined;
+
+    async function list(more: boolean, limit: number): Promise<boolean> {
+        const { generation, filter, next } = store.get();
+        listAbort?.abort();
+        const abort = (listAbort = new AbortController());
+        dispatch({ type: "list/start", more });
+        try {
+            const page = await api.list(lang(), filter, more ? next : null, limit, abort.signal);
+            if (abort.signal.aborted) return false;
+            dispatch({ type: "list/done", generation, more, page });
+            return true;
+        } catch (error) {
+            if (!abort.signal.aborted) dispatch({ type: "list/fail", generation, problem: problemOf(error) });
+            return false;
+        }
+    }
+
+    // As much as is on the screen already, so that nothing the user scrolled past goes away.
+    const reload = () => list(false, Math.min(PAGE_MAX, Math.max(PAGE, store.get().order.length)));
+
+    async function loadFolders(): Promise<void> {
+        try {
+            dispatch({ type: "folders", folders: await api.folders(lang()) });
+        } catch {
+            return; // suggestions only; the next change asks again
+        }
+    }
+
+    function foldersSoon(): void {
+        clearTimeout(folderTimer);
+        folderTimer = setTimeout(() => void loadFolders(), FOLDERS_DELAY_MS);
+    }
+
+    async function loadConfig(): Promise<void> {
+        try {
+            dispatch({ type: "config", config: await api.config(lang()) });
+        } catch {
+            return; // checks before sending are a courtesy; asked again with the next resync
+        }
+    }
+
+    function onEvent(event: LiveEvent): void {
+        const id = event.mediaId ?? event.media?.id;
+        if (event.type === "media.deleted" && id) dispatch({ type: "media/gone", id });
+        else if (event.media) {
+            dispatch({ type: "media/upsert", media: event.media });
+            if (event.type === "media.ready") say(t("say.ready", { name: event.media.filename }));
+            if (event.type === "media.failed") say(t("say.mediaFailed", { name: event.media.filename }));
+        }
+        if (event.type === "media.created" || event.type === "media.deleted") foldersSoon();
+    }
+
+    async function loadDetail(id: string): Promise<void> {
+        try {
+            dispatch({ type: "media/upsert", media: await api.media(lang(), id) });
+        } catch (error) {
+            const p = problemOf(error);
+            if (p.status === 404 || p.status === 400) dispatch({ type: "detail/gone", id });
+        }
+    }
+
+    const uploads = new Uploads({
+        store,
+        send: sendFile,
+        options: (u: Upload) => ({ lang: lang(), folder: u.folder, declare: store.get().config?.allowed_mime_types ?? [] }),
+        now: () => Date.now(),
+        setTimer: (fn, ms) => setTimeout(fn, ms),
+        clearTimer: (timer) => clearTimeout(timer as number),
+        preview: (file) => (originalShows(file.type) ? URL.createObjectURL(file) : null),
+        dropPreview: (url) => URL.revokeObjectURL(url),
+        stored(upload, answer) {
+            say(t(answer.deduplicated ? "say.known" : "say.stored", { name: upload.name }));
+            dispatch({ type: "media/upsert", media: answer }); // the live event may come before or after
+            foldersSoon();
+        },
+        failed: (upload, p) => say(t("say.failed", { name: upload.name, why: problem(p, { size: fmtBytes(lang(), upload.size) }) })),
+    });
+
+    const live = new Live({
+        ...browserDeps(),
+        onEvent,
+        onResync() {
+            void reload();
+            void loadFolders();
+            if (!store.get().config) void loadConfig();
+        },
+        onPoll: () => reload(),
+        onState: (state) => dispatch({ type: "live", live: state }),
+    });
+
+    function addFiles(files: readonly File[]): void {
+        if (files.length === 0) return;
+        say(t("say.added", { n: files.length }));
+        uploads.add(files, folderValid(folder) ? folder || DEFAULT_FOLDER : DEFAULT_FOLDER);
+    }
+
+    function readHash(): void {
+        const id = /^#\/media\/([0-9A-Za-z]{1,32})$/.exec(location.hash)?.[1] ?? null;
+        if (id === store.get().detail) return;
+        dispatch({ type: "detail", id });
+        if (id && !store.get().items[id]) void loadDetail(id);
+    }
+
+    return {
+        store,
+        uploads,
+        lang,
+        t,
+        problem,
+        addFiles,
+        pasteFiles(transfer) {
+            const files = filesOfPaste(transfer, t("paste.name"), new Date());
+            addFiles(files);
+            return files.length > 0;
+        },
+        setFolder: (value) => (folder = value),
+        filter(change) {
+            const search = clipBytes(change.search ?? store.get().filter.search, SEARCH_MAX);
+            dispatch({ type: "filter", filter: { ...change, search } });
+            void list(false, PAGE);
+        },
+        more() {
+            const { load, next } = store.get();
+            if (next !== null && (load === "idle" || load === "error")) void list(true, PAGE);
+        },
+        reload,
+        openDetail(id) {
+            const hash = id ? `#/media/${id}` : "";
+            if (id === null) history.pushState(null, "", location.pathname + location.search);
+            else if (store.get().detail === null) location.hash = hash;
+            else history.replaceState(null, "", hash); // paging through files is one step back
+            readHash();
+        },
+        async remove(media) {
+            try {
+                await api.remove(lang(), media.id);
+            } catch (error) {
+                const p = problemOf(error);
+                if (p.status !== 404) return p; // 404: somebody was faster
+            }
+            dispatch({ type: "media/gone", id: media.id });
+            say(t("say.deleted", { name: media.filename }));
+            foldersSoon();
+            return null;
+        },
+        async retry(id) {
+            try {
+                const media = await api.retry(lang(), id);
+                if (media?.id) dispatch({ type: "media/upsert", media });
+                return null;
+            } catch (error) {
+                return problemOf(error);
+            }
+        },
+        say,
+        start() {
+            const online = () => {
+                dispatch({ type: "online", online: navigator.onLine });
+                if (!navigator.onLine) return;
+                live.nudge();
+                uploads.resume();
+                if (store.get().load === "error") void reload();
+            };
+            let hiddenAt = 0;
+            addEventListener("online", online);
+            addEventListener("offline", online);
+            addEventListener("hashchange", readHash);
+            addEventListener("popstate", readHash);
+            addEventListener("beforeunload", (e) => {
+                if (store.get().uploads.some((u) => !finished(u))) e.preventDefault();
+            });
+            document.addEventListener("visibilitychange", () => {
+                if (document.hidden) hiddenAt = Date.now();
+                else if (hiddenAt && Date.now() - hiddenAt > ASLEEP_MS) live.nudge();
+            });
+            dispatch({ type: "online", online: navigator.onLine });
+            void loadConfig();
+            void loadFolders();
+            void reload();
+            readHash();
+            live.start();
+        },
+    };
+}

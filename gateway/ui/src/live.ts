@@ -1,0 +1,242 @@
+// Live events: WebSocket, else SSE, else polling; reconnects with backoff and asks for what it missed by event id.
+//
+// Everything outside (sockets, timers, chance) comes in through LiveDeps, so the tests drive it with a fake clock.
+import type { LiveEvent } from "./model";
+
+export type LiveState = "connecting" | "live" | "reconnecting" | "polling";
+
+export interface Socket {
+    onopen: ((e: never) => void) | null;
+    onclose: ((e: never) => void) | null;
+    onmessage: ((e: { data: unknown }) => void) | null;
+    close(): void;
+}
+
+export interface Stream {
+    readonly readyState: number; // 2: given up
+    onopen: ((e: never) => void) | null;
+    onerror: ((e: never) => void) | null;
+    addEventListener(type: string, fn: (e: { data: unknown }) => void): void;
+    close(): void;
+}
+
+export interface LiveDeps {
+    socket: (path: string) => Socket;
+    stream: (path: string) => Stream;
+    setTimer: (fn: () => void, ms: number) => unknown;
+    clearTimer: (timer: unknown) => void;
+    random: () => number;
+    onEvent: (event: LiveEvent) => void;
+    /** The log no longer reaches back to where we were, or we begin: read the list again. */
+    onResync: () => void;
+    /** One round of polling; false: no answer. */
+    onPoll: () => Promise<boolean>;
+    onState: (state: LiveState) => void;
+}
+
+const WS_TRIES = 2; // attempts that never opened before SSE is tried
+const SSE_TRIES = 2; // and before polling
+const POLL_MS = 5_000;
+const POLL_ROUNDS = 6; // then the push ways are tried again
+const OPEN_MS = 10_000; // an attempt that neither opens nor fails is over
+const SILENCE_MS = 45_000; // the server sends a ping every 15 s; a socket that says nothing for three is dead
+const FILTER = "types=media"; // the page has no use for job events
+const BACKOFF_MIN = 500;
+const BACKOFF_MAX = 30_000;
+const EVENT_TYPES = [
+    "message",
+    "hello",
+    "resync",
+    ...["created", "processing", "ready", "failed", "deleted"].map((t) => `media.${t}`),
+];
+
+/** Half to full of min·2^n, at most 30 s. */
+export function backoffMs(attempt: number, random: number): number {
+    return Math.min(BACKOFF_MAX, BACKOFF_MIN * 2 ** Math.min(attempt, 10)) * (0.5 + random / 2);
+}
+
+export class Live {
+    private after: number | null = null;
+    private close: (() => void) | null = null; // ends the current attempt or connection
+    private timer: unknown = null;
+    private attempt = 0; // failures since the last open
+    private wsFailed = 0;
+    private sseFailed = 0;
+    private running = false;
+
+    constructor(private readonly deps: LiveDeps) {}
+
+    start(): void {
+        if (this.running) return;
+        this.running = true;
+        this.deps.onState("connecting");
+        this.connect();
+    }
+
+    stop(): void {
+        this.running = false;
+        this.drop();
+    }
+
+    /** Connects anew at once: the network came back, or the page was asleep. What was missed is asked for by id. */
+    nudge(): void {
+        if (!this.running) return;
+        this.drop();
+        this.attempt = this.wsFailed = this.sseFailed = 0;
+        this.connect();
+    }
+
+    private drop(): void {
+        this.deps.clearTimer(this.timer);
+        this.timer = null;
+        const close = this.close;
+        this.close = null;
+        close?.();
+    }
+
+    private later(fn: () => void, ms: number): void {
+        this.deps.clearTimer(this.timer);
+        this.timer = this.deps.setTimer(fn, ms);
+    }
+
+    private connect(): void {
+        if (this.wsFailed < WS_TRIES) this.connectSocket();
+        else if (this.sseFailed < SSE_TRIES) this.connectStream();
+        else this.poll(POLL_ROUNDS);
+    }
+
+    private path(base: string): string {
+        return this.after === null ? `${base}?${FILTER}` : `${base}?${FILTER}&after=${this.after}`;
+    }
+
+    private connectSocket(): void {
+        let opened = false;
+        const ended = () => {
+            if (!opened) this.wsFailed++;
+            this.failed();
+        };
+        let socket: Socket;
+        try {
+            socket = this.deps.socket(this.path("/api/ws"));
+        } catch {
+            ended(); // the constructor itself refuses, e.g. by policy
+            return;
+        }
+        const detach = () => {
+            socket.onopen = socket.onclose = socket.onmessage = null;
+            socket.close();
+        };
+        this.close = detach;
+        const giveUp = () => {
+            detach();
+            ended();
+        };
+        this.later(giveUp, OPEN_MS);
+        socket.onopen = () => {
+            opened = true;
+            this.opened();
+            this.later(giveUp, SILENCE_MS);
+        };
+        socket.onclose = ended;
+        socket.onmessage = (e) => {
+            this.later(giveUp, SILENCE_MS);
+            this.receive(e.data);
+        };
+    }
+
+    private connectStream(): void {
+        let opened = false;
+        const stream = this.deps.stream(this.path("/api/events"));
+        const detach = () => {
+            stream.onopen = stream.onerror = null;
+            stream.close();
+        };
+        this.close = detach;
+        const give = () => {
+            detach();
+            if (!opened) this.sseFailed++;
+            this.failed();
+        };
+        this.later(give, OPEN_MS);
+        stream.onopen = () => {
+            opened = true;
+            this.opened();
+        };
+        // The browser reconnects a stream by itself, but without our backoff.
+        stream.onerror = give;
+        for (const type of EVENT_TYPES)
+            stream.addEventListener(type, (e) => {
+                if (this.close === detach) this.receive(e.data);
+            });
+    }
+
+    private opened(): void {
+        this.deps.clearTimer(this.timer);
+        this.timer = null;
+        this.attempt = this.wsFailed = this.sseFailed = 0;
+        this.deps.onState("live");
+        if (this.after === null) this.deps.onResync();
+    }
+
+    private failed(): void {
+        this.close = null;
+        if (!this.running) return;
+        this.deps.onState("reconnecting");
+        this.later(() => this.connect(), backoffMs(this.attempt++, this.deps.random()));
+    }
+
+    /** Neither way opens: read the list every few seconds, and try the push ways again from time to time. */
+    private poll(rounds: number): void {
+        let stopped = false;
+        this.close = () => (stopped = true);
+        void this.deps.onPoll().then((answered) => {
+            if (stopped || !this.running) return;
+            this.deps.onState(answered ? "polling" : "reconnecting");
+            this.later(() => {
+                if (rounds > 1) {
+                    this.poll(rounds - 1);
+                    return;
+                }
+                this.wsFailed = this.sseFailed = 0;
+                this.close = null;
+                this.connect();
+            }, POLL_MS);
+        });
+    }
+
+    /** One message: an event {id, type, …}, or a note {type: hello|resync|ping, last}. */
+    private receive(data: unknown): void {
+        let message: Partial<LiveEvent> & { last?: unknown };
+        try {
+            message = JSON.parse(String(data)) ?? {};
+        } catch {
+            return; // not ours
+        }
+        const last = typeof message.last === "number" ? message.last : null;
+        if (message.type === "resync") this.resync(last);
+        else if (message.type === "hello") this.after ??= last;
+        else if (typeof message.id === "number" && message.type) this.take(message as LiveEvent);
+    }
+
+    private take(event: LiveEvent): void {
+        if (this.after !== null && event.id <= this.after) return; // sent again after a reconnect
+        this.after = event.id;
+        this.deps.onEvent(event);
+    }
+
+    private resync(id: number | null): void {
+        this.after = id;
+        this.deps.onResync();
+    }
+}
+
+/** The browser's own sockets and timers. */
+export function browserDeps(): Pick<LiveDeps, "socket" | "stream" | "setTimer" | "clearTimer" | "random"> {
+    return {
+        socket: (path) => new WebSocket(location.origin.replace(/^http/, "ws") + path) as unknown as Socket,
+        stream: (path) => new EventSource(path) as unknown as Stream,
+        setTimer: (fn, ms) => setTimeout(fn, ms),
+        clearTimer: (timer) => clearTimeout(timer as number),
+        random: Math.random,
+    };
+}

@@ -1,0 +1,218 @@
+// The store: one state, one pure reducer. Effects (requests, sockets, uploads) live in app.ts and uploads.ts.
+import type { LiveState } from "./live";
+import { matches, type Config, type Filter, type Folder, type Media, type Page, type Problem } from "./model";
+
+export type Phase = "queued" | "sending" | "saving" | "backoff" | "done" | "failed" | "cancelled";
+
+export interface Upload {
+    key: number;
+    name: string;
+    type: string;
+    size: number;
+    folder: string;
+    phase: Phase;
+    sent: number;
+    /** Bytes per second, smoothed; 0: not known yet. */
+    speed: number;
+    problem: Problem | null;
+    /** Refused by the page before sending; the user may send it all the same. */
+    local: boolean;
+    /** backoff: when the next try is due (epoch ms); 0: when the connection is back. */
+    retryAt: number;
+    mediaId: string | null;
+    deduplicated: boolean;
+    preview: string | null;
+}
+
+export type Load = "idle" | "first" | "more" | "error";
+
+export interface State {
+    items: Readonly<Record<string, Media>>;
+    /** Ids of the list as filtered, newest first. */
+    order: readonly string[];
+    next: string | null;
+    load: Load;
+    /** Whether a first page has ever come for this filter. */
+    loaded: boolean;
+    problem: Problem | null;
+    /** Grows with each filter change: answers to older questions are dropped. */
+    generation: number;
+    filter: Filter;
+    folders: readonly Folder[] | null;
+    config: Config | null;
+    uploads: readonly Upload[];
+    live: LiveState;
+    online: boolean;
+    detail: string | null;
+    detailGone: boolean;
+    confirming: string | null;
+    /** Became READY while the page was looking. */
+    fresh: Readonly<Record<string, true>>;
+    /** Deleted here or elsewhere: a slower answer must not bring them back. */
+    gone: Readonly<Record<string, true>>;
+    /** What the screen reader is told. */
+    said: string;
+}
+
+export type Action =
+    | { type: "list/start"; more: boolean }
+    | { type: "list/done"; generation: number; more: boolean; page: Page }
+    | { type: "list/fail"; generation: number; problem: Problem }
+    | { type: "media/upsert"; media: Media }
+    | { type: "media/gone"; id: string }
+    | { type: "filter"; filter: Partial<Filter> }
+    | { type: "folders"; folders: Folder[] }
+    | { type: "config"; config: Config }
+    | { type: "upload/add"; uploads: Upload[] }
+    | { type: "upload/set"; key: number; patch: Partial<Upload> }
+    | { type: "upload/clear" }
+    | { type: "live"; live: LiveState }
+    | { type: "online"; online: boolean }
+    | { type: "detail"; id: string | null }
+    | { type: "detail/gone"; id: string }
+    | { type: "confirm"; id: string | null }
+    | { type: "say"; text: string };
+
+export const noFilter: Filter = { folder: "", status: "", search: "" };
+
+export const initialState: State = {
+    items: {},
+    order: [],
+    next: null,
+    load: "idle",
+    loaded: false,
+    problem: null,
+    generation: 0,
+    filter: noFilter,
+    folders: null,
+    config: null,
+    uploads: [],
+    live: "connecting",
+    online: true,
+    detail: null,
+    detailGone: false,
+    confirming: null,
+    fresh: {},
+    gone: {},
+    said: "",
+};
+
+export const finished = (u: Upload): boolean => u.phase === "done" || u.phase === "failed" || u.phase === "cancelled";
+
+export function reduce(s: State, a: Action): State {
+    switch (a.type) {
+        case "list/start":
+            return { ...s, load: a.more ? "more" : "first" }; // an error stays on the screen until there is an answer
+        case "list/done":
+            return a.generation === s.generation ? listDone(s, a.page, a.more) : s;
+        case "list/fail":
+            return a.generation === s.generation ? { ...s, load: "error", problem: a.problem } : s;
+        case "media/upsert":
+            return upsert(s, a.media);
+        case "media/gone":
+            return gone(s, a.id);
+        case "filter":
+            return refilter(s, { ...s.filter, ...a.filter });
+        case "folders":
+            return { ...s, folders: a.folders };
+        case "config":
+            return { ...s, config: a.config };
+        case "upload/add":
+            return { ...s, uploads: [...s.uploads, ...a.uploads] };
+        case "upload/set":
+            return { ...s, uploads: s.uploads.map((u) => (u.key === a.key ? { ...u, ...a.patch } : u)) };
+        case "upload/clear":
+            return { ...s, uploads: s.uploads.filter((u) => !finished(u)) };
+        case "live":
+            return s.live === a.live ? s : { ...s, live: a.live };
+        case "online":
+            return { ...s, online: a.online };
+        case "detail":
+            return { ...s, detail: a.id, detailGone: a.id !== null && a.id in s.gone };
+        case "detail/gone":
+            return s.detail === a.id ? { ...s, detailGone: true } : s;
+        case "confirm":
+            return { ...s, confirming: a.id };
+        case "say":
+            return { ...s, said: a.text };
+    }
+}
+
+/** Until the answer comes, what is known and fits is shown: narrowing a filter is instant. */
+function refilter(s: State, filter: Filter): State {
+    const order = s.order.filter((id) => matches(s.items[id]!, filter));
+    return { ...s, filter, generation: s.generation + 1, order, next: null, loaded: false, load: "idle", problem: null };
+}
+
+/** The newer of two versions of a row: an event may overtake the list, and the other way round. */
+function newer(known: Media | undefined, media: Media): Media {
+    return known && known.updated_at > media.updated_at ? known : media;
+}
+
+function listDone(s: State, page: Page, more: boolean): State {
+    const items = { ...s.items };
+    const ids: string[] = [];
+    for (const media of page.items) {
+        if (media.id in s.gone) continue;
+        const kept = newer(items[media.id], media);
+        items[media.id] = kept;
+        if (matches(kept, s.filter)) ids.push(media.id);
+    }
+    const order = more ? [...s.order, ...ids.filter((id) => !s.order.includes(id))] : ids;
+    return { ...s, items, order, next: page.next, load: "idle", loaded: true, problem: null };
+}
+
+function upsert(s: State, media: Media): State {
+    if (media.id in s.gone) return s;
+    const known = s.items[media.id];
+    const kept = newer(known, media);
+    if (kept === known) return s;
+    const fresh = known?.status === "PENDING" && kept.status === "READY" ? { ...s.fresh, [kept.id]: true as const } : s.fresh;
+    return { ...s, items: { ...s.items, [kept.id]: kept }, fresh, order: place(s, kept) };
+}
+
+/** Where a row stands in the filtered list. Ids grow with time, so newest first is by id, descending. */
+function place(s: State, media: Media): readonly string[] {
+    const at = s.order.indexOf(media.id);
+    if (!matches(media, s.filter)) return at < 0 ? s.order : s.order.filter((id) => id !== media.id);
+    if (at >= 0 || !s.loaded) return s.order;
+    const before = s.order.findIndex((id) => id < media.id);
+    if (before >= 0) return [...s.order.slice(0, before), media.id, ...s.order.slice(before)];
+    return s.next === null ? [...s.order, media.id] : s.order; // else it comes with a later page
+}
+
+function gone(s: State, id: string): State {
+    const items = { ...s.items };
+    delete items[id];
+    return {
+        ...s,
+        items,
+        order: s.order.filter((other) => other !== id),
+        gone: { ...s.gone, [id]: true },
+        detailGone: s.detailGone || s.detail === id,
+        confirming: s.confirming === id ? null : s.confirming,
+    };
+}
+
+export interface Store {
+    get(): State;
+    dispatch(action: Action): void;
+    subscribe(fn: () => void): () => void;
+}
+
+export function createStore(state: State = initialState): Store {
+    const listeners = new Set<() => void>();
+    return {
+        get: () => state,
+        dispatch(action) {
+            const next = reduce(state, action);
+            if (next === state) return;
+            state = next;
+            listeners.forEach((fn) => fn());
+        },
+        subscribe(fn) {
+            listeners.add(fn);
+            return () => listeners.delete(fn);
+        },
+    };
+}

@@ -1,0 +1,244 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { backoffMs, Live, type LiveState, type Socket, type Stream } from "../src/live";
+import { FakeClock } from "./fixtures";
+
+class FakeSocket implements Socket {
+    onopen: Socket["onopen"] = null;
+    onclose: Socket["onclose"] = null;
+    onmessage: Socket["onmessage"] = null;
+    closed = false;
+    constructor(readonly path: string) {}
+    close() {
+        this.closed = true;
+    }
+    open() {
+        this.onopen?.({} as never);
+    }
+    die() {
+        this.onclose?.({} as never);
+    }
+    say(message: unknown) {
+        this.onmessage?.({ data: typeof message === "string" ? message : JSON.stringify(message) });
+    }
+}
+
+class FakeStream implements Stream {
+    readyState = 0;
+    onopen: Stream["onopen"] = null;
+    onerror: Stream["onerror"] = null;
+    closed = false;
+    readonly listeners = new Map<string, (e: { data: unknown }) => void>();
+    constructor(readonly path: string) {}
+    addEventListener(type: string, fn: (e: { data: unknown }) => void) {
+        this.listeners.set(type, fn);
+    }
+    close() {
+        this.closed = true;
+    }
+    say(type: string, message: unknown) {
+        this.listeners.get(type)?.({ data: JSON.stringify(message) });
+    }
+}
+
+function setUp(pollAnswers = true) {
+    const clock = new FakeClock();
+    const seen = { sockets: [] as FakeSocket[], streams: [] as FakeStream[], states: [] as LiveState[], events: [] as number[], resyncs: 0, polls: 0 };
+    const live = new Live({
+        socket: (path) => {
+            const socket = new FakeSocket(path);
+            seen.sockets.push(socket);
+            return socket;
+        },
+        stream: (path) => {
+            const stream = new FakeStream(path);
+            seen.streams.push(stream);
+            return stream;
+        },
+        setTimer: clock.setTimer,
+        clearTimer: clock.clearTimer,
+        random: () => 1,
+        onEvent: (e) => seen.events.push(e.id),
+        onResync: () => seen.resyncs++,
+        onPoll: () => {
+            seen.polls++;
+            return Promise.resolve(pollAnswers);
+        },
+        onState: (s) => seen.states.push(s),
+    });
+    live.start();
+    const last = () => seen.sockets[seen.sockets.length - 1]!;
+    return { clock, live, seen, last };
+}
+
+const tick = () => new Promise<void>((done) => setImmediate(done));
+
+test("the first connection reads the list, then follows events", () => {
+    const { seen, last } = setUp();
+    assert.equal(last().path, "/api/ws?types=media");
+    last().open();
+    last().say({ type: "hello", last: 40 });
+    last().say({ id: 41, type: "media.created" });
+    last().say({ id: 43, type: "media.ready" });
+    assert.deepEqual(seen.events, [41, 43]);
+    assert.equal(seen.resyncs, 1);
+    assert.deepEqual(seen.states, ["connecting", "live"]);
+});
+
+test("a reconnect asks for what was missed, by id, and drops what it has", () => {
+    const { clock, seen, last } = setUp();
+    last().open();
+    last().say({ id: 7, type: "media.created" });
+    last().die();
+    assert.equal(seen.states.at(-1), "reconnecting");
+    clock.advance(500);
+    assert.equal(last().path, "/api/ws?types=media&after=7");
+    last().open();
+    last().say({ type: "hello", last: 9 });
+    last().say({ id: 7, type: "media.created" });
+    last().say({ id: 8, type: "media.ready" });
+    assert.deepEqual(seen.events, [7, 8]);
+    assert.equal(seen.resyncs, 1, "the log fills the gap; the list is not read again");
+});
+
+test("a position from hello alone is kept too", () => {
+    const { clock, last } = setUp();
+    last().open();
+    last().say({ type: "hello", last: 40 });
+    last().die();
+    clock.advance(500);
+    assert.equal(last().path, "/api/ws?types=media&after=40");
+});
+
+test("resync reads the list again and goes on from where the server says", () => {
+    const { clock, seen, last } = setUp();
+    last().open();
+    last().say({ id: 7, type: "media.created" });
+    last().say({ type: "resync", last: 3 });
+    assert.equal(seen.resyncs, 2);
+    last().say({ id: 4, type: "media.created" });
+    assert.deepEqual(seen.events, [7, 4]);
+    last().die();
+    clock.advance(500);
+    assert.equal(last().path, "/api/ws?types=media&after=4");
+});
+
+test("backoff doubles to half a minute, and an open connection resets it", () => {
+    assert.equal(backoffMs(0, 0), 250);
+    assert.equal(backoffMs(0, 1), 500);
+    assert.equal(backoffMs(3, 1), 4000);
+    assert.equal(backoffMs(50, 1), 30_000);
+    const { clock, seen, last } = setUp();
+    last().open();
+    last().die();
+    clock.advance(499);
+    assert.equal(seen.sockets.length, 1);
+    clock.advance(1);
+    assert.equal(seen.sockets.length, 2);
+    last().die();
+    clock.advance(999);
+    assert.equal(seen.sockets.length, 2);
+    clock.advance(1);
+    last().open();
+    last().die();
+    clock.advance(500);
+    assert.equal(seen.sockets.length, 4);
+});
+
+test("a socket that says nothing for three pings is given up", () => {
+    const { clock, seen, last } = setUp();
+    const first = last();
+    first.open();
+    clock.advance(30_000);
+    first.say({ type: "ping", last: 0 });
+    clock.advance(44_999);
+    assert.equal(first.closed, false);
+    clock.advance(1);
+    assert.equal(first.closed, true);
+    assert.equal(seen.states.at(-1), "reconnecting");
+});
+
+test("an attempt that neither opens nor fails ends after ten seconds", () => {
+    const { clock, seen, last } = setUp();
+    const first = last();
+    clock.advance(10_000);
+    assert.ok(first.closed);
+    clock.advance(500);
+    assert.equal(seen.sockets.length, 2);
+});
+
+/* S0-56 */
+test("where WebSocket never opens, SSE takes over, and then polling", async () => {
+    const { clock, seen, last } = setUp();
+    last().die();
+    clock.advance(500);
+    last().die();
+    clock.advance(1000);
+    assert.equal(seen.streams.length, 1);
+    const stream = seen.streams[0]!;
+    stream.onopen?.({} as never);
+    stream.say("hello", { type: "hello", last: 4 });
+    stream.say("media.ready", { id: 5, type: "media.ready" });
+    stream.say("resync", { type: "resync", last: 9 });
+    assert.deepEqual(seen.events, [5]);
+    assert.equal(seen.resyncs, 2);
+    assert.equal(seen.states.at(-1), "live");
+
+    stream.onerror?.({} as never);
+    assert.ok(stream.closed);
+    clock.advance(500); // an open stream resets the count: WebSocket is tried again
+    last().die();
+    clock.advance(1000);
+    last().die();
+    clock.advance(2000);
+    assert.equal(seen.streams[1]!.path, "/api/events?types=media&after=9");
+    seen.streams[1]!.onerror?.({} as never);
+    clock.advance(4000);
+    seen.streams[2]!.onerror?.({} as never);
+    clock.advance(8000);
+    await tick();
+    assert.equal(seen.polls, 1);
+    assert.equal(seen.states.at(-1), "polling");
+    for (let i = 0; i < 6; i++) {
+        clock.advance(5000);
+        await tick();
+    }
+    assert.equal(seen.polls, 6);
+    last().open();
+    assert.equal(seen.states.at(-1), "live", "after half a minute of polling the push ways are tried again");
+});
+
+test("polling without answers is called reconnecting", async () => {
+    const { clock, seen, last } = setUp(false);
+    last().die();
+    clock.advance(500);
+    last().die();
+    clock.advance(1000);
+    seen.streams[0]!.onerror?.({} as never);
+    clock.advance(2000);
+    seen.streams[1]!.onerror?.({} as never);
+    clock.advance(4000);
+    await tick();
+    assert.equal(seen.states.at(-1), "reconnecting");
+});
+
+test("nudge reconnects at once; stop ends everything", () => {
+    const { clock, live, seen, last } = setUp();
+    last().open();
+    last().say({ id: 3, type: "media.ready" });
+    const old = last();
+    live.nudge();
+    assert.ok(old.closed);
+    assert.equal(last().path, "/api/ws?types=media&after=3");
+    live.stop();
+    assert.equal(clock.waiting, 0);
+    clock.advance(60_000);
+    assert.equal(seen.sockets.length, 2);
+});
+
+test("what is not ours is ignored", () => {
+    const { seen, last } = setUp();
+    last().open();
+    for (const noise of ["", "{", "null", "[]", "7", { type: 3 }, { id: "5", type: "media.ready" }, { id: 6 }]) last().say(noise);
+    assert.deepEqual(seen.events, []);
+});

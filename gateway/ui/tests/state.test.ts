@@ -1,0 +1,98 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Media } from "../src/model";
+import { createStore, initialState, reduce, type Action, type State } from "../src/state";
+import { media } from "./fixtures";
+
+const run = (...actions: Action[]): State => actions.reduce(reduce, initialState);
+const page = (items: Media[], next: string | null = null, more = false, generation = 0): Action => ({ type: "list/done", generation, more, page: { items, next } });
+const ids = (s: State) => s.order.map(Number);
+
+test("pages are appended without doubles", () => {
+    const s = run(page([media(5), media(4)], "4"), page([media(4), media(3)], null, true));
+    assert.deepEqual(ids(s), [5, 4, 3]);
+    assert.equal(s.next, null);
+});
+
+test("an answer to an older filter is dropped", () => {
+    const s = run(page([media(5)]), { type: "filter", filter: { search: "x" } }, page([media(9)]));
+    assert.deepEqual(ids(s), []);
+    assert.equal(s.loaded, false);
+});
+
+test("narrowing a filter shows at once what is known to fit", () => {
+    const s = run(page([media(5, { folder: "a/b" }), media(4), media(3, { folder: "ab" })]), { type: "filter", filter: { folder: "a" } });
+    assert.deepEqual(ids(s), [5]);
+});
+
+test("a new row goes where its id belongs", () => {
+    const s = run(page([media(9), media(5)]), { type: "media/upsert", media: media(7) }, { type: "media/upsert", media: media(11) }, { type: "media/upsert", media: media(1) });
+    assert.deepEqual(ids(s), [11, 9, 7, 5, 1]);
+});
+
+test("an old row beyond the last page loaded waits for its page", () => {
+    const s = run(page([media(9), media(5)], "5"), { type: "media/upsert", media: media(1) });
+    assert.deepEqual(ids(s), [9, 5]);
+    assert.ok(s.items[media(1).id]);
+});
+
+/* S0-55 */
+test("PENDING turns READY by an event, and is marked as seen happening", () => {
+    const pending = media(5, { status: "PENDING" });
+    const ready = media(5, { updated_at: "2026-01-01T00:00:01.000Z" });
+    const s = run(page([pending]), { type: "media/upsert", media: ready });
+    assert.equal(s.items[ready.id]!.status, "READY");
+    assert.ok(s.fresh[ready.id]);
+});
+
+test("an older version never overwrites a newer one, from events or lists", () => {
+    const ready = media(5, { updated_at: "2026-01-01T00:00:01.000Z" });
+    const stale = media(5, { status: "PENDING" });
+    const s = run(page([ready]), { type: "media/upsert", media: stale }, page([stale]));
+    assert.equal(s.items[ready.id]!.status, "READY");
+});
+
+test("a row that no longer fits the filter leaves the list", () => {
+    const s = run(
+        { type: "filter", filter: { status: "PENDING" } },
+        page([media(5, { status: "PENDING" })], null, false, 1),
+        { type: "media/upsert", media: media(5, { updated_at: "2026-01-01T00:00:01.000Z" }) },
+    );
+    assert.deepEqual(ids(s), []);
+});
+
+test("what is deleted stays deleted, whatever arrives late", () => {
+    const s = run(page([media(5), media(4)]), { type: "media/gone", id: media(5).id }, page([media(5), media(4)]), { type: "media/upsert", media: media(5) });
+    assert.deepEqual(ids(s), [4]);
+    assert.equal(s.items[media(5).id], undefined);
+});
+
+test("deleting what is open says so and closes the question", () => {
+    const id = media(5).id;
+    const s = run(page([media(5)]), { type: "detail", id }, { type: "confirm", id }, { type: "media/gone", id });
+    assert.equal(s.detailGone, true);
+    assert.equal(s.confirming, null);
+});
+
+test("an error stays until there is an answer", () => {
+    const problem = { status: 503, code: "busy", text: "", detail: "", retryAfter: null };
+    const failed = run({ type: "list/fail", generation: 0, problem }, { type: "list/start", more: false });
+    assert.equal(failed.problem, problem);
+    assert.equal(reduce(failed, page([])).problem, null);
+});
+
+test("search folds ASCII letters like the server, no others", () => {
+    const s = run({ type: "filter", filter: { search: "ist" } }, page([media(1, { filename: "IST.jpg" }), media(2, { filename: "İst.jpg" })], null, false, 1));
+    assert.deepEqual(ids(s), [1]);
+});
+
+test("the store tells listeners only of changes", () => {
+    const store = createStore();
+    let told = 0;
+    const off = store.subscribe(() => told++);
+    store.dispatch({ type: "live", live: "live" });
+    store.dispatch({ type: "live", live: "live" });
+    off();
+    store.dispatch({ type: "live", live: "polling" });
+    assert.equal(told, 1);
+});

@@ -1,0 +1,362 @@
+#include "gateway/upload.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gateway/route.h"
+#include "proto/actor.h"
+#include "proto/base/log.h"
+#include "proto/base/metrics.h"
+#include "proto/endpoints.h"
+
+/* ---- table ---- */
+
+static kv_upload **slot_of(struct kv_uploads *us, uint64_t id)
+{
+    kv_upload **slot = &us->table[(id ^ id >> 22) & 255];
+    while (*slot != NULL && (*slot)->id != id)
+        slot = &(*slot)->next;
+    return slot;
+}
+
+static void on_message(struct kv_uploads *us, const kv_msg *m)
+{
+    if (m->code != KV_UPLOAD_DONE) {
+        kv_log(KV_LOG_ERROR, "unexpected_message", KV_STR("code", kv_code_name(m->code)));
+        return;
+    }
+    kv_upload *u = *slot_of(us, m->upload_done.upload);
+    if (u == NULL) {
+        kv_log(KV_LOG_ERROR, "unknown_upload_done", KV_ID("uploadId", m->upload_done.upload));
+        return;
+    }
+    char detail[sizeof(u->detail)];
+    snprintf(detail, sizeof(detail), "%.*s", KV_SLICE_FMT(m->upload_done.detail));
+    if (u->state == KV_UPLOAD_ABORTING) {
+        kv_upload_answer_error(u, u->err, u->detail, 0);
+    } else if (m->upload_done.number != 0) {
+        kv_upload_answer_error(u, (kv_err)m->upload_done.number, detail, m->upload_done.retry_after_ms);
+    } else {
+        assert(u->state == KV_UPLOAD_COMMITTING);
+        kv_upload_answer_done(u, &m->upload_done);
+    }
+}
+
+static void on_inbox(void *arg)
+{
+    struct kv_uploads *us = arg;
+    kv_header head;
+    kv_msg m;
+    zmq_msg_t storage, payload;
+    while (kv_actor_take(us->loop->loop.inbox, &head, &m, &storage, &payload) == 1) {
+        on_message(us, &m);
+        zmq_msg_close(&storage);
+        zmq_msg_close(&payload);
+    }
+}
+
+kv_err kv_uploads_new(kv_loop_own *loop, struct kv_uploads **ret)
+{
+    struct kv_uploads *us = calloc(1, sizeof(*us));
+    if (us == NULL)
+        return KV_E_NO_MEMORY;
+    us->loop = loop;
+    us->pipelines = (unsigned)loop->loop.gw->cfg->ingest_pipelines;
+    us->next_pipeline = loop->loop.index;
+    h2o_linklist_init_anchor(&us->waiting);
+    for (unsigned i = 0; i < us->pipelines; i++) {
+        char endpoint[64];
+        int zero = 0;
+        snprintf(endpoint, sizeof(endpoint), KV_EP_SCANNER, i);
+        us->scanner[i] = zmq_socket(loop->loop.gw->zmq, ZMQ_PUSH);
+        /* no high-water mark: what is in flight is bounded by credit, and nothing may be dropped or block */
+        if (us->scanner[i] == NULL || zmq_setsockopt(us->scanner[i], ZMQ_SNDHWM, &zero, sizeof(zero)) != 0 ||
+            zmq_setsockopt(us->scanner[i], ZMQ_LINGER, &zero, sizeof(zero)) != 0 ||
+            zmq_connect(us->scanner[i], endpoint) != 0) {
+            kv_log(KV_LOG_ERROR, "scanner_socket", KV_STR("error", zmq_strerror(zmq_errno())));
+            kv_uploads_destroy(&us);
+            return KV_E_INTERNAL;
+        }
+    }
+    int fd;
+    size_t len = sizeof(fd);
+    if (zmq_getsockopt(loop->loop.inbox, ZMQ_FD, &fd, &len) != 0) {
+        kv_uploads_destroy(&us);
+        return KV_E_INTERNAL;
+    }
+    kv_loop_watch(&loop->loop, fd, on_inbox, us);
+    *ret = us;
+    return KV_OK;
+}
+
+void kv_uploads_destroy(struct kv_uploads **uploads)
+{
+    struct kv_uploads *us = *uploads;
+    if (us == NULL)
+        return;
+    for (unsigned i = 0; i < us->pipelines; i++)
+        if (us->scanner[i] != NULL)
+            zmq_close(us->scanner[i]);
+    if (us->arena != NULL)
+        kv_body_drop(us->arena);
+    free(us);
+    *uploads = NULL;
+}
+
+size_t kv_uploads_active(const struct kv_uploads *us)
+{
+    return us->active;
+}
+
+void kv_upload_forget(kv_upload *u)
+{
+    struct kv_uploads *us = u->loop->loop.uploads;
+    kv_upload **slot = slot_of(us, u->id);
+    assert(*slot == u);
+    *slot = u->next;
+    kv_unlink(&u->waiting);
+    h2o_timeout_unlink(&u->rate_timer);
+    if (u->conn != NULL)
+        u->conn->upload = NULL;
+    if (u->multipart)
+        kv_multipart_release(&u->parser);
+    if (u->whole != NULL)
+        kv_body_drop(u->whole);
+    kv_body_credit_drop(u->credit);
+    us->active--;
+    kv_metric_add(KV_M_UPLOADS_ACTIVE, -1);
+    if (us->active == 0 && us->arena != NULL) { /* memory goes back when nothing is uploaded */
+        kv_body_drop(us->arena);
+        us->arena = NULL;
+    }
+    free(u);
+}
+
+/* ---- messages ---- */
+
+static void post(kv_upload *u, const kv_msg *m, zmq_msg_t *payload)
+{
+    kv_actor_post(u->loop->loop.uploads->scanner[u->pipeline], &u->head, m, payload);
+}
+
+static void begin(kv_upload *u)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_UPLOAD_BEGIN, &m);
+    memcpy(u->begun_folder, u->folder, sizeof(u->folder));
+    m.upload_begin = (kv_upload_begin){
+        .upload = u->id,
+        .loop = u->loop->loop.index,
+        .pipeline = u->pipeline,
+        .folder = kv_slice_str(u->folder),
+        .filename = kv_slice_str(u->filename),
+        .declared = kv_slice_str(u->declared),
+        .length_hint = u->length_hint,
+    };
+    u->begun = true;
+    post(u, &m, NULL);
+}
+
+static kv_err send_piece(kv_upload *u, kv_slice bytes)
+{
+    zmq_msg_t payload;
+    bool inside = u->buf != NULL && bytes.ptr >= u->buf->bytes && bytes.ptr < u->buf->bytes + u->buf->cap;
+    if (!inside || (bytes.len < KV_BODY_COPY && u->buf != u->whole) ||
+        !kv_body_message(u->buf, u->credit, bytes, &payload)) {
+        kv_body_buf *own = kv_body_single(kv_gw_inside(&u->loop->loop)->pool, bytes.len, 1, true);
+        if (own == NULL)
+            return KV_E_NO_MEMORY;
+        memcpy(own->bytes, bytes.ptr, bytes.len);
+        bool ok = kv_body_message(own, u->credit, kv_slice_of(own->bytes, bytes.len), &payload);
+        kv_body_drop(own);
+        if (!ok)
+            return KV_E_NO_MEMORY;
+    }
+    kv_msg m;
+    kv_msg_defaults(KV_UPLOAD_CHUNK, &m);
+    m.upload_chunk = (kv_upload_chunk){.upload = u->id, .offset = u->size};
+    post(u, &m, &payload);
+    u->size += bytes.len;
+    return KV_OK;
+}
+
+kv_err kv_upload_file_bytes(kv_upload *u, kv_slice bytes)
+{
+    if (bytes.len == 0)
+        return KV_OK;
+    if (bytes.len > u->size_max - u->size)
+        return KV_E_TOO_LARGE;
+    if (!u->begun)
+        begin(u);
+    while (bytes.len > 0) {
+        size_t n = bytes.len < KV_BODY_ARENA ? bytes.len : KV_BODY_ARENA;
+        KV_TRY(send_piece(u, kv_slice_of(bytes.ptr, n)));
+        bytes = kv_slice_of(bytes.ptr + n, bytes.len - n);
+    }
+    return KV_OK;
+}
+
+void kv_upload_body_over(kv_upload *u)
+{
+    kv_upload_stop_reading(u);
+    h2o_timeout_unlink(&u->rate_timer);
+    u->conn->state = KV_CONN_BUSY;
+    if (u->multipart && !u->have_file) {
+        kv_upload_fail(u, KV_E_MISSING_FILE, NULL);
+        return;
+    }
+    if (u->size == 0) {
+        kv_upload_fail(u, KV_E_EMPTY_FILE, NULL);
+        return;
+    }
+    kv_msg m;
+    kv_msg_defaults(KV_UPLOAD_END, &m);
+    m.upload_end.upload = u->id;
+    m.upload_end.size = u->size;
+    if (strcmp(u->folder, u->begun_folder) != 0)
+        m.upload_end.folder = kv_slice_str(u->folder);
+    u->state = KV_UPLOAD_COMMITTING;
+    post(u, &m, NULL);
+}
+
+void kv_upload_fail(kv_upload *u, kv_err err, const char *detail)
+{
+    if (u->state != KV_UPLOAD_RECEIVING)
+        return;
+    if (u->conn != NULL) {
+        kv_upload_stop_reading(u);
+        u->conn->state = KV_CONN_BUSY;
+    }
+    kv_unlink(&u->waiting);
+    h2o_timeout_unlink(&u->rate_timer);
+    if (!u->begun) {
+        kv_upload_answer_error(u, err, detail, 0);
+        return;
+    }
+    u->err = err;
+    snprintf(u->detail, sizeof(u->detail), "%s", detail != NULL ? detail : "");
+    u->state = KV_UPLOAD_ABORTING;
+    kv_msg m;
+    kv_msg_defaults(KV_UPLOAD_ABORT, &m);
+    m.upload_abort = (kv_upload_abort){.upload = u->id, .number = err};
+    post(u, &m, NULL);
+}
+
+void kv_upload_conn_gone(kv_upload *u)
+{
+    u->conn = NULL;
+    u->req = NULL;
+    kv_upload_fail(u, KV_E_CLIENT_GONE, NULL); /* nothing when the body was complete: the file is kept */
+}
+
+void kv_uploads_abort_all(struct kv_uploads *us)
+{
+    for (size_t i = 0; i < sizeof(us->table) / sizeof(us->table[0]); i++)
+        for (kv_upload *u = us->table[i], *next; u != NULL; u = next) {
+            next = u->next;
+            kv_upload_fail(u, KV_E_DRAINING, NULL);
+        }
+}
+
+/* ---- the route ---- */
+
+static kv_err from_query(kv_request *r, kv_upload *u)
+{
+    kv_slice value;
+    kv_err err = KV_OK;
+    if (kv_query_get(r, "folder", &value, &err))
+        KV_TRY(kv_upload_set_folder(u, value));
+    if (err != KV_OK || u->multipart)
+        return err;
+    if (!kv_query_get(r, "filename", &value, &err))
+        return err != KV_OK ? err : KV_E_BAD_FILENAME;
+    kv_slice type = kv_header_get(r->req, "content-type");
+    if (kv_slice_is_nocase(type, "application/x-www-form-urlencoded")) /* what curl says when nothing was said */
+        type.len = 0;
+    return kv_upload_set_file(u, value, type);
+}
+
+/* What the head tells already: kind of body, names, a length over the limit. */
+static kv_err check_head(kv_request *r, kv_upload *u)
+{
+    const kv_config *cfg = r->loop->gw->cfg;
+    kv_slice type = kv_header_get(r->req, "content-type");
+    char boundary[KV_MULTIPART_BOUNDARY_MAX + 1];
+    u->size_max = (uint64_t)cfg->max_upload_size_mb << 20;
+    if (!cfg->upload_stream_enabled && u->size_max > (uint64_t)cfg->upload_buffered_max_mb << 20)
+        u->size_max = (uint64_t)cfg->upload_buffered_max_mb << 20;
+    strcpy(u->folder, "genel");
+    if (kv_slice_is_nocase(kv_slice_of(type.ptr, type.len < 10 ? type.len : 10), "multipart/")) {
+        if (!kv_multipart_boundary(type, boundary))
+            return KV_E_BAD_MULTIPART;
+        u->multipart = true;
+        kv_multipart_init(&u->parser, boundary, &kv_upload_form, u);
+    }
+    u->length_hint = u->conn->frame.left; /* of the body: near enough */
+    uint64_t most = u->size_max + (u->multipart ? KV_UPLOAD_OVERHEAD : 0);
+    if (u->conn->frame.left > most)
+        return KV_E_TOO_LARGE;
+    KV_TRY(from_query(r, u));
+    return !u->multipart && u->conn->frame.over ? KV_E_EMPTY_FILE : KV_OK;
+}
+
+static bool rate_allows(kv_request *r, kv_conn *c, uint64_t *ret_retry_after_ms)
+{
+    kv_rate_answer a = kv_ratelimit_take(kv_gw_inside(r->loop)->rate, (struct sockaddr *)&c->peer, kv_mono_ms(r->loop->gw->clock));
+    char text[96];
+    if (a.limit > 0) {
+        snprintf(text, sizeof(text), "\"uploads\";q=%" PRIu64 ";w=60", a.limit);
+        kv_add_header(r->req, "ratelimit-policy", text);
+        snprintf(text, sizeof(text), "\"uploads\";r=%" PRIu64 ";t=%" PRIu64, a.remaining, a.reset_s);
+        kv_add_header(r->req, "ratelimit", text);
+    }
+    *ret_retry_after_ms = a.retry_after_ms;
+    return a.allowed;
+}
+
+void kv_route_upload(kv_request *r)
+{
+    struct kv_uploads *us = r->loop->uploads;
+    kv_conn *c = kv_conn_of(r->req);
+    kv_upload *u = calloc(1, sizeof(*u));
+    kv_body_credit *credit = u != NULL ? kv_body_credit_new() : NULL;
+    if (credit == NULL) {
+        free(u);
+        kv_answer_problem(r->req, KV_E_NO_MEMORY, NULL, 2000);
+        return;
+    }
+    u->loop = us->loop;
+    u->conn = c;
+    u->req = r->req;
+    u->credit = credit;
+    u->id = kv_id_make(&us->loop->ids, r->loop->gw->clock);
+    u->pipeline = us->next_pipeline++ % us->pipelines;
+    u->began_us = c->began_us;
+    memcpy(u->head.trace, c->trace, sizeof(c->trace));
+    memcpy(u->head.span, c->span, sizeof(c->span));
+    *slot_of(us, u->id) = u;
+    us->active++;
+    kv_metric_add(KV_M_UPLOADS_ACTIVE, 1);
+    c->upload = u;
+
+    uint64_t retry_after_ms;
+    if (r->loop->gw->draining) {
+        kv_upload_answer_error(u, KV_E_DRAINING, NULL, 2000);
+        return;
+    }
+    if (!rate_allows(r, c, &retry_after_ms)) {
+        kv_upload_answer_error(u, KV_E_RATE_LIMIT, NULL, retry_after_ms);
+        return;
+    }
+    kv_err err = check_head(r, u);
+    if (err != KV_OK) {
+        kv_upload_answer_error(u, err, u->detail, 0);
+        return;
+    }
+    c->state = KV_CONN_UPLOAD;
+    kv_tap_continue(c);
+    kv_upload_watch_rate(u);
+    kv_upload_read(u);
+}

@@ -1,0 +1,88 @@
+/* How an upload ends for the client, the metrics and the log. */
+#include <stdio.h>
+
+#include "gateway/upload.h"
+#include "proto/base/log.h"
+#include "proto/base/metrics.h"
+
+static int64_t took_us(const kv_upload *u)
+{
+    return kv_mono_us(u->loop->loop.gw->clock) - u->began_us;
+}
+
+static void trace_text(const kv_upload *u, char out[33])
+{
+    static const char digits[] = "0123456789abcdef";
+    for (int i = 0; i < 16; i++) {
+        out[2 * i] = digits[u->head.trace[i] >> 4];
+        out[2 * i + 1] = digits[u->head.trace[i] & 15];
+    }
+    out[32] = 0;
+}
+
+/* The media row with uploadId and deduplicated put in before its last brace. */
+static void body_of(const kv_upload *u, const kv_upload_done *done, kv_buf *out)
+{
+    char id[KV_ID_TEXT + 1];
+    kv_id_format(u->id, id);
+    kv_slice json = done->json;
+    while (json.len > 0 && json.ptr[json.len - 1] != '}')
+        json.len--;
+    kv_buf_add(out, json.ptr, json.len > 0 ? json.len - 1 : 0);
+    kv_json_key(out, "uploadId");
+    kv_json_cstr(out, id);
+    kv_json_key(out, "deduplicated");
+    kv_json_bool(out, done->deduplicated);
+    kv_json_close(out, '}');
+}
+
+void kv_upload_answer_done(kv_upload *u, const kv_upload_done *done)
+{
+    int64_t took = took_us(u);
+    kv_metric_add(KV_M_UPLOADS, 1);
+    kv_metric_add(KV_M_UPLOAD_BYTES, (int64_t)u->size);
+    kv_metric_observe_us(KV_M_UPLOAD_SECONDS, took);
+    if (done->deduplicated)
+        kv_metric_add(KV_M_UPLOADS_DEDUPLICATED, 1);
+    char trace[33];
+    trace_text(u, trace);
+    kv_log(KV_LOG_INFO, "upload_done", KV_ID("uploadId", u->id), KV_ID("mediaId", done->media), KV_STR("folder", u->folder),
+           KV_STR("filename", u->filename), KV_U64("size", u->size), KV_SLICE("hash", done->hash_hex),
+           KV_BOOL("deduplicated", done->deduplicated), KV_F64("ms", (double)took / 1000.0),
+           KV_BOOL("client_gone", u->req == NULL), KV_STR("traceId", trace));
+    if (u->req != NULL) {
+        char id[KV_ID_TEXT + 1], location[64];
+        kv_buf body;
+        kv_buf_init(&body, 0);
+        body_of(u, done, &body);
+        kv_id_format(done->media, id);
+        snprintf(location, sizeof(location), "/api/media/%s", id);
+        kv_add_header(u->req, "location", location);
+        if (kv_buf_ok(&body))
+            kv_answer_json(u->req, 201, kv_buf_slice(&body));
+        else
+            kv_answer_problem(u->req, KV_E_NO_MEMORY, NULL, 0);
+        kv_buf_release(&body);
+    }
+    kv_upload_forget(u);
+}
+
+void kv_upload_answer_error(kv_upload *u, kv_err err, const char *detail, uint64_t retry_after_ms)
+{
+    char trace[33];
+    trace_text(u, trace);
+    kv_err counted = err == KV_E_LENGTH_MISMATCH ? KV_E_CLIENT_GONE : err;
+    kv_metric_add_label(KV_M_UPLOAD_FAILURES, kv_err_info_of(counted)->slug, 1);
+    kv_log(kv_err_info_of(err)->http >= 500 ? KV_LOG_ERROR : KV_LOG_WARN, "upload_failed", KV_ID("uploadId", u->id),
+           KV_ERRNAME("code", counted), KV_STR("detail", detail != NULL ? detail : ""), KV_STR("folder", u->folder),
+           KV_STR("filename", u->filename), KV_U64("size", u->size), KV_F64("ms", (double)took_us(u) / 1000.0),
+           KV_STR("traceId", trace));
+    if (u->req != NULL) {
+        if (u->conn->state == KV_CONN_UPLOAD) {
+            kv_upload_stop_reading(u);
+            u->conn->state = KV_CONN_BUSY;
+        }
+        kv_answer_problem(u->req, err, detail, retry_after_ms);
+    }
+    kv_upload_forget(u);
+}

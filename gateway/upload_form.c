@@ -1,0 +1,79 @@
+/* What a form may hold: one file part named "file", one field "folder", other small fields that are ignored. */
+#include <stdio.h>
+
+#include "gateway/upload.h"
+#include "proto/base/text.h"
+
+kv_err kv_upload_set_folder(kv_upload *u, kv_slice folder)
+{
+    if (folder.len == 0)
+        folder = kv_slice_str("genel");
+    if (folder.len > KV_FOLDER_MAX || !kv_folder_valid(folder))
+        return KV_E_BAD_FOLDER;
+    memcpy(u->folder, folder.ptr, folder.len);
+    u->folder[folder.len] = 0;
+    return KV_OK;
+}
+
+kv_err kv_upload_set_file(kv_upload *u, kv_slice filename, kv_slice declared)
+{
+    KV_TRY(kv_filename_check(filename));
+    memcpy(u->filename, filename.ptr, filename.len);
+    u->filename[filename.len] = 0;
+    /* a type that is too long or not text is no type: the scanner compares only what is there */
+    if (declared.len < sizeof(u->declared) && kv_utf8_valid(declared)) {
+        if (declared.len > 0)
+            memcpy(u->declared, declared.ptr, declared.len);
+        u->declared[declared.len] = 0;
+    }
+    return KV_OK;
+}
+
+static kv_err on_part(void *arg, const kv_part *part)
+{
+    kv_upload *u = arg;
+    u->in_file = u->in_folder = false;
+    u->field_len = 0;
+    if (kv_slice_is(part->name, "file")) {
+        if (u->have_file)
+            return KV_E_TWO_FILES;
+        u->have_file = u->in_file = true;
+        return kv_upload_set_file(u, part->filename, part->type);
+    }
+    if (part->has_filename && part->filename.len > 0) {
+        snprintf(u->detail, sizeof(u->detail), "file in a field of another name");
+        return u->have_file ? KV_E_TWO_FILES : KV_E_MISSING_FILE;
+    }
+    if (kv_slice_is(part->name, "folder")) {
+        if (u->have_folder)
+            return KV_E_BAD_FOLDER;
+        u->have_folder = u->in_folder = true;
+    }
+    return KV_OK;
+}
+
+static kv_err on_data(void *arg, kv_slice bytes)
+{
+    kv_upload *u = arg;
+    if (u->in_file)
+        return kv_upload_file_bytes(u, bytes);
+    if (bytes.len > sizeof(u->field) - u->field_len) {
+        snprintf(u->detail, sizeof(u->detail), "a field is longer than 1 KiB");
+        return u->in_folder ? KV_E_BAD_FOLDER : KV_E_BAD_MULTIPART;
+    }
+    memcpy(u->field + u->field_len, bytes.ptr, bytes.len);
+    u->field_len += bytes.len;
+    return KV_OK;
+}
+
+static kv_err on_part_end(void *arg)
+{
+    kv_upload *u = arg;
+    kv_err err = KV_OK;
+    if (u->in_folder)
+        err = kv_upload_set_folder(u, kv_slice_of(u->field, u->field_len));
+    u->in_file = u->in_folder = false;
+    return err;
+}
+
+const kv_multipart_events kv_upload_form = {on_part, on_data, on_part_end};

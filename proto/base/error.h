@@ -1,0 +1,105 @@
+/* Errors: one table from which the enum, the HTTP status, the stable code and the texts come.
+ *
+ * A row is E(NAME, number, http, "slug", "English sentence", "Turkish sentence"). Numbers are stable and travel on
+ * the wire (message ERROR); groups leave gaps. The sentence says what happened and what to do. Bugs
+ * assert; everything a peer, a disk or a user can cause is one of these. */
+#ifndef KV_BASE_ERROR_H
+#define KV_BASE_ERROR_H
+
+#include <stdint.h>
+
+/* clang-format off */
+#define KV_ERRORS(E) \
+    /* nothing wrong */ \
+    E(NONE, 0, 200, "none", "No error.", "Hata yok.") \
+    /* 1..: the request */ \
+    E(BAD_REQUEST, 1, 400, "bad_request", "The request is malformed. Check it against the API description.", "İstek biçimi bozuk. API tanımıyla karşılaştırın.") \
+    E(BAD_HEAD, 2, 400, "bad_head", "The HTTP head is malformed or ambiguous and was refused.", "HTTP başlığı bozuk ya da belirsiz; kabul edilmedi.") \
+    E(HEAD_TOO_LARGE, 3, 431, "head_too_large", "The HTTP head is larger than 32 KiB. Send fewer or shorter headers.", "HTTP başlığı 32 KiB sınırını aşıyor. Daha az ya da daha kısa başlık gönderin.") \
+    E(BAD_CHUNKED, 4, 400, "bad_chunked", "The chunked body is malformed.", "Parçalı (chunked) gövde bozuk.") \
+    E(BAD_MULTIPART, 5, 400, "bad_multipart", "The multipart body is malformed.", "multipart gövdesi bozuk.") \
+    E(MISSING_FILE, 6, 400, "missing_file", "There is no part named \"file\". Send the file in a multipart field named \"file\" or as the raw body.", "\"file\" adlı bölüm yok. Dosyayı \"file\" alanında ya da ham gövde olarak gönderin.") \
+    E(TWO_FILES, 7, 400, "two_files", "Send one file a request.", "Her istekte tek dosya gönderin.") \
+    E(EMPTY_FILE, 8, 400, "empty_file", "The file is empty.", "Dosya boş.") \
+    E(BAD_FILENAME, 9, 400, "bad_filename", "The file name is missing, too long or holds characters that are not allowed.", "Dosya adı eksik, çok uzun ya da izin verilmeyen karakterler içeriyor.") \
+    E(BAD_FOLDER, 10, 400, "bad_folder", "A folder is 1 to 4 names of [a-z0-9_-] joined by \"/\", for example \"haber/2026\".", "Klasör, \"/\" ile ayrılmış 1-4 addan oluşur ([a-z0-9_-]), örneğin \"haber/2026\".") \
+    E(LENGTH_MISMATCH, 11, 400, "length_mismatch", "The body ended before the announced length.", "Gövde bildirilen uzunluktan önce bitti.") \
+    E(BAD_ID, 12, 400, "bad_id", "The id is not a valid kervan id.", "Kimlik geçerli bir kervan kimliği değil.") \
+    E(BAD_PARAMETER, 13, 400, "bad_parameter", "A parameter is out of its range.", "Bir parametre izin verilen aralığın dışında.") \
+    E(NOT_FOUND, 14, 404, "not_found", "There is nothing here.", "Burada bir şey yok.") \
+    E(METHOD_NOT_ALLOWED, 15, 405, "method_not_allowed", "This method is not allowed here.", "Bu yöntem burada kullanılamaz.") \
+    E(TIMEOUT_CLIENT, 16, 408, "request_timeout", "The client sent too slowly. Try again on a better connection.", "İstemci çok yavaş gönderdi. Daha iyi bir bağlantıyla tekrar deneyin.") \
+    E(TOO_LARGE, 17, 413, "too_large", "The file is larger than MAX_UPLOAD_SIZE_MB allows.", "Dosya MAX_UPLOAD_SIZE_MB sınırından büyük.") \
+    E(CLIENT_GONE, 18, 499, "client_gone", "The client closed the connection before the end.", "İstemci bağlantıyı bitmeden kapattı.") \
+    E(RANGE, 19, 416, "range_not_satisfiable", "The range lies outside the file.", "İstenen aralık dosyanın dışında.") \
+    E(UPGRADE_REQUIRED, 20, 426, "upgrade_required", "This address speaks WebSocket only.", "Bu adres yalnızca WebSocket konuşur.") \
+    E(FORBIDDEN_ORIGIN, 21, 403, "Forbidden", "This origin may not connect.", "Bu kaynak (origin) bağlanamaz.") \
+    E(RATE_LIMIT, 22, 429, "Rate limit", "Too many requests. Wait as long as Retry-After says.", "Çok fazla istek. Retry-After süresi kadar bekleyin.") \
+    E(CONFLICT, 23, 409, "conflict", "The state of the item does not allow this.", "Öğenin durumu buna izin vermiyor.") \
+    E(EXPECTATION, 24, 417, "expectation_failed", "Only \"Expect: 100-continue\" is understood.", "Yalnızca \"Expect: 100-continue\" desteklenir.") \
+    E(BAD_RANGE_HEADER, 25, 400, "bad_range", "The Range header is malformed.", "Range başlığı bozuk.") \
+    /* 40..: the content */ \
+    E(TYPE_REFUSED, 40, 422, "type_refused", "This type of file is not accepted (ALLOWED_MIME_TYPES).", "Bu dosya türü kabul edilmiyor (ALLOWED_MIME_TYPES).") \
+    E(TYPE_MISMATCH, 41, 422, "type_mismatch", "The content does not match its extension or declared type.", "İçerik, uzantısı ya da bildirilen türüyle uyuşmuyor.") \
+    E(TYPE_NOT_YET, 42, 422, "type_not_yet", "TIFF and SVG are not accepted yet.", "TIFF ve SVG henüz kabul edilmiyor.") \
+    E(BAD_IMAGE, 43, 422, "bad_image", "The picture is damaged.", "Görsel bozuk.") \
+    E(IMAGE_TOO_BIG, 44, 422, "image_too_big", "The picture has more pixels than IMAGE_MAX_MEGAPIXELS allows.", "Görsel, IMAGE_MAX_MEGAPIXELS sınırından fazla piksel içeriyor.") \
+    E(IMAGE_LIMIT, 45, 422, "image_limit", "Processing the picture went over its memory, time or size limit.", "Görselin işlenmesi bellek, süre ya da boyut sınırını aştı.") \
+    E(IMAGE_CRASH, 46, 422, "image_crash", "The image library crashed on this picture.", "Görsel kütüphanesi bu görselde çöktü.") \
+    E(VIRUS, 47, 422, "virus", "The file was refused by the virus scan.", "Dosya virüs taramasında reddedildi.") \
+    /* 60..: the machine */ \
+    E(DISK_FULL, 60, 507, "disk_full", "The disk is full. Nothing was kept; free some space and try again.", "Disk dolu. Hiçbir şey saklanmadı; yer açıp tekrar deneyin.") \
+    E(IO, 61, 500, "io", "Reading or writing failed. The log says more.", "Okuma ya da yazma başarısız. Ayrıntı günlükte.") \
+    E(NO_MEMORY, 62, 503, "no_memory", "Out of memory. Try again later.", "Bellek yetmedi. Daha sonra tekrar deneyin.") \
+    E(BUSY, 63, 503, "busy", "The server is busy. Try again as Retry-After says.", "Sunucu meşgul. Retry-After süresi sonunda tekrar deneyin.") \
+    E(BROKER_AWAY, 64, 503, "broker_away", "The broker does not answer. Try again in a few seconds.", "Aracı (broker) yanıt vermiyor. Birkaç saniye sonra tekrar deneyin.") \
+    E(DRAINING, 65, 503, "draining", "The server is going down for a restart. Try again in a few seconds.", "Sunucu yeniden başlıyor. Birkaç saniye sonra tekrar deneyin.") \
+    E(INTERNAL, 66, 500, "internal", "Bilinmeyen bir hata oluştu. Lütfen tekrar deneyin.", "Bilinmeyen bir hata oluştu. Lütfen tekrar deneyin.") \
+    E(STUCK, 67, 500, "stuck", "The job made no progress and was ended (Stuck Job Guard). Please try again.", "İşlem zaman aşımına uğradı (Stuck Job Guard). Lütfen tekrar deneyin.") \
+    E(TIMEOUT, 68, 504, "job_timeout", "The operation timed out. Please try again.", "İşlem zaman aşımına uğradı. Lütfen tekrar deneyin.") \
+    E(EXHAUSTED, 69, 500, "attempts_exhausted", "All attempts failed.", "Tüm denemeler başarısız oldu.") \
+    /* 80..: messages and the ledger */ \
+    E(BAD_MESSAGE, 80, 400, "bad_message", "The message does not follow PROTOCOL.md.", "İleti PROTOCOL.md'ye uymuyor.") \
+    E(BAD_VERSION, 81, 400, "bad_version", "This protocol version is not spoken here.", "Bu protokol sürümü desteklenmiyor.") \
+    E(UNKNOWN_CODE, 82, 400, "unknown_code", "This message is not handled here.", "Bu ileti burada işlenmiyor.") \
+    E(EXPIRED, 83, 504, "expired", "The deadline of the message has passed.", "İletinin süresi doldu.") \
+    E(STALE_LEASE, 84, 409, "stale_lease", "The lease is no longer held; the answer was refused.", "Kira artık geçerli değil; yanıt reddedildi.") \
+    E(RELINK, 85, 409, "relink", "The blob was removed meanwhile; place it again and commit again.", "Dosya bu arada silindi; yeniden yerleştirip yeniden kaydedin.") \
+    E(DYING, 86, 409, "dying", "The blob is being removed; commit again shortly.", "Dosya siliniyor; biraz sonra yeniden kaydedin.") \
+    E(SCHEMA_NEWER, 87, 500, "schema_newer", "The database was written by a newer kervan. Start that version or restore a backup.", "Veritabanı daha yeni bir kervan sürümüyle yazılmış. O sürümü başlatın ya da yedeği geri yükleyin.") \
+    E(DB, 88, 500, "db", "The database refused a statement. The log says more.", "Veritabanı bir komutu reddetti. Ayrıntı günlükte.") \
+    E(CONFIG, 89, 500, "config", "The configuration is not valid.", "Yapılandırma geçerli değil.") \
+    E(LOCKED, 90, 500, "locked", "Another kervan uses this data folder.", "Bu veri klasörünü başka bir kervan kullanıyor.") \
+    E(UNSUPPORTED, 91, 501, "unsupported", "This version does not have that yet.", "Bu sürümde henüz yok.")
+/* clang-format on */
+
+typedef enum kv_err {
+#define KV_ERR_ENUM(name, number, http, slug, en, tr) KV_E_##name = number,
+    KV_ERRORS(KV_ERR_ENUM)
+#undef KV_ERR_ENUM
+} kv_err;
+
+#define KV_OK KV_E_NONE
+
+/* One row; never NULL: an unknown number gives the row of INTERNAL. Any thread. */
+typedef struct kv_err_info {
+    kv_err code;
+    int http;         /* HTTP status */
+    const char *name; /* "TOO_LARGE" */
+    const char *slug; /* stable code in problem+json */
+    const char *en, *tr;
+} kv_err_info;
+const kv_err_info *kv_err_info_of(kv_err code);
+
+/* errno to kv_err: ENOSPC, EDQUOT and EFBIG are DISK_FULL, ENOMEM is NO_MEMORY, ENOENT NOT_FOUND, the rest IO. */
+kv_err kv_err_from_errno(int e);
+
+/* Passes an error up: `KV_TRY(f(x));` inside a function that returns kv_err and has nothing to clean up. */
+#define KV_TRY(expr)                                                                               \
+    do {                                                                                           \
+        kv_err kv_try_ = (expr);                                                                   \
+        if (kv_try_ != KV_OK)                                                                      \
+            return kv_try_;                                                                        \
+    } while (0)
+
+#endif

@@ -1,0 +1,80 @@
+#include "proto/base/id.h"
+
+#include <assert.h>
+#include <sys/random.h>
+
+#define EPOCH_MS      1735689600000 /* 2025-01-01T00:00:00Z */
+#define COUNTER_COUNT 4096u
+
+void kv_id_maker_init(kv_id_maker *m, uint32_t node)
+{
+    *m = (kv_id_maker){.node = node % 1024};
+}
+
+uint64_t kv_id_make(kv_id_maker *m, const kv_clock *clock)
+{
+    int64_t since = kv_wall_ms(clock) - EPOCH_MS;
+    uint64_t now = since < 1 ? 1 : (uint64_t)since; /* never 0: with node 0 that would be no id */
+
+    if (now > m->last_ms) {
+        m->last_ms = now;
+        m->counter = 0;
+    } else if (++m->counter == COUNTER_COUNT) { /* also when the clock stepped back */
+        m->last_ms++;
+        m->counter = 0;
+    }
+    assert(m->last_ms < (uint64_t)1 << 41);
+    return m->last_ms << 22 | (uint64_t)m->node << 12 | m->counter;
+}
+
+uint32_t kv_id_random_node(void)
+{
+    uint32_t node = 0;
+    ssize_t got = getrandom(&node, sizeof node, 0);
+
+    assert(got == sizeof node); /* up to 256 bytes never fail once the pool is ready */
+    (void)got;
+    return node % 1024;
+}
+
+static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
+
+void kv_id_format(uint64_t id, char out[KV_ID_TEXT + 1])
+{
+    for (int i = KV_ID_TEXT - 1; i >= 0; i--, id >>= 5)
+        out[i] = digits[id & 31];
+    out[KV_ID_TEXT] = '\0';
+}
+
+static int digit_of(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        c = (char)(c - 'A' + 'a');
+    if (c == 'o')
+        return 0;
+    if (c == 'i' || c == 'l')
+        return 1;
+    for (int v = 0; v < 32; v++) {
+        if (digits[v] == c)
+            return v;
+    }
+    return -1;
+}
+
+bool kv_id_parse(const char *text, size_t len, uint64_t *ret_id)
+{
+    uint64_t id = 0;
+
+    if (len != KV_ID_TEXT)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        int v = digit_of(text[i]);
+        if (v < 0 || (i == 0 && v > 7)) /* 63 bits: the first character holds three */
+            return false;
+        id = id << 5 | (uint64_t)v;
+    }
+    if (id == 0)
+        return false;
+    *ret_id = id;
+    return true;
+}

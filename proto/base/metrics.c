@@ -1,0 +1,215 @@
+#include "proto/base/metrics.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LABELS_MAX  64
+#define LAST_LABEL  "other" /* takes what comes when all places are taken */
+#define BUCKETS_MAX 16
+
+typedef enum kind { COUNTER, GAUGE, HISTOGRAM } kind;
+
+static const struct row {
+    const char *name, *label, *text;
+    kind kind;
+} rows[] = {
+#define KV_METRIC_ROW(name, prom, type, label, text) {prom, label, text, type},
+    KV_METRICS(KV_METRIC_ROW)
+#undef KV_METRIC_ROW
+};
+
+/* Upper bounds in microseconds and as Prometheus writes them. */
+static const struct bound {
+    int64_t us;
+    const char *le;
+} bounds[BUCKETS_MAX] = {
+    {500, "0.0005"},  {1000, "0.001"},  {2500, "0.0025"}, {5000, "0.005"},
+    {10000, "0.01"},  {25000, "0.025"}, {50000, "0.05"},  {100000, "0.1"},
+    {250000, "0.25"}, {500000, "0.5"},  {1000000, "1"},   {2500000, "2.5"},
+    {5000000, "5"},   {15000000, "15"}, {60000000, "60"}, {300000000, "300"},
+};
+
+typedef struct slot {
+    _Atomic(char *) label; /* set once */
+    _Atomic int64_t value;
+} slot;
+
+static struct metric {
+    _Atomic bool shown;
+    _Atomic int64_t value; /* a histogram's sum in microseconds */
+    _Atomic int64_t buckets[BUCKETS_MAX + 1];
+    slot slots[LABELS_MAX];
+} all[KV_METRIC_COUNT];
+
+#define RELAXED memory_order_relaxed
+
+static struct metric *use(kv_metric m, bool labelled, bool histogram)
+{
+    assert((unsigned)m < KV_METRIC_COUNT);
+    assert((rows[m].label[0] != '\0') == labelled);
+    assert((rows[m].kind == HISTOGRAM) == histogram);
+    (void)labelled, (void)histogram;
+    if (!atomic_load_explicit(&all[m].shown, RELAXED))
+        atomic_store_explicit(&all[m].shown, true, RELAXED);
+    return &all[m];
+}
+
+void kv_metric_add(kv_metric m, int64_t by)
+{
+    atomic_fetch_add_explicit(&use(m, false, false)->value, by, RELAXED);
+}
+
+void kv_metric_set(kv_metric m, int64_t value)
+{
+    atomic_store_explicit(&use(m, false, false)->value, value, RELAXED);
+}
+
+/* The place of a label value; a new one is claimed by putting its name in. */
+static _Atomic int64_t *place(struct metric *metric, const char *value)
+{
+    for (int i = 0; i < LABELS_MAX; i++) {
+        const char *wanted = i == LABELS_MAX - 1 ? LAST_LABEL : value;
+        slot *s = &metric->slots[i];
+        char *have = atomic_load_explicit(&s->label, memory_order_acquire);
+        if (!have) {
+            char *copy = strdup(wanted);
+            if (!copy)
+                return NULL;
+            if (atomic_compare_exchange_strong(&s->label, &have, copy))
+                return &s->value;
+            free(copy); /* another thread was first: `have` is its name */
+        }
+        if (strcmp(have, wanted) == 0)
+            return &s->value;
+    }
+    return &metric->slots[LABELS_MAX - 1].value;
+}
+
+void kv_metric_add_label(kv_metric m, const char *label_value, int64_t by)
+{
+    _Atomic int64_t *at = place(use(m, true, false), label_value);
+
+    if (at)
+        atomic_fetch_add_explicit(at, by, RELAXED);
+}
+
+void kv_metric_set_label(kv_metric m, const char *label_value, int64_t value)
+{
+    _Atomic int64_t *at = place(use(m, true, false), label_value);
+
+    if (at)
+        atomic_store_explicit(at, value, RELAXED);
+}
+
+void kv_metric_observe_us(kv_metric m, int64_t microseconds)
+{
+    struct metric *metric = use(m, false, true);
+    int i = 0;
+
+    if (microseconds < 0)
+        microseconds = 0;
+    while (i < BUCKETS_MAX && microseconds > bounds[i].us)
+        i++;
+    atomic_fetch_add_explicit(&metric->buckets[i], 1, RELAXED);
+    atomic_fetch_add_explicit(&metric->value, microseconds, RELAXED);
+}
+
+int64_t kv_metric_get(kv_metric m)
+{
+    struct metric *metric = &all[m];
+    int64_t sum = 0;
+
+    if (rows[m].kind == HISTOGRAM) {
+        for (int i = 0; i <= BUCKETS_MAX; i++)
+            sum += atomic_load_explicit(&metric->buckets[i], RELAXED);
+        return sum;
+    }
+    if (!rows[m].label[0])
+        return atomic_load_explicit(&metric->value, RELAXED);
+    for (int i = 0; i < LABELS_MAX; i++)
+        sum += atomic_load_explicit(&metric->slots[i].value, RELAXED);
+    return sum;
+}
+
+void kv_metrics_declare(const kv_metric *list, int n)
+{
+    for (int i = 0; i < n; i++)
+        atomic_store_explicit(&all[list[i]].shown, true, RELAXED);
+}
+
+/* Escapes as the text format asks: backslash, line feed, and in label values the quote. */
+static void add_escaped(kv_buf *out, const char *text, bool quote)
+{
+    for (; *text; text++) {
+        if (*text == '\\' || (quote && *text == '"'))
+            kv_buf_addc(out, '\\');
+        if (*text == '\n')
+            kv_buf_adds(out, "\\n");
+        else
+            kv_buf_addc(out, *text);
+    }
+}
+
+static void render_histogram(const struct row *row, const struct metric *metric, kv_buf *out)
+{
+    int64_t count = 0, sum = atomic_load_explicit(&metric->value, RELAXED);
+
+    for (int i = 0; i <= BUCKETS_MAX; i++) {
+        count += atomic_load_explicit(&metric->buckets[i], RELAXED);
+        kv_buf_addf(out, "%s_bucket{le=\"%s\"} %lld\n", row->name,
+                    i == BUCKETS_MAX ? "+Inf" : bounds[i].le, (long long)count);
+    }
+    kv_buf_addf(out, "%s_sum %lld.%06lld\n%s_count %lld\n", row->name, (long long)(sum / 1000000),
+                (long long)(sum % 1000000), row->name, (long long)count);
+}
+
+static void render_labels(const struct row *row, struct metric *metric, kv_buf *out)
+{
+    for (int i = 0; i < LABELS_MAX; i++) {
+        const char *value = atomic_load_explicit(&metric->slots[i].label, memory_order_acquire);
+        if (!value)
+            continue;
+        kv_buf_addf(out, "%s{%s=\"", row->name, row->label);
+        add_escaped(out, value, true);
+        kv_buf_adds(out, "\"} ");
+        kv_buf_addi(out, atomic_load_explicit(&metric->slots[i].value, RELAXED));
+        kv_buf_addc(out, '\n');
+    }
+}
+
+void kv_metrics_render(kv_buf *out)
+{
+    static const char *const kinds[] = {"counter", "gauge", "histogram"};
+
+    for (int m = 0; m < KV_METRIC_COUNT; m++) {
+        const struct row *row = &rows[m];
+        if (!atomic_load_explicit(&all[m].shown, RELAXED))
+            continue;
+        kv_buf_addf(out, "# HELP %s ", row->name);
+        add_escaped(out, row->text, false);
+        kv_buf_addf(out, "\n# TYPE %s %s\n", row->name, kinds[row->kind]);
+        if (row->kind == HISTOGRAM)
+            render_histogram(row, &all[m], out);
+        else if (row->label[0])
+            render_labels(row, &all[m], out);
+        else
+            kv_buf_addf(out, "%s %lld\n", row->name,
+                        (long long)atomic_load_explicit(&all[m].value, RELAXED));
+    }
+}
+
+void kv_metrics_reset(void)
+{
+    for (int m = 0; m < KV_METRIC_COUNT; m++) {
+        atomic_store(&all[m].shown, false);
+        atomic_store(&all[m].value, 0);
+        for (int i = 0; i <= BUCKETS_MAX; i++)
+            atomic_store(&all[m].buckets[i], 0);
+        for (int i = 0; i < LABELS_MAX; i++) {
+            free(atomic_exchange(&all[m].slots[i].label, NULL));
+            atomic_store(&all[m].slots[i].value, 0);
+        }
+    }
+}

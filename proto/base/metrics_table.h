@@ -1,0 +1,45 @@
+/* Every metric: M(NAME_IN_CODE, "prometheus_name", TYPE, "label or empty", "what it means and what to do when it grows").
+ * TYPE: COUNTER, GAUGE or HISTOGRAM (seconds). A metric with a label has one value per label value in use (at most 32;
+ * the label values are fixed strings chosen by code, never input). */
+#ifndef KV_BASE_METRICS_TABLE_H
+#define KV_BASE_METRICS_TABLE_H
+
+/* clang-format off */
+#define KV_METRICS(M) \
+    /* gateway */ \
+    M(UPLOADS, "uploads_total", COUNTER, "", "Uploads answered with 201.") \
+    M(UPLOAD_BYTES, "upload_bytes_total", COUNTER, "", "Bytes of uploads answered with 201, as received.") \
+    M(UPLOAD_FAILURES, "upload_failures_total", COUNTER, "code", "Uploads refused or broken, by error code. A rise of one code says what clients or disks do wrong.") \
+    M(UPLOAD_SECONDS, "kervan_upload_seconds", HISTOGRAM, "", "First byte of an upload to its 201. Grows with slow clients, slow disks or a busy broker.") \
+    M(UPLOADS_ACTIVE, "kervan_uploads_active", GAUGE, "", "Uploads in flight.") \
+    M(UPLOAD_BUFFER_BYTES, "kervan_upload_buffer_bytes", GAUGE, "", "Body bytes held in memory; at UPLOAD_BUFFER_MB clients are slowed.") \
+    M(UPLOADS_DEDUPLICATED, "kervan_uploads_deduplicated_total", COUNTER, "", "Uploads whose bytes were here already.") \
+    M(HTTP_REQUESTS, "kervan_http_requests_total", COUNTER, "status", "HTTP answers by status class.") \
+    M(HTTP_REFUSED, "kervan_http_refused_total", COUNTER, "code", "Requests refused before a handler saw them, by error code.") \
+    M(CONNECTIONS, "kervan_http_connections", GAUGE, "", "Open HTTP connections; new ones wait at MAX_CONNECTIONS.") \
+    M(LIVE_CLIENTS, "kervan_live_clients", GAUGE, "transport", "WebSocket and SSE clients.") \
+    M(LIVE_RESYNCS, "kervan_live_resyncs_total", COUNTER, "", "Clients that were too slow or too old and were told to resync.") \
+    M(STATIC_CACHE_BYTES, "kervan_static_cache_bytes", GAUGE, "", "Memory of the static cache.") \
+    M(BROKER_UP, "kervan_broker_up", GAUGE, "", "1 while the gateway hears the broker. At 0 uploads wait up to 10 s and then fail with 503.") \
+    /* broker */ \
+    M(PROCESSING_SECONDS, "processing_duration_seconds", HISTOGRAM, "", "Image processing, lease to result. Grows with larger pictures or too few workers.") \
+    M(JOBS_DONE, "kervan_jobs_total", COUNTER, "outcome", "Jobs that ended: complete, error or cancelled.") \
+    M(JOB_FAILURES, "kervan_job_failures_total", COUNTER, "service", "Jobs that ended in error, by service. The job's history says why.") \
+    M(JOB_REQUEUES, "kervan_job_requeues_total", COUNTER, "", "Jobs put back because their worker died. Look at the worker's log.") \
+    M(JOBS_WAITING, "kervan_jobs_waiting", GAUGE, "service", "Jobs queued. Growing: add workers.") \
+    M(JOBS_RUNNING, "kervan_jobs_running", GAUGE, "service", "Jobs leased to workers.") \
+    M(JOBS_STUCK, "kervan_jobs_stuck_total", COUNTER, "", "Jobs ended by the Stuck Job Guard.") \
+    M(LATE_ANSWERS, "kervan_late_answers_total", COUNTER, "", "Answers refused because their lease was over.") \
+    M(WORKERS, "kervan_workers", GAUGE, "service", "Workers connected.") \
+    M(COMMIT_SECONDS, "kervan_ledger_commit_seconds", HISTOGRAM, "", "One ledger transaction. Grows with a slow disk.") \
+    M(COMMIT_COMMANDS, "kervan_ledger_commands_total", COUNTER, "", "Commands committed; divided by commits it is the batch size.") \
+    M(COMMITS, "kervan_ledger_commits_total", COUNTER, "", "Ledger transactions.") \
+    M(COMMIT_FAILURES, "kervan_ledger_failures_total", COUNTER, "", "Commands that failed with an unexpected database error. The log says which.") \
+    M(EVENTS, "kervan_events_total", COUNTER, "", "Events written to the log.") \
+    /* every process */ \
+    M(ACTOR_MESSAGES, "kervan_actor_messages_total", COUNTER, "actor", "Messages and answers an actor handled.") \
+    M(ACTOR_BUSY, "kervan_actor_busy_microseconds_total", COUNTER, "actor", "Time an actor spent in its handlers. Near 1,000,000 a second: it is the bottleneck.") \
+    M(BAD_MESSAGES, "kervan_bad_messages_total", COUNTER, "", "Messages dropped because they broke PROTOCOL.md. The log says why.")
+/* clang-format on */
+
+#endif

@@ -1,0 +1,21 @@
+/* UTF-8 and JSON escaping, for those who look at single characters. Pure; any thread. */
+#ifndef KV_BASE_TEXT_H
+#define KV_BASE_TEXT_H
+
+#include <stdint.h>
+
+#include "proto/base/slice.h"
+
+/* Bytes of the valid UTF-8 character at the start of `s` (1..4) and its code point; 0: not valid
+ * (overlong, surrogate, above U+10FFFF, cut off) or `len` is 0. `ret_cp` may be NULL. */
+size_t kv_utf8_next(const char *s, size_t len, uint32_t *ret_cp);
+bool kv_utf8_valid(kv_slice s);
+/* The longest prefix of `s` of at most `max` bytes that does not cut a character. */
+kv_slice kv_utf8_cut(kv_slice s, size_t max);
+
+/* Writes the character at the start of `s` as it stands inside a JSON string and says how many
+ * bytes of `s` it took (at least 1; one invalid byte becomes U+FFFD). Returns the bytes written, at
+ * most 6. `len` > 0. */
+size_t kv_json_escape(const char *s, size_t len, char out[8], size_t *ret_used);
+
+#endif

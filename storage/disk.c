@@ -1,0 +1,197 @@
+/* The disk store: opening it, keys, reading and deleting objects. */
+#include "storage/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "proto/base/log.h"
+
+/* ---- keys ---- */
+
+static bool key_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+}
+
+/* Parts of 1..255 characters joined by "/", no "..", the first one not ".tmp". */
+bool kv_disk_folder_valid(const char *path, size_t len)
+{
+    size_t part = 0, parts = 1;
+    if (len == 0 || len > KV_KEY_MAX)
+        return false;
+    for (size_t i = 0; i <= len; i++) {
+        if (i < len && path[i] != '/') {
+            if (!key_char(path[i]) || (path[i] == '.' && i > part && path[i - 1] == '.'))
+                return false;
+            continue;
+        }
+        size_t n = i - part;
+        if (n == 0 || n > 255 || (n == 1 && path[part] == '.'))
+            return false;
+        if (part == 0 && n == sizeof KV_DISK_TMP - 1 && memcmp(path, KV_DISK_TMP, n) == 0)
+            return false;
+        parts += i < len;
+        part = i + 1;
+    }
+    return parts < KV_DISK_DEPTH;
+}
+
+bool kv_disk_key_valid(const char *key)
+{
+    return kv_disk_folder_valid(key, strnlen(key, KV_KEY_MAX + 1));
+}
+
+const char *kv_disk_base(const char *key)
+{
+    const char *slash = strrchr(key, '/');
+    return slash ? slash + 1 : key;
+}
+
+/* ---- open and close ---- */
+
+static kv_err open_root(kv_store *s, const char *data)
+{
+    int data_fd = -1;
+    kv_err err = kv_disk_mkdir(AT_FDCWD, data, &data_fd);
+    if (err == KV_OK)
+        err = kv_disk_mkdir(data_fd, "media", &s->root_fd);
+    if (err == KV_OK)
+        err = kv_disk_mkdir(s->root_fd, KV_DISK_TMP, &s->tmp_fd);
+    /* From here on only folders below the root are new. */
+    if (err == KV_OK && !s->relaxed && (fsync(data_fd) != 0 || fsync(s->root_fd) != 0))
+        err = kv_err_from_errno(errno);
+    if (err != KV_OK)
+        kv_log(KV_LOG_ERROR, "media_folder", KV_STR("path", data), KV_ERRNAME("code", err),
+               KV_I64("errno", errno));
+    if (data_fd >= 0)
+        close(data_fd);
+    return err;
+}
+
+kv_err kv_store_open_config(const kv_config *cfg, kv_store **ret)
+{
+    *ret = NULL;
+    if (cfg->use_s3)
+        return KV_E_UNSUPPORTED;
+    kv_store *s = calloc(1, sizeof *s);
+    if (!s)
+        return KV_E_NO_MEMORY;
+    s->root_fd = s->tmp_fd = -1;
+    s->relaxed = kv_slice_is(kv_slice_str(cfg->durability), "relaxed");
+    pthread_mutex_init(&s->lock, NULL);
+    kv_err err = open_root(s, cfg->data);
+    if (err != KV_OK) {
+        kv_store_close(&s);
+        return err;
+    }
+    *ret = s;
+    return KV_OK;
+}
+
+void kv_store_close(kv_store **store)
+{
+    kv_store *s = *store;
+    if (!s)
+        return;
+    kv_folders_close(s);
+    if (s->tmp_fd >= 0)
+        close(s->tmp_fd);
+    if (s->root_fd >= 0)
+        close(s->root_fd);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+    *store = NULL;
+}
+
+unsigned kv_store_flags(const kv_store *store)
+{
+    (void)store;
+    return KV_STORE_LINKS | KV_STORE_LOCAL_FD;
+}
+
+uint64_t kv_store_free_bytes(kv_store *store)
+{
+    struct statvfs v;
+    return fstatvfs(store->root_fd, &v) == 0 ? (uint64_t)v.f_bavail * v.f_frsize : 0;
+}
+
+/* ---- objects ---- */
+
+kv_object_info kv_disk_info(const struct stat *st)
+{
+    return (kv_object_info){.size = (uint64_t)st->st_size,
+                            .mtime_ms =
+                                (int64_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000};
+}
+
+static kv_err lookup_error(int e)
+{
+    return e == ENOENT || e == ENOTDIR || e == ELOOP ? KV_E_NOT_FOUND : kv_err_from_errno(e);
+}
+
+kv_err kv_store_head(kv_store *store, const char *key, kv_object_info *ret)
+{
+    struct stat st;
+    if (!kv_disk_key_valid(key))
+        return KV_E_BAD_PARAMETER;
+    if (fstatat(store->root_fd, key, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return lookup_error(errno);
+    if (!S_ISREG(st.st_mode))
+        return KV_E_NOT_FOUND;
+    *ret = kv_disk_info(&st);
+    return KV_OK;
+}
+
+kv_err kv_store_open(kv_store *store, const char *key, int *ret_fd, kv_object_info *ret)
+{
+    *ret_fd = -1;
+    if (!kv_disk_key_valid(key))
+        return KV_E_BAD_PARAMETER;
+    int fd = openat(store->root_fd, key, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return lookup_error(errno);
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        close(fd);
+        return KV_E_NOT_FOUND;
+    }
+    *ret = kv_disk_info(&st);
+    *ret_fd = fd;
+    return KV_OK;
+}
+
+kv_err kv_store_read(kv_store *store, const char *key, uint64_t offset, void *buf, size_t len,
+                     size_t *ret_len)
+{
+    *ret_len = 0;
+    int fd;
+    kv_object_info info;
+    KV_TRY(kv_store_open(store, key, &fd, &info));
+    kv_err err = offset > INT64_MAX - len ? KV_E_BAD_PARAMETER : KV_OK;
+    while (err == KV_OK && *ret_len < len) {
+        ssize_t n = pread(fd, (char *)buf + *ret_len, len - *ret_len, (off_t)(offset + *ret_len));
+        if (n > 0)
+            *ret_len += (size_t)n;
+        else if (n == 0)
+            break;
+        else if (errno != EINTR)
+            err = kv_err_from_errno(errno);
+    }
+    close(fd);
+    return err;
+}
+
+kv_err kv_store_delete(kv_store *store, const char *key)
+{
+    if (!kv_disk_key_valid(key))
+        return KV_E_BAD_PARAMETER;
+    if (unlinkat(store->root_fd, key, 0) == 0 || errno == ENOENT || errno == ENOTDIR)
+        return KV_OK;
+    kv_err err = kv_err_from_errno(errno);
+    kv_log(KV_LOG_ERROR, "delete_failed", KV_STR("key", key), KV_I64("errno", errno));
+    return err;
+}

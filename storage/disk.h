@@ -1,0 +1,63 @@
+/* What the files of the disk store share; nobody else includes this. */
+#ifndef KV_STORAGE_DISK_H
+#define KV_STORAGE_DISK_H
+
+#include <dirent.h>
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "storage/object.h"
+
+enum {
+    KV_KEY_MAX = 400,
+    KV_DISK_FOLDERS = 256, /* open folders kept */
+    KV_DISK_DEPTH = 16     /* folders inside one another, at most */
+};
+#define KV_DISK_TMP ".tmp"
+
+/* A folder that is there, held open. Free of `refs` it stays in the cache until others push it out.
+ */
+typedef struct kv_folder {
+    struct kv_folder *next, *prev; /* newest first; both NULL outside the cache */
+    struct kv_folder *parent;      /* counted in its refs; NULL for the root */
+    int fd;
+    unsigned refs;
+    bool cached, durable; /* durable: its entry in the parent is on the medium */
+    char path[];          /* "banners/2026"; "" is the root */
+} kv_folder;
+
+struct kv_store {
+    int root_fd, tmp_fd;
+    bool relaxed;
+    pthread_mutex_t lock; /* what follows, and refs and flags of folders */
+    kv_folder *newest, *oldest;
+    unsigned folders;
+};
+
+/* Whether `key` names an object: parts of [a-z0-9._-], not in .tmp. */
+bool kv_disk_key_valid(const char *key);
+/* The same for a folder, without a slash at the end. */
+bool kv_disk_folder_valid(const char *path, size_t len);
+/* Where the last part of a key begins. */
+const char *kv_disk_base(const char *key);
+
+kv_object_info kv_disk_info(const struct stat *st);
+
+/* disk_folders.c. Takes a reference to the folder `path[0..len)`. `create` makes what is missing,
+ * mode 0775; else NOT_FOUND. */
+kv_err kv_folder_get(kv_store *store, const char *path, size_t len, bool create, kv_folder **ret);
+void kv_folder_put(kv_store *store, kv_folder *f);
+/* It was found to be gone: nobody gets it from the cache again. */
+void kv_folder_forget(kv_store *store, kv_folder *f);
+void kv_folders_forget_below(kv_store *store,
+                             const char *path); /* it and what is in it is being removed */
+void kv_folders_close(kv_store *store);
+/* Makes or finds a folder, mode 0775 whatever the umask, and opens it. */
+kv_err kv_disk_mkdir(int parent_fd, const char *name, int *ret_fd);
+
+/* disk_walk.c. Calls `visit` for each regular file below `folder` ("" the root, .tmp left out)
+ * until it returns false. Any order; folders that vanish meanwhile are nothing. */
+typedef bool (*kv_disk_visit)(void *arg, int dir_fd, const char *key, const struct dirent *entry);
+kv_err kv_disk_walk(kv_store *store, const char *folder, kv_disk_visit visit, void *arg);
+
+#endif

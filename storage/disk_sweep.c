@@ -1,0 +1,158 @@
+/* The sweep: temporary files of processes that died.
+ *
+ * A live writer holds flock on its file, so a file whose lock can be had belongs to nobody. If it
+ * has no other name it goes. If it was linked to a key, its upload died between that and the
+ * answer: the row decides. Another upload of the same bytes may be relying on that key without a
+ * row yet; it has set the mtime (disk_put.c). So the key is taken away first, then the mtime is
+ * looked at again, and the key is put back if it was claimed in between. */
+#include "storage/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+
+enum { BATCH = 64 }; /* files with a link looked up in one walk of the tree */
+
+typedef struct leftover {
+    int fd; /* holds the lock */
+    struct stat st;
+    char name[32];
+} leftover;
+
+typedef struct sweep {
+    kv_store *store;
+    int64_t min_age_ms;
+    bool (*orphan)(void *arg, const char *key);
+    void *arg;
+    kv_sweep_result *result;
+    leftover batch[BATCH];
+    size_t batched;
+} sweep;
+
+static int64_t ms_of(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static bool is_young(const sweep *s, const struct stat *st)
+{
+    return kv_wall_ms(&kv_clock_real) - ms_of(st->st_ctim) < s->min_age_ms;
+}
+
+static void drop_name(sweep *s, const char *name)
+{
+    if (unlinkat(s->store->tmp_fd, name, 0) == 0)
+        s->result->removed++;
+    else if (errno != ENOENT)
+        kv_log(KV_LOG_ERROR, "sweep_failed", KV_STR("name", name), KV_I64("errno", errno));
+}
+
+/* ---- linked ones ---- */
+
+/* Takes the key away unless somebody claims it. */
+static void remove_orphan(sweep *s, const leftover *l, int dir_fd, const char *key,
+                          const char *base)
+{
+    struct stat now;
+    if (unlinkat(dir_fd, base, 0) != 0)
+        return;
+    bool claimed = fstat(l->fd, &now) != 0 || now.st_mtim.tv_sec != l->st.st_mtim.tv_sec ||
+                   now.st_mtim.tv_nsec != l->st.st_mtim.tv_nsec;
+    if (!claimed) {
+        s->result->orphans++;
+        kv_log(KV_LOG_INFO, "orphan_removed", KV_STR("key", key), KV_STR("uploadId", l->name));
+        return;
+    }
+    if (linkat(s->store->tmp_fd, l->name, dir_fd, base, 0) != 0 && errno != EEXIST)
+        kv_log(KV_LOG_ERROR, "orphan_relink_failed", KV_STR("key", key), KV_I64("errno", errno));
+    else if (!s->store->relaxed)
+        (void)fsync(dir_fd);
+}
+
+static bool judge(void *arg, int dir_fd, const char *key, const struct dirent *e)
+{
+    sweep *s = arg;
+    for (size_t i = 0; i < s->batched; i++) {
+        const leftover *l = &s->batch[i];
+        struct stat st;
+        if (e->d_ino != l->st.st_ino || fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (st.st_ino == l->st.st_ino && st.st_dev == l->st.st_dev && s->orphan(s->arg, key))
+            remove_orphan(s, l, dir_fd, key, e->d_name);
+    }
+    return true;
+}
+
+static kv_err settle_batch(sweep *s)
+{
+    if (s->batched == 0)
+        return KV_OK;
+    kv_err err = kv_disk_walk(s->store, "", judge, s);
+    for (size_t i = 0; i < s->batched; i++) {
+        if (err == KV_OK) /* else the next sweep looks again */
+            drop_name(s, s->batch[i].name);
+        close(s->batch[i].fd);
+    }
+    s->batched = 0;
+    return err;
+}
+
+/* ---- the folder ---- */
+
+static kv_err sweep_one(sweep *s, const char *name)
+{
+    struct stat st;
+    int fd = openat(s->store->tmp_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return KV_OK; /* gone, or nothing of ours */
+    bool ours = flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    if (ours && st.st_nlink >= 2 && is_young(s, &st)) {
+        s->result->kept_young++;
+    } else if (ours && st.st_nlink >= 2) {
+        leftover *l = &s->batch[s->batched++];
+        l->fd = fd;
+        l->st = st;
+        memcpy(l->name, name, strlen(name) + 1);
+        return s->batched == BATCH ? settle_batch(s) : KV_OK;
+    } else if (ours && st.st_nlink == 1) {
+        drop_name(s, name);
+    }
+    close(fd);
+    return KV_OK;
+}
+
+kv_err kv_store_sweep(kv_store *store, int64_t min_age_ms,
+                      bool (*orphan)(void *arg, const char *key), void *arg, kv_sweep_result *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    sweep *s = calloc(1, sizeof *s);
+    int fd = openat(store->tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    kv_err err = !s ? KV_E_NO_MEMORY : !dir ? kv_err_from_errno(errno) : KV_OK;
+    if (err != KV_OK)
+        goto done;
+    *s = (sweep){
+        .store = store, .min_age_ms = min_age_ms, .orphan = orphan, .arg = arg, .result = ret};
+    struct dirent *e;
+    while (err == KV_OK && (errno = 0, e = readdir(dir)) != NULL) {
+        if (e->d_name[0] != '.' && strlen(e->d_name) < sizeof s->batch[0].name)
+            err = sweep_one(s, e->d_name);
+    }
+    if (err == KV_OK && errno != 0)
+        err = kv_err_from_errno(errno);
+    kv_err last = settle_batch(s);
+    err = err != KV_OK ? err : last;
+done:
+    if (dir)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+    free(s);
+    return err;
+}

@@ -1,0 +1,172 @@
+/* Media seen from the files: what stands behind a path or a key, and how many there are. */
+#include "storage/read/media.h"
+
+#include "proto/base/id.h"
+#include "proto/base/media_name.h"
+
+static void copy(char *to, size_t cap, kv_slice from)
+{
+    size_t n = from.len < cap - 1 ? from.len : cap - 1; /* the ledger holds each to these lengths */
+    if (n > 0)
+        memcpy(to, from.ptr, n);
+    to[n] = '\0';
+}
+
+kv_err kv_media_file_find(kv_db *db, kv_slice folder, const uint8_t stored_hash[32],
+                          kv_media_file *ret, kv_buf *variants_json)
+{
+    kv_stmt *s;
+    bool row;
+    KV_TRY(kv_db_prepare(db,
+                         "SELECT b.id, b.size, b.status, b.mime, b.ext, b.width, b.height, "
+                         "b.created_at, b.variants, "
+                         "(SELECT filename FROM media m WHERE m.blob = b.id AND m.folder = $2 "
+                         "ORDER BY m.id LIMIT 1) "
+                         "FROM blob b JOIN placement p ON p.blob = b.id AND p.folder = $2 "
+                         "WHERE b.stored_hash = $1 AND b.state = 0 AND p.state = 0",
+                         &s));
+    kv_bind_blob(s, 1, kv_slice_of((const char *)stored_hash, 32));
+    kv_bind_str(s, 2, folder);
+    kv_err err = kv_db_step(s, &row);
+    if (err == KV_OK && !row)
+        err = KV_E_NOT_FOUND;
+    if (err == KV_OK) {
+        *ret = (kv_media_file){.blob = (uint64_t)kv_col_i64(s, 0),
+                               .size = (uint64_t)kv_col_i64(s, 1),
+                               .status = (int)kv_col_i64(s, 2),
+                               .width = (uint32_t)kv_col_i64(s, 5),
+                               .height = (uint32_t)kv_col_i64(s, 6),
+                               .created_at = kv_col_i64(s, 7)};
+        copy(ret->mime, sizeof ret->mime, kv_col_str(s, 3));
+        copy(ret->ext, sizeof ret->ext, kv_col_str(s, 4));
+        copy(ret->filename, sizeof ret->filename, kv_col_str(s, 9));
+        kv_slice variants = kv_col_str(s, 8);
+        kv_buf_add(variants_json, variants.ptr, variants.len);
+        err = kv_buf_ok(variants_json) ? KV_OK : KV_E_NO_MEMORY;
+    }
+    kv_db_done(s);
+    return err;
+}
+
+kv_err kv_media_placement_find(kv_db *db, const uint8_t stored_hash[32], kv_slice folder,
+                               kv_buf *key, bool *ret_same_folder)
+{
+    kv_stmt *s;
+    bool row;
+    KV_TRY(kv_db_prepare(db,
+                         "SELECT p.folder, b.ext, p.folder = $2 FROM blob b JOIN placement p ON "
+                         "p.blob = b.id WHERE b.stored_hash = $1 AND b.state = 0 AND p.state = 0 "
+                         "ORDER BY p.folder = $2 DESC LIMIT 1",
+                         &s));
+    kv_bind_blob(s, 1, kv_slice_of((const char *)stored_hash, 32));
+    kv_bind_str(s, 2, folder);
+    kv_err err = kv_db_step(s, &row);
+    if (err == KV_OK && !row)
+        err = KV_E_NOT_FOUND;
+    if (err == KV_OK) {
+        kv_buf hex;
+        kv_buf_init(&hex, 65);
+        kv_buf_add_hex(&hex, stored_hash, 32);
+        kv_media_key(key, kv_col_str(s, 0), kv_buf_str(&hex), kv_col_str(s, 1));
+        *ret_same_folder = kv_col_i64(s, 2) != 0;
+        err = kv_buf_ok(&hex) && kv_buf_ok(key) ? KV_OK : KV_E_NO_MEMORY;
+        kv_buf_release(&hex);
+    }
+    kv_db_done(s);
+    return err;
+}
+
+/* ---- keys ---- */
+
+static kv_err has_row(kv_stmt *s, bool *ret)
+{
+    kv_err err = kv_db_step(s, ret);
+    kv_db_done(s);
+    return err;
+}
+
+/* ".variants/<id>/…" lives as long as its blob. */
+static kv_err variant_live(kv_db *db, kv_slice rest, bool *ret_live)
+{
+    uint64_t id;
+    const char *slash = memchr(rest.ptr, '/', rest.len);
+    if (!slash || !kv_id_parse(rest.ptr, (size_t)(slash - rest.ptr), &id))
+        return KV_OK;
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db, "SELECT 1 FROM blob WHERE id = $1 AND state = 0", &s));
+    kv_bind_i64(s, 1, (int64_t)id);
+    return has_row(s, ret_live);
+}
+
+kv_err kv_media_key_live(kv_db *db, const char *key, bool *ret_live)
+{
+    static const char variants[] = ".variants/";
+    *ret_live = false;
+    kv_slice path = kv_slice_str(key);
+    size_t skip = sizeof variants - 1;
+    if (path.len > skip && memcmp(key, variants, skip) == 0)
+        return variant_live(db, kv_slice_of(key + skip, path.len - skip), ret_live);
+    kv_static_path p;
+    uint8_t hash[32];
+    if (!kv_static_path_parse(path, &p) || p.is_variant ||
+        !kv_hex_decode(p.hash_hex.ptr, p.hash_hex.len, hash, sizeof hash))
+        return KV_OK;
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db,
+                         "SELECT 1 FROM blob b JOIN placement p ON p.blob = b.id AND p.folder = $2 "
+                         "WHERE b.stored_hash = $1 AND b.ext = $3 AND b.state = 0 AND p.state = 0",
+                         &s));
+    kv_bind_blob(s, 1, kv_slice_of((const char *)hash, sizeof hash));
+    kv_bind_str(s, 2, p.folder);
+    kv_bind_str(s, 3, p.ext);
+    return has_row(s, ret_live);
+}
+
+/* ---- counts ---- */
+
+static kv_err count(kv_db *db, const char *sql, int64_t *ret)
+{
+    kv_stmt *s;
+    bool row;
+    KV_TRY(kv_db_prepare(db, sql, &s));
+    kv_err err = kv_db_step(s, &row);
+    *ret = err == KV_OK ? kv_col_i64(s, 0) : 0;
+    kv_db_done(s);
+    return err;
+}
+
+/* READY is what is left: the others have a small index of their own. */
+kv_err kv_media_counts(kv_db *db, int64_t ret_by_status[3])
+{
+    int64_t all, *n = ret_by_status;
+    KV_TRY(count(db, "SELECT ifnull(sum(media), 0) FROM folder", &all));
+    KV_TRY(count(db, "SELECT count(*) FROM media WHERE status = 0 AND status <> 1",
+                 &n[KV_STATUS_PENDING]));
+    KV_TRY(count(db, "SELECT count(*) FROM media WHERE status = 2 AND status <> 1",
+                 &n[KV_STATUS_FAILED]));
+    n[KV_STATUS_READY] = all - n[KV_STATUS_PENDING] - n[KV_STATUS_FAILED];
+    return KV_OK;
+}
+
+kv_err kv_media_folders_json(kv_db *db, kv_buf *out)
+{
+    kv_stmt *s;
+    bool row;
+    kv_err err;
+    KV_TRY(kv_db_prepare(db, "SELECT name, media FROM folder ORDER BY name", &s));
+    kv_json_open(out, '{');
+    kv_json_key(out, "folders");
+    kv_json_open(out, '[');
+    while ((err = kv_db_step(s, &row)) == KV_OK && row) {
+        kv_json_open(out, '{');
+        kv_json_key(out, "folder");
+        kv_json_str(out, kv_col_str(s, 0));
+        kv_json_key(out, "count");
+        kv_json_i64(out, kv_col_i64(s, 1));
+        kv_json_close(out, '}');
+    }
+    kv_json_close(out, ']');
+    kv_json_close(out, '}');
+    kv_db_done(s);
+    return err != KV_OK ? err : kv_buf_ok(out) ? KV_OK : KV_E_NO_MEMORY;
+}

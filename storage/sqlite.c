@@ -1,0 +1,291 @@
+/* SQLite behind db.h: handles, transactions, checkpoints. */
+#include "storage/sqlite.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "proto/base/buf.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+
+enum {
+    READ_LIMIT_US = 100 * 1000, /* a longer read keeps the WAL from being reset */
+    WRITE_BUSY_MS = 5000,
+    READ_BUSY_MS = 100,
+    PROGRESS_OPS = 2000 /* about 20 µs of work */
+};
+
+/* The WAL keeps 64 MB when it is reset, so the usual run overwrites blocks that are there already.
+ * secure_delete is on in Debian's build and doubles the pages a delete touches; FAST overwrites
+ * only what is written anyway. */
+static const char WRITER_SETUP[] =
+    "PRAGMA journal_mode=WAL; PRAGMA foreign_keys=OFF; PRAGMA mmap_size=0;"
+    "PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=67108864;"
+    "PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY; PRAGMA secure_delete=FAST;";
+static const char READER_SETUP[] =
+    "PRAGMA query_only=ON; PRAGMA foreign_keys=OFF; PRAGMA mmap_size=0;"
+    "PRAGMA cache_size=-4096; PRAGMA temp_store=MEMORY;";
+
+static kv_err error_of(kv_db *db, int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_FULL:
+        return KV_E_DISK_FULL;
+    case SQLITE_NOMEM:
+        return KV_E_NO_MEMORY;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_INTERRUPT:
+        return KV_E_BUSY;
+    case SQLITE_IOERR: {
+        if (rc == SQLITE_IOERR_NOMEM)
+            return KV_E_NO_MEMORY;
+        int e = db && db->handle ? sqlite3_system_errno(db->handle) : 0;
+        return e == ENOSPC || e == EDQUOT || e == EFBIG ? KV_E_DISK_FULL : KV_E_IO;
+    }
+    default:
+        return KV_E_DB;
+    }
+}
+
+kv_err kv_sqlite_fail(kv_db *db, int rc, const char *sql)
+{
+    kv_err err = error_of(db, rc);
+    const char *text = db && db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(rc);
+    kv_slice statement = kv_slice_str(sql);
+    if (statement.len > 500)
+        statement.len = 500;
+    kv_log(err == KV_E_BUSY ? KV_LOG_WARN : KV_LOG_ERROR, "db_error", KV_ERRNAME("code", err),
+           KV_I64("sqlite", rc), KV_STR("text", text), KV_SLICE("statement", statement));
+    if (db && db->in_transaction && sqlite3_get_autocommit(db->handle))
+        db->lost = err;
+    return err;
+}
+
+/* ---- open and close ---- */
+
+static void configure_once(void)
+{
+    /* Memory statistics take a process-wide mutex on each allocation. Refused harmlessly if SQLite
+     * runs already. */
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
+void kv_sqlite_read_begins(kv_db *db)
+{
+    if (db->mode == KV_DB_READ && db->open_stmts == 0 && !db->in_transaction)
+        db->read_until_us = kv_mono_us(&kv_clock_real) + READ_LIMIT_US;
+}
+
+static int read_went_too_long(void *arg)
+{
+    const kv_db *db = arg;
+    return kv_mono_us(&kv_clock_real) > db->read_until_us;
+}
+
+static kv_err open_handle(const char *path, int flags, kv_db_mode mode, kv_db **ret)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, configure_once);
+    kv_db *db = calloc(1, sizeof *db);
+    if (!db)
+        return KV_E_NO_MEMORY;
+    db->mode = mode;
+    int rc = sqlite3_open_v2(path, &db->handle, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                             NULL);
+    if (rc != SQLITE_OK) {
+        kv_err err = kv_sqlite_fail(db, rc, "open");
+        kv_db_close(&db);
+        return err;
+    }
+    sqlite3_busy_timeout(db->handle, WRITE_BUSY_MS);
+    *ret = db;
+    return KV_OK;
+}
+
+static bool make_path(const kv_config *cfg, const char *name, kv_buf *out)
+{
+    kv_buf_init(out, 0);
+    kv_buf_adds(out, cfg->data);
+    kv_buf_addc(out, '/');
+    kv_buf_adds(out, name);
+    return kv_buf_ok(out);
+}
+
+static kv_err setup_writer(kv_db *db, const kv_config *cfg)
+{
+    bool relaxed = kv_slice_is(kv_slice_str(cfg->durability), "relaxed");
+    KV_TRY(kv_db_exec(db, WRITER_SETUP));
+    return kv_db_exec(db, relaxed ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=FULL");
+}
+
+/* A database whose tables are not there yet is one that does not exist yet. */
+static kv_err setup_reader(kv_db *db)
+{
+    /* The last handle to close would copy the WAL into the database: that is the broker's work. */
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    KV_TRY(kv_db_exec(db, READER_SETUP));
+    int version = 0;
+    KV_TRY(kv_db_version(db, &version));
+    if (version > kv_db_schema_version())
+        return KV_E_SCHEMA_NEWER;
+    if (version < kv_db_schema_version())
+        return KV_E_NOT_FOUND;
+    sqlite3_busy_timeout(db->handle, READ_BUSY_MS);
+    sqlite3_progress_handler(db->handle, PROGRESS_OPS, read_went_too_long, db);
+    return KV_OK;
+}
+
+kv_err kv_db_open(const kv_config *cfg, kv_db_mode mode, kv_db **ret)
+{
+    *ret = NULL;
+    if (cfg->database_url && cfg->database_url[0])
+        return KV_E_UNSUPPORTED;
+    kv_buf path;
+    kv_db *db = NULL;
+    kv_err err = KV_E_NO_MEMORY;
+    if (!make_path(cfg, "kervan.db", &path))
+        goto done;
+    struct stat st;
+    if (mode == KV_DB_READ && stat(path.data, &st) != 0) {
+        err = kv_err_from_errno(errno);
+        goto done;
+    }
+    if (mode == KV_DB_WRITE && mkdir(cfg->data, 0775) != 0 && errno != EEXIST) {
+        err = kv_err_from_errno(errno);
+        kv_log(KV_LOG_ERROR, "data_folder", KV_STR("path", cfg->data), KV_I64("errno", errno));
+        goto done;
+    }
+    /* A reader opens read-write too: the first one after a crash must be able to make the -shm file
+     * and recover. */
+    int flags = SQLITE_OPEN_READWRITE | (mode == KV_DB_WRITE ? SQLITE_OPEN_CREATE : 0);
+    err = open_handle(path.data, flags, mode, &db);
+    if (err == KV_OK)
+        err = mode == KV_DB_WRITE ? setup_writer(db, cfg) : setup_reader(db);
+    if (err == KV_OK) {
+        *ret = db;
+        db = NULL;
+    }
+done:
+    kv_db_close(&db);
+    kv_buf_release(&path);
+    return err;
+}
+
+kv_err kv_db_open_memory(kv_db **ret)
+{
+    *ret = NULL;
+    kv_db *db = NULL;
+    kv_err err =
+        open_handle(":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, KV_DB_WRITE, &db);
+    if (err == KV_OK)
+        err = kv_db_migrate(db, NULL, NULL);
+    if (err == KV_OK) {
+        *ret = db;
+        db = NULL;
+    }
+    kv_db_close(&db);
+    return err;
+}
+
+void kv_db_close(kv_db **dbp)
+{
+    kv_db *db = *dbp;
+    if (!db)
+        return;
+    kv_sqlite_cache_release(db);
+    sqlite3_close_v2(db->handle);
+    free(db);
+    *dbp = NULL;
+}
+
+/* ---- transactions ---- */
+
+/* A cached statement without parameters or rows. */
+static kv_err run(kv_db *db, const char *sql)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db, sql, &s));
+    bool row;
+    kv_err err = kv_db_step(s, &row);
+    kv_db_done(s);
+    return err;
+}
+
+kv_err kv_db_exec(kv_db *db, const char *sql)
+{
+    if (db->lost != KV_OK)
+        return db->lost;
+    kv_sqlite_read_begins(db);
+    int rc = sqlite3_exec(db->handle, sql, NULL, NULL, NULL);
+    return rc == SQLITE_OK ? KV_OK : kv_sqlite_fail(db, rc, sql);
+}
+
+kv_err kv_db_begin(kv_db *db)
+{
+    kv_err err = run(db, db->mode == KV_DB_WRITE ? "BEGIN IMMEDIATE" : "BEGIN");
+    if (err == KV_OK)
+        db->in_transaction = true;
+    return err;
+}
+
+kv_err kv_db_commit(kv_db *db)
+{
+    db->read_until_us = INT64_MAX; /* the read is over */
+    kv_err err = run(db, "COMMIT");
+    if (err == KV_OK)
+        db->in_transaction = false;
+    return err;
+}
+
+void kv_db_rollback(kv_db *db)
+{
+    db->lost = KV_OK;
+    db->read_until_us = INT64_MAX;
+    /* After a full disk and the like SQLite has rolled back by itself. */
+    if (!sqlite3_get_autocommit(db->handle))
+        (void)run(db, "ROLLBACK");
+    db->in_transaction = false;
+}
+
+kv_err kv_db_savepoint(kv_db *db)
+{
+    return run(db, "SAVEPOINT one");
+}
+
+kv_err kv_db_savepoint_release(kv_db *db)
+{
+    return run(db, "RELEASE one");
+}
+
+void kv_db_savepoint_rollback(kv_db *db)
+{
+    if (sqlite3_get_autocommit(db->handle))
+        return; /* the whole transaction is gone: what follows is refused until kv_db_rollback */
+    if (run(db, "ROLLBACK TO one") == KV_OK)
+        (void)run(db, "RELEASE one");
+}
+
+/* ---- the write-ahead log ---- */
+
+int64_t kv_db_wal_bytes(const kv_config *cfg)
+{
+    kv_buf path;
+    struct stat st;
+    /* stat only: opening and closing a file of SQLite's in this process would drop SQLite's locks
+     * on it (fcntl). */
+    bool there = make_path(cfg, "kervan.db-wal", &path) && stat(path.data, &st) == 0;
+    kv_buf_release(&path);
+    return there ? (int64_t)st.st_size : 0;
+}
+
+kv_err kv_db_checkpoint(kv_db *db, bool passive)
+{
+    int mode = passive ? SQLITE_CHECKPOINT_PASSIVE : SQLITE_CHECKPOINT_RESTART;
+    int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, NULL, NULL);
+    if (rc == SQLITE_OK || (passive && (rc & 0xff) == SQLITE_BUSY))
+        return KV_OK; /* another one is at it */
+    return kv_sqlite_fail(db, rc, "checkpoint");
+}

@@ -1,0 +1,38 @@
+/* What the files of the SQLite driver share; nobody else includes this. */
+#ifndef KV_STORAGE_SQLITE_H
+#define KV_STORAGE_SQLITE_H
+
+#include <sqlite3.h>
+
+#include "storage/db.h"
+
+enum { KV_SQLITE_PARAMS = 64 }; /* parameters of one statement at most */
+
+struct kv_stmt {
+    kv_db *db;
+    sqlite3_stmt *handle;
+    const char *sql; /* the key in the cache; NULL: not cached, finalized by kv_db_done */
+    uint8_t place[KV_SQLITE_PARAMS +
+                  1]; /* $n -> SQLite's index: it numbers $names as they first appear */
+    int bind_rc;      /* first binding that failed; reported by the step */
+    bool in_use;
+};
+
+struct kv_db {
+    sqlite3 *handle;
+    kv_db_mode mode;
+    bool in_transaction; /* of kv_db_begin */
+    kv_err lost; /* why SQLite rolled the transaction back by itself, until kv_db_rollback */
+    unsigned open_stmts;   /* between prepare and done */
+    int64_t read_until_us; /* a reader is interrupted after this */
+    kv_stmt **cache;       /* open addressing by text pointer; a power of two */
+    size_t cache_cap, cache_len;
+};
+
+/* Logs and maps an SQLite result code; `sql` is logged without values. Never KV_OK. */
+kv_err kv_sqlite_fail(kv_db *db, int rc, const char *sql);
+/* A reader's 100 ms begin now, unless a read is open already. */
+void kv_sqlite_read_begins(kv_db *db);
+void kv_sqlite_cache_release(kv_db *db);
+
+#endif

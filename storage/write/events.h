@@ -1,0 +1,17 @@
+/* The event log, written: rows of events packed per commit. The ledger's thread. */
+#ifndef KV_STORAGE_WRITE_EVENTS_H
+#define KV_STORAGE_WRITE_EVENTS_H
+
+#include "storage/db.h"
+
+/* One row with the events first..last; inside the transaction that caused them. `json_array` is
+ * "[{…},…]". */
+kv_err kv_event_append(kv_db *db, uint64_t first, uint64_t last, int64_t at_ms,
+                       kv_slice json_array);
+/* Newest event id of the log, 0 when it is empty. */
+kv_err kv_event_newest(kv_db *db, uint64_t *ret);
+/* Removes the oldest rows written before `before_ms`, at most `max_rows` (1..1000), in a
+ * transaction of the caller. The newest row always stays: the ids go on from it. */
+kv_err kv_event_prune(kv_db *db, int64_t before_ms, int max_rows, int64_t *ret_removed);
+
+#endif

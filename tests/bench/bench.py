@@ -1,0 +1,397 @@
+"""tools/bench: kervan, its peers and the machine's limit in one run; medians over rounds in turn; table and JSON.
+
+Each line is a function that returns rows {line, what, unit, kervan, peers, limit}; the names are those of docs/benchmarks.md."""
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests/lib"))
+os.environ.setdefault("KERVAN_BINARY", str(ROOT / "build/release/kervan"))
+from kervan import Kervan, free_port, wait_for  # noqa: E402
+
+LOAD, FLOOR = ROOT / "build/bench/load", ROOT / "build/bench/floor"
+PEERS = ROOT / "tests/bench/peers"
+GIB, MIB = 1 << 30, 1 << 20
+BIG = {"MAX_UPLOAD_SIZE_MB": "2048", "IMAGE_PROCESSING_ENABLED": "false", "LOG_LEVEL": "info"}
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def listening(port):
+    import socket
+
+    def check():
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_for(f"port {port}", check)
+
+
+class Peer:
+    """A server in a folder of its own; .port, .pids."""
+
+    def __init__(self, name):
+        self.name, self.port = name, free_port()
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="kvb", dir="/var/tmp"))
+        self.process = None
+
+    def start(self, *command, **kw):
+        self.process = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **kw)
+        listening(self.port)
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def floor(mode):
+    p = Peer(f"floor ({mode})")
+    return p.start(FLOOR, p.port, p.folder, mode)
+
+
+def busboy(mode):
+    p = Peer(f"busboy ({mode})")
+    return p.start("node", PEERS / "busboy.mjs", p.port, p.folder, mode)
+
+
+def nginx(body="", workers=1):
+    """PUT by DAV, without hash and fsync, and static files."""
+    p = Peer("nginx")
+    os.chmod(p.folder, 0o777)
+    (p.folder / "files").mkdir()
+    os.chmod(p.folder / "files", 0o777)
+    conf = p.folder / "nginx.conf"
+    conf.write_text(f"""daemon off; worker_processes {workers}; pid {p.folder}/pid; error_log {p.folder}/error.log;
+events {{ worker_connections 1024; }}
+http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000; types {{ image/png png; image/jpeg jpg; }}
+  open_file_cache max=1000 inactive=60s; client_max_body_size 4g; client_body_buffer_size 1m; client_body_temp_path {p.folder}/temp;
+  server {{ listen 127.0.0.1:{p.port}; root {p.folder}/files; location / {{ dav_methods PUT; create_full_put_path on; {body} }} }} }}
+""")
+    return p.start("nginx", "-c", conf, "-p", p.folder)
+
+
+@contextlib.contextmanager
+def kervan(**env):
+    data = tempfile.mkdtemp(prefix="kvb", dir="/var/tmp")
+    k = Kervan({**BIG, **env}, data=data)
+    try:
+        yield k.start()
+    finally:
+        k.stop(expect=None)
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def load(port, mode, path, connections, count, size):
+    out = subprocess.run([str(a) for a in (LOAD, port, mode, path, connections, count, size)], capture_output=True, text=True, check=False, timeout=600)
+    if out.returncode != 0:
+        raise RuntimeError(f"load failed: {out.stdout} {out.stderr}")
+    return json.loads(out.stdout)
+
+
+def settle():
+    """Dirty pages of the run before are not this run's business."""
+    os.sync()
+
+
+def rounds(n, contenders, warm=True):
+    """Runs each contender in turn, n rounds and a warm-up; {name: [result…]}."""
+    results = {name: [] for name, _ in contenders}
+    for i in range(n + warm):
+        for name, fn in contenders:
+            settle()
+            got = fn()
+            if i >= warm:
+                results[name].append(got)
+    return results
+
+
+def pick(results, key):
+    return {name: median([r[key] for r in rs]) for name, rs in results.items()}
+
+
+def row(line, what, unit, values, limit_name, target):
+    kv = values["kervan"]
+    peers = {n: round(v, 3) for n, v in values.items() if n not in ("kervan", limit_name)}
+    return {"line": line, "what": what, "unit": unit, "kervan": round(kv, 3), "peers": peers, "limit": {limit_name: round(values[limit_name], 3)} if limit_name else None, "target": target}
+
+
+RAW = "/api/media?filename=a.png&folder=bench"
+
+
+def clear(*folders):
+    for folder in folders:
+        for p in pathlib.Path(folder).glob("*"):
+            if p.is_file():
+                p.unlink()
+
+
+def nginx_then_openssl(server):
+    """PUT, then the digest by openssl over the stored file: what one would script."""
+    got = load(server.port, "put", "/u", 1, 1, GIB)
+    file = next((server.folder / "files/u").iterdir())
+    began = time.monotonic()
+    subprocess.run(["openssl", "dgst", "-sha256", str(file)], check=True, capture_output=True)
+    seconds = got["seconds"] + time.monotonic() - began
+    file.unlink()
+    return {"mb_s": GIB / 1e6 / seconds}
+
+
+def line_u1(n):
+    with kervan(DURABILITY="full") as k, floor("durable") as d, floor("relaxed") as r, busboy("durable") as b, nginx() as x:
+        def ours():
+            got = load(k.port, "raw", RAW, 1, 1, GIB)
+            for m in k.list(folder="bench"):
+                k.delete(f"/api/media/{m['id']}")
+            wait_for("the file to go", lambda: not k.files())
+            return got
+
+        def plain(p, mode="put", path="/x"):
+            def go():
+                got = load(p.port, mode, path, 1, 1, GIB)
+                clear(p.folder)
+                return got
+            return go
+
+        got = rounds(n, [("kervan", ours), ("floor durable", plain(d)), ("floor no fsync", plain(r)), ("busboy + fsync", plain(b, "multipart", "/")), ("nginx PUT, then openssl dgst", lambda: nginx_then_openssl(x))])
+    yield row("U1", "1 GB upload with hash, durable", "MB/s", pick(got, "mb_s"), "floor durable", "kervan ≥ 1.1 × floor durable and > nginx + openssl")
+
+
+def line_u2(n):
+    with kervan() as k, floor("durable") as d, busboy("durable") as b:
+        got = rounds(n, [("kervan", lambda: load(k.port, "raw", RAW, 10, 10, 20 * MIB)), ("floor durable", lambda: load(d.port, "put", "/x", 10, 10, 20 * MIB)),
+                         ("busboy + fsync", lambda: load(b.port, "multipart", "/", 10, 10, 20 * MIB))])
+    yield row("U2", "10 × 20 MB at once", "MB/s", pick(got, "mb_s"), "floor durable", "kervan ≥ 0.9 × floor durable")
+    yield row("U2 p95", "10 × 20 MB at once, 95th percentile", "ms", pick(got, "p95"), "floor durable", "kervan ≤ 1.2 × floor durable")
+
+
+def line_u3(n):
+    count = 6000
+    with kervan() as k, floor("durable") as d, busboy("durable") as b, nginx() as x:
+        got = rounds(n, [("kervan", lambda: load(k.port, "raw", RAW, 32, count, 65536)), ("floor durable", lambda: load(d.port, "put", "/x", 32, count, 65536)),
+                         ("busboy + fsync", lambda: load(b.port, "multipart", "/", 32, count // 3, 65536)), ("nginx PUT, no hash, no fsync", lambda: load(x.port, "put", "/u", 32, count, 65536))])
+    yield row("U3", "distinct 64 KB images, 32 connections, durable, with rows", "uploads/s", pick(got, "per_s"), "floor durable", "kervan ≥ 0.6 × floor durable and ≥ 2.5 × busboy + fsync")
+    yield row("U3 p99", "the same, 99th percentile", "ms", pick(got, "p99"), "floor durable", "kervan ≤ 25 ms")
+
+
+def line_u4(n):
+    """Rise of the gateway's anonymous resident memory, sampled while the upload runs."""
+    import threading
+
+    def rise(k, connections, count, size):
+        base, peak, stop = k.rss("gateway"), 0, threading.Event()
+
+        def watch():
+            nonlocal peak
+            while not stop.is_set():
+                peak = max(peak, k.rss("gateway"))
+                time.sleep(0.005)
+
+        t = threading.Thread(target=watch)
+        t.start()
+        load(k.port, "raw", RAW, connections, count, size)
+        stop.set()
+        t.join()
+        return (max(peak, base) - base) / MIB
+
+    for what, connections, count, size, target in (("one 50 MB upload", 1, 1, 50 * MIB, 8), ("one 1 GB upload", 1, 1, GIB, 8), ("10 × 50 MB at once", 10, 10, 50 * MIB, 40)):
+        values = []
+        for _ in range(n):
+            with kervan() as k:
+                load(k.port, "raw", RAW, 2, 20, 65536)  # warm
+                values.append(rise(k, connections, count, size))
+        yield {"line": "U4", "what": f"RSS rise, {what}", "unit": "MiB", "kervan": round(median(values), 2), "peers": {}, "limit": None, "target": f"≤ {target}"}
+
+
+def wrk(url, seconds=6):
+    out = subprocess.run(["wrk", "-t1", "-c64", f"-d{seconds}s", "--latency", url], capture_output=True, text=True, check=True).stdout
+    return {"per_s": float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1)), "p99": out.split("99%")[1].split()[0]}
+
+
+def line_g1(n):
+    with kervan() as k, nginx() as x:
+        import requests
+        picture = (ROOT / "build/bench/20k.bin").read_bytes()
+        answer = requests.post(k.url(RAW), data=picture, timeout=30)
+        answer.raise_for_status()
+        url = answer.json()["url"]
+        (x.folder / "files/a.png").write_bytes(picture)
+        os.chmod(x.folder / "files/a.png", 0o644)
+        got = rounds(n, [("kervan", lambda: wrk(k.url(url))), ("nginx, 1 worker", lambda: wrk(f"http://127.0.0.1:{x.port}/a.png"))])
+    yield row("G1", "static GET of 20 KB, 64 connections", "requests/s", pick(got, "per_s"), "nginx, 1 worker", "kervan ≥ 0.9 × nginx")
+
+
+def tree_cpu(pid):
+    """CPU seconds of a process and all it has waited for, its living children included."""
+    tick = os.sysconf("SC_CLK_TCK")
+    total, queue = 0, [pid]
+    while queue:
+        p = queue.pop()
+        try:
+            f = pathlib.Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        total += sum(int(v) for v in f[11:15]) / tick
+        queue += Kervan._children_of(p)
+    return total
+
+
+def tree_rss(pid):
+    """Proportional set size of a process tree: pages shared by forks count once."""
+    total, queue = 0, [pid]
+    while queue:
+        p = queue.pop()
+        with contextlib.suppress(OSError, IndexError):
+            total += int(pathlib.Path(f"/proc/{p}/smaps_rollup").read_text().split("Pss:")[1].split()[0]) * 1024
+        queue += Kervan._children_of(p)
+    return total
+
+
+def photographs():
+    """JPEG photographs of Debian's wallpaper packages."""
+    folder = ROOT / "build/bench/photos"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory() as t:
+            os.chmod(t, 0o777)
+            for name in ("mate-backgrounds", "lomiri-wallpapers-20.04", "plasma-workspace-wallpapers"):
+                subprocess.run(["apt-get", "download", name], cwd=t, check=True, capture_output=True)
+            for deb in pathlib.Path(t).glob("*.deb"):
+                subprocess.run(["dpkg-deb", "-x", str(deb), t], check=True)
+            found = [p for p in pathlib.Path(t).rglob("*.jp*g") if p.is_file() and not p.is_symlink() and p.stat().st_size > 400_000]
+            found.sort(key=lambda p: p.stat().st_size)
+            folder.mkdir(parents=True)
+            for i, p in enumerate(found[-12:]):
+                shutil.copy(p, folder / f"{i:02}.jpg")
+    return sorted(folder.glob("*.jpg"))
+
+
+def image_kervan(files, keep):
+    import threading
+
+    with kervan(IMAGE_PROCESSING_ENABLED="true", IMAGE_CONCURRENCY="2", AVIF_EFFORT="1") as k:
+        warm = k.upload(files[0].read_bytes(), "isinma.jpg", folder="warm").json()
+        k.wait_ready(warm["id"])
+        pid = k.children()["worker"]
+        before, peak, stop = tree_cpu(pid), 0, threading.Event()
+
+        def watch():
+            nonlocal peak
+            while not stop.is_set():
+                peak = max(peak, tree_rss(pid))
+                time.sleep(0.02)
+
+        t = threading.Thread(target=watch)
+        t.start()
+        began = time.monotonic()
+        rows = {f.name: k.upload(f.read_bytes() + b"", f.name, folder="foto").json()["id"] for f in files}
+        sizes = {}
+        for name, media_id in rows.items():
+            m = k.wait_ready(media_id)
+            sizes[name] = {}
+            for v in m["variants"]:
+                key = ("full" if v["width"] == m["width"] else str(v["width"])) + "." + v["format"]
+                sizes[name][key] = v["size"]
+                (keep / f"{name}.{key}").write_bytes(k.get(v["url"]).content)
+        wall = time.monotonic() - began
+        stop.set()
+        t.join()
+        time.sleep(0.2)
+        return {"cpu": (tree_cpu(pid) - before) / len(files), "rss": peak / MIB, "wall": wall, "files": sizes}
+
+
+def image_sharp(files, keep):
+    out = subprocess.run(["node", str(PEERS / "sharp.mjs"), str(keep), "1", *map(str, files)], capture_output=True, text=True, check=True)
+    got = json.loads(out.stdout)
+    return {"cpu": got["cpu"] / len(files), "rss": got["rss"] / MIB, "wall": got["wall"], "files": got["files"]}
+
+
+def quality(files, keep):
+    """Mean SSIM per variant kind, over the photographs for which both made it."""
+    kinds = {}
+    for f in files:
+        made = sorted(str(p) for p in keep.glob(f"{f.name}.*"))
+        got = json.loads(subprocess.run(["node", str(PEERS / "ssim.mjs"), str(f), *made], capture_output=True, text=True, check=True).stdout)
+        for name, value in got.items():
+            kinds.setdefault(name.split(".jpg.")[1], []).append(value)
+    return {k: round(statistics.mean(v), 4) for k, v in sorted(kinds.items())}
+
+
+def line_i1(n):
+    files = photographs()
+    with tempfile.TemporaryDirectory() as a, tempfile.TemporaryDirectory() as b:
+        keep_k, keep_s = pathlib.Path(a), pathlib.Path(b)
+        got = rounds(n, [("kervan", lambda: image_kervan(files, keep_k)), ("sharp", lambda: image_sharp(files, keep_s))], warm=False)
+        ssim = {"kervan": quality(files, keep_k), "sharp": quality(files, keep_s)}
+    total = {name: sum(size for f, kinds in r[-1]["files"].items() for key, size in kinds.items() if all(key in r2[-1]["files"].get(f, {}) for r2 in got.values())) / MIB for name, r in got.items()}
+    count = f"{len(files)} photographs, two at a time"
+    yield row("I1", f"seven variants a photograph, CPU; {count}", "CPU s", pick(got, "cpu"), None, "kervan ≤ 0.75 × sharp")
+    yield row("I1 memory", "peak memory of all image processes", "MiB", pick(got, "rss"), None, "kervan < sharp")
+    yield row("I1 wall", "upload of the first to READY of the last", "s", pick(got, "wall"), None, "")
+    yield row("I1 bytes", "variants that both made", "MiB", total, None, "equal")
+    for kind in ssim["sharp"]:
+        if kind in ssim["kervan"]:
+            yield row("I1 SSIM", kind, "SSIM", {"kervan": ssim["kervan"][kind], "sharp": ssim["sharp"][kind]}, None, "equal")
+
+
+NAMES = {"upload": {"U1": line_u1, "U2": line_u2, "U3": line_u3, "U4": line_u4}, "image": {"I1": line_i1}, "static": {"G1": line_g1}}
+
+
+def table(rows):
+    print("| line | what | unit | kervan | peers | limit | target |\n|---|---|---|---|---|---|---|")
+    for r in rows:
+        def cell(d):
+            return ", ".join(f"{n} {v:g} (kervan is {r['kervan'] / v:.2f} ×)" for n, v in (d or {}).items() if v)
+        print(f"| {r['line']} | {r['what']} | {r['unit']} | {r['kervan']:g} | {cell(r['peers'])} | {cell(r['limit'])} | {r['target']} |")
+
+
+def main():
+    args = argparse.ArgumentParser(description="measure kervan beside its peers")
+    args.add_argument("name", choices=NAMES)
+    args.add_argument("--json")
+    args.add_argument("--rounds", type=int, default=5)
+    args.add_argument("--line", help="one line only")
+    got = args.parse_args()
+    sample = ROOT / "build/bench/20k.bin"
+    if not sample.exists():
+        sys.path.insert(0, str(ROOT / "tests/lib"))
+        from pictures import padded_png
+        sample.write_bytes(padded_png(20_000, seed=1))
+    rows = []
+    for line, fn in NAMES[got.name].items():
+        if got.line in (None, line):
+            say(f"{line} …")
+            rows += fn(got.rounds)
+    table(rows)
+    if got.json:
+        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+        machine = {"cpus": os.cpu_count(), "kernel": platform.release(), "arch": platform.machine()}
+        pathlib.Path(got.json).write_text(json.dumps({"machine": machine, "date": datetime.date.today().isoformat(), "commit": commit, "rows": rows}, indent=1, ensure_ascii=False) + "\n")
+
+
+main()

@@ -1,0 +1,231 @@
+"""Bad input: a clear problem+json, nothing left behind, a log line. S0-25 S0-57 S0-58 S0-59 S0-94 S0-101"""
+import socket
+import time
+
+import pytest
+
+from kervan import wait_for
+from pictures import padded_png, png
+
+PICTURE = png()
+FORM = {"Content-Type": "multipart/form-data; boundary=X"}
+
+
+def part(name, data, filename=None, mime=None):
+    disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename is not None else "")
+    head = f"--X\r\nContent-Disposition: {disposition}\r\n" + (f"Content-Type: {mime}\r\n" if mime else "")
+    return head.encode() + b"\r\n" + data + b"\r\n"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(kervan):
+    before = kervan.files(), len(kervan.list(limit=200))
+    yield
+    wait_for(".tmp to be empty", lambda: kervan.tmp_files() == [], 20)
+    assert (kervan.files(), len(kervan.list(limit=200))) == before
+    wait_for("no upload in flight", lambda: kervan.metric("kervan_uploads_active") == 0, 20)
+    wait_for("upload memory back", lambda: kervan.metric("kervan_upload_buffer_bytes") == 0, 20)
+
+
+def refused(answer, status, code):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    problem = answer.json()
+    assert problem["code"] == code and problem["status"] == status and problem["detail"] and problem["title"]
+    return problem
+
+
+def test_too_large(kervan):
+    refused(kervan.upload_raw(padded_png((50 << 20) + 1)), 413, "too_large")
+
+
+def test_too_large_chunked(fresh):
+    k = fresh(MAX_UPLOAD_SIZE_MB="1")
+    data = padded_png(1_100_000)
+    try:
+        refused(k.upload_raw((data[i:i + 65536] for i in range(0, len(data), 65536))), 413, "too_large")
+    except Exception as e:  # requests may see the reset of a body it is still sending
+        assert "Connection" in type(e).__name__ or "Connection" in str(e)
+    wait_for(".tmp to be empty", lambda: k.tmp_files() == [])
+    assert k.list() == []
+
+
+@pytest.mark.parametrize("name,data,status,code", [
+    ("a.png", b"<html><body><script>alert(1)</script></body></html>", 422, None),
+    ("a.jpg", PICTURE, 422, "type_mismatch"),
+    ("a.png", b"MZ" + bytes(500), 422, None),
+    ("a.svg", b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script/></svg>', 422, "type_not_yet"),
+    ("a.tiff", b"II*\0\x08\0\0\0" + bytes(64), 422, "type_not_yet"),
+    ("a.html", b"<!doctype html><html></html>", 422, None),
+    ("a.png", b"", 400, "empty_file"),
+    ("a.png", PICTURE[:10], 422, None),
+])
+def test_wrong_content(kervan, name, data, status, code):
+    """S0-25 S0-94: spoofed types are refused, logged, and leave no file."""
+    answer = kervan.upload(data, name)
+    assert answer.status_code == status, answer.text
+    problem = answer.json()
+    if code:
+        assert problem["code"] == code
+    lines = wait_for("the rejection in the log", lambda: kervan.events("upload_failed", code=problem["code"]))  # S0-59
+    assert lines[-1]["uploadId"]
+
+
+def test_declared_type_must_agree(kervan):
+    refused(kervan.upload(PICTURE, "a.png", mime="application/pdf"), 422, "type_mismatch")
+
+
+def test_type_not_in_the_list(fresh):
+    k = fresh(ALLOWED_MIME_TYPES="image/jpeg")
+    refused(k.upload(PICTURE, "a.png"), 422, "type_refused")
+
+
+@pytest.mark.parametrize("body,code", [
+    (part("baska", PICTURE, "a.png") + b"--X--\r\n", "missing_file"),
+    (part("folder", b"a") + b"--X--\r\n", "missing_file"),
+    (b"--X--\r\n", "missing_file"),
+    (part("file", PICTURE, "a.png") + part("file", PICTURE, "b.png") + b"--X--\r\n", "two_files"),
+    (part("file", PICTURE, "a.png"), "bad_multipart"),
+    (part("file", PICTURE, "a.png") + b"--X", "bad_multipart"),
+    (b"junk" * 100, "bad_multipart"),
+    (b"--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\nX: " + b"y" * 20000 + b"\r\n\r\n", "bad_multipart"),
+    (b"--X\r\nno colon here\r\n\r\n" + PICTURE + b"\r\n--X--\r\n", "bad_multipart"),
+    (b"", None),
+])
+def test_broken_multipart(kervan, body, code):
+    answer = kervan.post("/api/media", data=body, headers=FORM)
+    assert answer.status_code == 400, answer.text
+    if code:
+        refused(answer, 400, code)
+
+
+@pytest.mark.parametrize("header", ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + "b" * 100])
+def test_bad_boundary(kervan, header):
+    refused(kervan.post("/api/media", data=part("file", PICTURE, "a.png") + b"--X--\r\n", headers={"Content-Type": header}), 400, "bad_multipart")
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "..", ".", "a/b.png", "a\\b.png", "a\u202egnp.exe", "CON.png", "nul.png", "x" * 4096 + ".png", "a\x01b.png", "a\0b.png"])
+def test_hostile_file_names(kervan, name):
+    refused(kervan.post("/api/media", params={"filename": name}, data=PICTURE), 400, "bad_filename")
+
+
+@pytest.mark.parametrize("folder", ["../x", "..", "/etc", "a//b", "a/b/c/d/e", "Büyük", "a b", ".tmp", ".variants", "a/.tmp", "x" * 4096, "a\0b", "a/", "con\u202e"])
+def test_hostile_folders(kervan, folder):
+    refused(kervan.post("/api/media", params={"filename": "a.png", "folder": folder}, data=PICTURE), 400, "bad_folder")
+    body = part("folder", folder.encode()) + part("file", PICTURE, "a.png") + b"--X--\r\n"
+    answer = kervan.post("/api/media", data=body, headers=FORM)
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("where", [0, 1, 50, 200, 1000, 65536, 200_000])
+def test_client_abort(kervan, where):
+    """S0-92: the client goes at any byte."""
+    data = padded_png(300_000)
+    with kervan.connect() as s:
+        s.sendall((b"POST /api/media?filename=p.png HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(data)) + data[:where])
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+def wire(kervan, data):
+    """Status of the first answer to these bytes, and whether the connection was closed behind it."""
+    with kervan.connect() as s:
+        s.sendall(data)
+        got = b""
+        while b"\r\n\r\n" not in got:
+            more = s.recv(65536)
+            if not more:
+                break
+            got += more
+        return int(got.split()[1]) if got else None
+
+
+POST = b"POST /api/media?filename=p.png HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize("head", [
+    POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    POST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    POST.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    POST + b"Content-Length: +5\r\n\r\nhello",
+    POST + b"Content-Length: 0x5\r\n\r\nhello",
+    POST + b"Content-Length: 99999999999999999999999\r\n\r\n",
+    POST + b"Content-Length : 5\r\n\r\nhello",
+    POST + b"X: a\r\n b\r\nContent-Length: 5\r\n\r\nhello",
+    POST + b"Host: y\r\nContent-Length: 5\r\n\r\nhello",
+    b"POST /api/media?filename=p.png HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello",
+    b"GET / HTTP/1.1\nHost: x\n\n",
+    POST + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n",
+    POST + b"Transfer-Encoding: chunked\r\n\r\n5;" + b"x" * 70000 + b"\r\nhello\r\n0\r\n\r\n",
+    POST + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+])
+def test_smuggling_forms(kervan, head):
+    assert wire(kervan, head) == 400
+
+
+def test_head_of_33_kb(kervan):
+    assert wire(kervan, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 33_000 + b"\r\n\r\n") == 431
+
+
+def test_body_ends_early(kervan):
+    data = padded_png(100_000)
+    with kervan.connect() as s:
+        s.sendall(b"POST /api/media?filename=p.png HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + data[:500])
+        s.shutdown(socket.SHUT_WR)
+        got = s.recv(65536)
+    assert got == b"" or b" 400 " in got.split(b"\r\n")[0]
+
+
+def test_stalled_head_and_body(fresh):
+    """Headers by time, the body by rate."""
+    k = fresh(HEADER_TIMEOUT="1")
+    with k.connect() as s:
+        began = time.monotonic()
+        s.sendall(b"POST /api/media HTTP/1.1\r\nHost:")
+        assert s.recv(4096).startswith(b"HTTP/1.1 408")
+        assert time.monotonic() - began < 5
+    with k.connect() as s:
+        s.sendall(b"POST /api/media?filename=p.png HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + PICTURE[:50])
+        assert s.recv(4096).startswith(b"HTTP/1.1 408")
+    wait_for(".tmp to be empty", lambda: k.tmp_files() == [])
+
+
+@pytest.mark.parametrize("path", ["/api/static/.tmp/x", "/api/static/banners/.tmp/x.png", "/api/static/../kervan.db", "/api/static/%2e%2e/kervan.db",
+                                  "/api/static/genel/..%2f..%2fkervan.db", "/api/static/.variants/x", "/api/static/", "/.tmp/", "/api/static//x.png", "/api/static/genel/" + "a" * 64])
+def test_nothing_else_is_served(kervan, path):
+    """X10: .tmp is 404."""
+    with kervan.connect() as s:
+        s.sendall(b"GET " + path.encode() + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert s.recv(4096).split(b" ")[1] in (b"404", b"400")
+
+
+def test_unknown_routes_and_methods(kervan):
+    refused(kervan.get("/api/yok"), 404, "not_found")
+    answer = kervan.session.put(kervan.url("/api/media"), timeout=30)
+    refused(answer, 405, "method_not_allowed")
+    assert set(answer.headers["Allow"].replace(" ", "").split(",")) >= {"GET", "POST"}
+    refused(kervan.get("/api/media/zzz"), 400, "bad_id")
+    refused(kervan.get("/api/media?limit=9999"), 400, "bad_parameter")
+    refused(kervan.get("/api/media?status=BOGUS"), 400, "bad_parameter")
+
+
+def test_problems_in_turkish(kervan):
+    answer = kervan.get("/api/yok", headers={"Accept-Language": "tr-TR,tr;q=0.9"})
+    assert answer.json()["detail"] == "Burada bir şey yok."
+
+
+def test_rate_limit(fresh):
+    """S0-24: 429 with Retry-After and the literal error member."""
+    k = fresh(UPLOAD_RATE_LIMIT="3")
+    answers = [k.upload(png()) for _ in range(5)]
+    assert [a.status_code for a in answers][:3] == [201] * 3 and answers[-1].status_code == 429
+    assert int(answers[-1].headers["Retry-After"]) >= 1 and answers[-1].json()["error"] == "Rate limit"
+    k.list()
+
+
+def test_virus_place_is_honest(kervan):
+    """S0-26: the scan comes with clamd; until then the page and the API claim none."""
+    assert "virus" not in kervan.get("/api/config").text.lower()

@@ -1,0 +1,136 @@
+"""Operations. S0-08 S0-37 S0-44…S0-48 S0-50 S0-84 S0-87 S1-36 S1-37 S1-38 S1-85 S1-86"""
+import json
+import os
+import re
+import signal
+import subprocess
+
+from kervan import BINARY, Kervan, wait_for
+from pictures import noise_png, padded_png, png
+
+
+def test_health(kervan):
+    """S1-36 S1-37 S1-38 S1-86 S0-84 (Y38): both forms answer without a redirect."""
+    for path in ("/api/v1/health", "/api/v1/health/", "/api/v1/health/ready/", "/api/v1/health/live/"):
+        assert kervan.get(path, allow_redirects=False).status_code == 200, path
+    report = kervan.get("/api/v1/health/").json()
+    assert report["database"]["status"] == report["broker"]["status"] == report["storage"]["status"] == "ok"
+    assert report["cache"]["status"] == "disabled"
+
+
+def test_ready_tells_the_broker_is_away(fresh):
+    k = fresh()
+    os.kill(k.children()["broker"], signal.SIGSTOP)
+    try:
+        wait_for("not ready", lambda: k.get("/api/v1/health/ready/").status_code == 503)
+        assert k.get("/api/v1/health/live/").status_code == 200
+    finally:
+        os.kill(k.children()["broker"], signal.SIGCONT)
+    wait_for("ready", lambda: k.get("/api/v1/health/ready/").status_code == 200)
+
+
+def test_logs_are_json(kervan):
+    """S1-85 S0-08: one JSON object a line."""
+    kervan.upload(png())
+    lines = [line for line in kervan.lines if not line.startswith("kervan is ready")]
+    assert lines
+    for line in lines:
+        o = json.loads(line)
+        assert o["time"] and o["level"] and o["process"] and o["event"]
+
+
+def test_access_log(kervan):
+    kervan.get("/api/folders?x=1", headers={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
+    line = kervan.wait_log("request", path="/api/folders")[-1]
+    assert line["status"] == 200 and line["method"] == "GET" and line["traceId"] == "0af7651916cd43dd8448eb211c80319c"
+
+
+def test_metrics_format(kervan):
+    text = kervan.get("/metrics").text
+    for name in ("uploads_total", "upload_bytes_total", "upload_failures_total", "processing_duration_seconds"):
+        assert f"# TYPE {name}" in text and f"# HELP {name}" in text
+    for line in text.splitlines():
+        assert line.startswith("#") or re.fullmatch(r'[a-z_]+(\{[^}]*\})? -?[0-9.e+-]+(Inf)?', line), line
+    names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
+    assert len(names) == len(set(names))
+
+
+def test_second_supervisor_on_the_folder(kervan):
+    env = {**os.environ, "KERVAN_DATA": str(kervan.data), "KERVAN_LISTEN": "127.0.0.1:1"}
+    second = subprocess.run([str(BINARY), "up"], env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 3 and f"http://127.0.0.1:{kervan.port}/" in second.stderr
+
+
+def run(*args, **env):
+    return subprocess.run([str(BINARY), *args], env={"PATH": os.environ["PATH"], **env}, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_config_problems_come_all_at_once():
+    got = run("config", MAX_UPLOAD_SIZE_MB="viele", WEBP_QUALITY="101", KERVAN_LISTN="x", USE_S3="true", ENV="production")
+    assert got.returncode == 2
+    for word in ("MAX_UPLOAD_SIZE_MB", "WEBP_QUALITY", "KERVAN_LISTEN", "USE_S3", "SECRET_KEY"):
+        assert word in got.stderr, got.stderr
+
+
+def test_config_hides_secrets_and_reports_redis():
+    """S0-48 (X23)"""
+    got = run("config", SECRET_KEY="cok-gizli-anahtar-cok-gizli-anahtar", REDIS_URL="rediss://u:parola@h")
+    assert got.returncode == 0 and "cok-gizli" not in got.stdout + got.stderr and "parola" not in got.stdout + got.stderr
+    assert "MAX_UPLOAD_SIZE_MB=50" in got.stdout  # S0-50
+
+
+def test_env_example_is_current():
+    path = os.path.join(os.path.dirname(__file__), "../../.env.example")
+    with open(path, encoding="utf-8") as f:
+        assert f.read() == run("config", "--example").stdout
+
+
+def test_drain_finishes_an_upload_in_flight():
+    """SIGTERM loses no upload in flight."""
+    with Kervan() as k:
+        data = padded_png(1_000_000)
+        s = k.connect()
+        s.sendall((b"POST /api/media?filename=p.png HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(data)) + data[:400_000])
+        wait_for("the upload to begin", lambda: k.tmp_files())
+        k.process.send_signal(signal.SIGTERM)
+        k.wait_log("draining")
+        s.sendall(data[400_000:])
+        got = b""
+        while b"}" not in got:
+            more = s.recv(65536)
+            assert more, got
+            got += more
+        assert got.startswith(b"HTTP/1.1 201"), got[:200]
+        s.close()
+        k.process.wait(60)
+        assert k.process.returncode == 0
+        media = json.loads(got.split(b"\r\n\r\n", 1)[1])
+        k.start()
+        assert k.get(media["url"]).content == data
+
+
+def test_worker_is_a_separate_process(kervan):
+    """S0-87 S0-37"""
+    assert set(kervan.children()) == {"broker", "gateway", "worker"}
+
+
+def test_ten_uploads_of_20_mb(kervan):
+    """S0-10 S0-93: p95 below 1.5 s is measured in tools/bench; here all succeed and memory stays bounded (S0-01 S0-09 S0-51)."""
+    import concurrent.futures
+
+    if "asan" in str(BINARY) or "tsan" in str(BINARY):
+        limit = 400 << 20  # the sanitizer's own quarantine is in the figure
+    else:
+        limit = 80 << 20
+    kervan.upload_raw(padded_png(20 << 20), "isinma.png")
+    before = kervan.rss("gateway")
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda i: kervan.upload_raw(padded_png(20 << 20, seed=i), f"{i}.png"), range(10)))
+    assert [a.status_code for a in answers] == [201] * 10
+    assert kervan.rss("gateway") - before < limit
+
+
+def test_job_is_visible(kervan):
+    """S0-36 S0-72: the response did not wait, the job is there."""
+    media = kervan.upload(noise_png(300, 200)).json()
+    kervan.wait_ready(media["id"])

@@ -1,0 +1,142 @@
+"""The page in a real browser. S0-21 S0-55 S0-73 S0-75"""
+import json
+import os
+import pathlib
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from kervan import PATIENCE, Kervan, wait_for
+from pictures import noise_png, png
+
+SHOTS = os.environ.get("KERVAN_SHOTS")  # a folder: screenshots are left there to be looked at
+
+
+@pytest.fixture(scope="module")
+def kervan():
+    with Kervan() as k:
+        yield k
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for arg in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+                "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1280,900", f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(arg)
+    options.add_experimental_option("prefs", {"intl.accept_languages": "tr,tr-TR"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+    yield driver
+    driver.quit()
+
+
+def all_of(browser, test_id):
+    return browser.find_elements(By.CSS_SELECTOR, f'[data-testid="{test_id}"]')
+
+
+def one(browser, test_id):
+    return wait_for(f"{test_id} on the page", lambda: all_of(browser, test_id))[0]
+
+
+def shot(browser, name):
+    if SHOTS:
+        browser.save_screenshot(str(pathlib.Path(SHOTS) / f"{name}.png"))
+
+
+def open_page(kervan, browser):
+    browser.get(kervan.url("/"))
+    wait_for("the live connection", lambda: one(browser, "connection").get_attribute("data-state") in ("live", "open"))
+
+
+def statuses(browser):
+    return [e.get_attribute("data-status") for e in all_of(browser, "tile-status")]
+
+
+def test_upload_through_the_page_and_see_the_badge_change(kervan, browser, tmp_path):
+    """S0-21 S0-55 S0-73: “işleniyor” turns to ready by push, without a reload."""
+    open_page(kervan, browser)
+    shot(browser, "empty")
+    browser.execute_script("window.notReloaded = true")
+    names = []
+    for i in range(3):
+        path = tmp_path / f"resim-{i}.png"
+        path.write_bytes(noise_png(1300, 900 + i))
+        names.append(str(path))
+    seen = []
+    browser.execute_script("""
+      window.badges = [];
+      new MutationObserver(() => { for (const e of document.querySelectorAll('[data-testid="tile-status"]')) window.badges.push(e.dataset.status + ':' + e.textContent); })
+        .observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});""")
+    one(browser, "upload-input").send_keys("\n".join(names))
+    wait_for("three tiles", lambda: len(all_of(browser, "tile")) == 3)
+    shot(browser, "processing")
+    wait_for("three READY rows", lambda: all(m["status"] == "READY" for m in kervan.list()) and len(kervan.list()) == 3)
+    wait_for("no tile in processing", lambda: "PENDING" not in statuses(browser))
+    seen = browser.execute_script("return window.badges")
+    assert any(s.startswith("PENDING") and "işleniyor" in s.lower() for s in seen), seen[:20]
+    assert browser.execute_script("return window.notReloaded") is True
+    shot(browser, "ready")
+    pictures = browser.find_elements(By.CSS_SELECTOR, '[data-testid="tile"] picture source[type="image/avif"]')
+    assert pictures and "320w" in pictures[0].get_attribute("srcset")
+
+
+def test_detail_copy_and_delete(kervan, browser):
+    open_page(kervan, browser)
+    before = len(wait_for("tiles", lambda: all_of(browser, "tile")))
+    one(browser, "tile").find_element(By.CSS_SELECTOR, "a, button").click()
+    detail = one(browser, "detail")
+    assert len(all_of(browser, "copy-url")) >= 2 and detail.is_displayed()
+    shot(browser, "detail")
+    one(browser, "delete").click()
+    one(browser, "delete-confirm").click()
+    wait_for("one tile less", lambda: len(all_of(browser, "tile")) == before - 1)
+    assert len(kervan.list()) == before - 1
+
+
+def test_another_client_s_upload_appears(kervan, browser):
+    open_page(kervan, browser)
+    before = len(all_of(browser, "tile"))
+    kervan.upload(png(600, 400), "baska.png")
+    wait_for("the new tile", lambda: len(all_of(browser, "tile")) == before + 1)
+
+
+def test_refusal_is_said_in_words(kervan, browser, tmp_path):
+    open_page(kervan, browser)
+    path = tmp_path / "sahte.png"
+    path.write_bytes(b"<html><script>alert(1)</script></html>")
+    one(browser, "upload-input").send_keys(str(path))
+    row = one(browser, "upload-row")
+    wait_for("the reason", lambda: "içerik" in row.text.lower() or "tür" in row.text.lower())
+    shot(browser, "refused")
+
+
+def test_filters_language_theme(kervan, browser):
+    kervan.upload(png(300, 200), "aranan-dosya.png", folder="banners")
+    open_page(kervan, browser)
+    search = one(browser, "filter-search")
+    search.send_keys("aranan")
+    wait_for("one tile", lambda: len(all_of(browser, "tile")) == 1)
+    search.send_keys(Keys.CONTROL + "a", Keys.DELETE)
+    wait_for("more tiles", lambda: len(all_of(browser, "tile")) > 1)
+    turkish = browser.find_element(By.TAG_NAME, "body").text
+    one(browser, "lang-switch").click()
+    wait_for("English", lambda: browser.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en")
+    assert browser.find_element(By.TAG_NAME, "body").text != turkish
+    one(browser, "theme-switch").click()
+    shot(browser, "english-dark")
+    one(browser, "lang-switch").click()
+
+
+def test_small_screen_and_quiet_console(kervan, browser):
+    browser.set_window_size(390, 800)
+    open_page(kervan, browser)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth + 1")
+    shot(browser, "small")
+    browser.set_window_size(1280, 900)
+    errors = [e for e in browser.get_log("browser") if e["level"] == "SEVERE" and "422" not in e["message"]]
+    assert not errors, json.dumps(errors, indent=1)

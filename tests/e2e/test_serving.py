@@ -1,0 +1,102 @@
+"""Serving. S0-05 S0-23 S0-43 S0-54 S0-86"""
+import pytest
+
+from pictures import noise_png, padded_png, png
+
+
+@pytest.fixture(scope="module")
+def media(kervan):
+    m = kervan.upload(noise_png(700, 500), "manzara.png", folder="banners").json()
+    return kervan.wait_ready(m["id"])
+
+
+def test_exact_url_is_immutable(kervan, media):
+    got = kervan.get(media["url"])
+    assert got.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert got.headers["ETag"] == f'"{media["stored_hash"]}"' and "Vary" not in got.headers
+    assert got.headers["X-Content-Type-Options"] == "nosniff" and got.headers["Accept-Ranges"] == "bytes"
+    assert int(got.headers["Content-Length"]) == len(got.content) == media["size"]
+
+
+def test_conditional(kervan, media):
+    etag = f'"{media["stored_hash"]}"'
+    for value in (etag, f'"x", {etag}', f"W/{etag}", "*"):
+        got = kervan.get(media["url"], headers={"If-None-Match": value})
+        assert got.status_code == 304 and got.content == b"" and got.headers["ETag"] == etag
+    assert kervan.get(media["url"], headers={"If-None-Match": '"x"'}).status_code == 200
+    modified = kervan.get(media["url"]).headers["Last-Modified"]
+    assert kervan.get(media["url"], headers={"If-Modified-Since": modified}).status_code == 304
+
+
+@pytest.mark.parametrize("spec,begin,end", [("bytes=0-0", 0, 1), ("bytes=10-19", 10, 20), ("bytes=100-", 100, None), ("bytes=-7", -7, None), ("bytes=5-99999999", 5, None)])
+def test_range(kervan, media, spec, begin, end):
+    whole = kervan.get(media["url"]).content
+    got = kervan.get(media["url"], headers={"Range": spec})
+    want = whole[begin:end]
+    first = begin if begin >= 0 else len(whole) + begin
+    assert got.status_code == 206 and got.content == want
+    assert got.headers["Content-Range"] == f"bytes {first}-{first + len(want) - 1}/{len(whole)}"
+
+
+def test_range_not_satisfiable_and_odd(kervan, media):
+    got = kervan.get(media["url"], headers={"Range": "bytes=99999999-"})
+    assert got.status_code == 416 and got.headers["Content-Range"] == f"bytes */{media['size']}"
+    for odd in ("bytes=a-b", "items=0-1", "bytes=5-2"):
+        assert kervan.get(media["url"], headers={"Range": odd}).status_code == 200
+
+
+def test_if_range(kervan, media):
+    """h2o 2.2.5 alone answers 206 to a mismatch."""
+    etag = f'"{media["stored_hash"]}"'
+    assert kervan.get(media["url"], headers={"Range": "bytes=0-9", "If-Range": etag}).status_code == 206
+    got = kervan.get(media["url"], headers={"Range": "bytes=0-9", "If-Range": '"other"'})
+    assert got.status_code == 200 and len(got.content) == media["size"]
+    modified = got.headers["Last-Modified"]
+    assert kervan.get(media["url"], headers={"Range": "bytes=0-9", "If-Range": modified}).status_code == 206
+    assert kervan.get(media["url"], headers={"Range": "bytes=0-9", "If-Range": "Thu, 01 Jan 1970 00:00:00 GMT"}).status_code == 200
+
+
+def test_head(kervan, media):
+    got = kervan.session.head(kervan.url(media["url"]), timeout=30)
+    assert got.status_code == 200 and got.content == b"" and int(got.headers["Content-Length"]) == media["size"]
+
+
+@pytest.mark.parametrize("accept,mime", [("image/avif,image/webp,*/*", "image/avif"), ("image/webp,*/*;q=0.8", "image/webp"), ("image/png", "image/png"),
+                                         ("image/avif;q=0,image/webp", "image/webp")])
+def test_negotiation(kervan, media, accept, mime):
+    got = kervan.get(media["url"] + "?w=320", headers={"Accept": accept})
+    assert got.status_code == 200 and got.headers["Content-Type"] == mime and "accept" in got.headers["Vary"].lower()
+    assert "immutable" not in got.headers["Cache-Control"]
+
+
+def test_width_is_the_next_larger(kervan, media):
+    avif = {"Accept": "image/avif"}
+    sizes = {v["width"]: v["size"] for v in media["variants"] if v["format"] == "avif"}
+    assert len(kervan.get(media["url"] + "?w=100", headers=avif).content) == sizes[320]
+    assert len(kervan.get(media["url"] + "?w=321", headers=avif).content) == sizes[640]
+    for bad in ("0x10", "-1", "abc", "99999999999"):
+        assert kervan.get(media["url"] + f"?w={bad}").status_code == 400
+
+
+def test_large_file_in_pieces(kervan):
+    picture = padded_png(5_000_000)
+    m = kervan.upload_raw(picture, "buyuk.png").json()
+    assert kervan.get(m["url"]).content == picture
+    assert kervan.get(m["url"], headers={"Range": "bytes=4000000-4999999"}).content == picture[4_000_000:]
+
+
+def test_not_an_image_is_harmless(kervan):
+    m = kervan.upload(b"duz yazi\n" * 50, "türkçe ad.txt").json()
+    got = kervan.get(m["url"])
+    assert "sandbox" in got.headers["Content-Security-Policy"]
+    z = kervan.upload(b"PK\x05\x06" + bytes(18), 'tırnak".zip').json()
+    disposition = kervan.get(z["url"]).headers["Content-Disposition"]
+    assert disposition.startswith("attachment") and "filename*=UTF-8''" in disposition and "\n" not in disposition
+
+
+def test_processing_failed_or_off_serves_the_original(fresh):
+    k = fresh(IMAGE_PROCESSING_ENABLED="false")
+    picture = png()
+    m = k.upload(picture).json()
+    got = k.get(m["url"] + "?w=320", headers={"Accept": "image/avif"})
+    assert got.content == picture and got.headers["Content-Type"] == "image/png"

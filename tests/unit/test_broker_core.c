@@ -1,0 +1,727 @@
+/* The broker's core with a fake clock: leases, silence, restart, stuck jobs, fencing, what comes
+ * twice. */
+#include "tests/unit/core_rig.h"
+
+#include "broker/json_check.h"
+#include "broker/queue.h"
+#include "broker/table.h"
+#include "proto/base/metrics.h"
+
+static const rig_sent *start_one(rig *r, uint64_t job)
+{
+    rig_hello(r, "w", "worker", "image", 1);
+    rig_ready(r, "w", "ai", 1);
+    rig_hello(r, "c", "client", "cli", 2);
+    rig_submit(r, "c", job, "ai", 1);
+    rig_commit(r);
+    const rig_sent *got = rig_last(r, "w", KV_JOB);
+    assert_non_null(got);
+    return got;
+}
+
+static void test_life_of_a_job(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 7);
+    const rig_sent *job = start_one(&r, 100);
+    assert_int_equal(job->m.job.epoch, 7);
+    assert_int_equal(job->m.job.attempt, 1);
+    assert_true(kv_slice_is(job->m.job.params, "{\"n\":1}"));
+    assert_int_equal(rig_last(&r, "c", KV_SUBMIT_OK)->m.submit_ok.job, 100);
+    uint64_t done = rig_done(&r, "w", 100, 7, 1);
+    assert_null(rig_reply(&r, done)); /* nothing before the commit */
+    assert_int_equal(r.commands.first->move.to, KV_JOB_COMPLETE);
+    rig_commit(&r);
+    rig_expect_code(&r, done, KV_OKAY);
+    assert_int_equal(kv_core_jobs(r.core), 0);
+    rig_stop(&r);
+}
+
+/* The job goes out when its lease is committed, not before; submit and lease may share a
+ * transaction. */
+static void test_held_until_commit(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    rig_hello(&r, "w", "worker", "image", 1);
+    rig_ready(&r, "w", "ai", 1);
+    rig_hello(&r, "c", "client", "cli", 2);
+    rig_submit(&r, "c", 5, "ai", 1);
+    assert_int_equal(r.commands.n, 2);
+    assert_null(rig_last(&r, "w", KV_JOB));
+    rig_answer(&r, KV_OK);
+    assert_non_null(rig_last(&r, "c", KV_SUBMIT_OK));
+    assert_null(rig_last(&r, "w", KV_JOB));
+    rig_answer(&r, KV_OK);
+    assert_non_null(rig_last(&r, "w", KV_JOB));
+    rig_stop(&r);
+}
+
+static void test_lanes_and_order(void **state)
+{
+    rig r;
+    uint64_t rank;
+    (void)state;
+    rig_start(&r, 1);
+    rig_hello(&r, "c", "client", "cli", 2);
+    for (uint64_t i = 0; i < 3; i++) {
+        rig_submit(&r, "c", 30 + i, "ai", 2);
+        rig_submit(&r, "c", 20 + i, "ai", 1);
+        rig_submit(&r, "c", 10 + i, "ai", 0);
+    }
+    rig_commit(&r);
+    for (uint64_t i = 0; i < 9; i++) { /* S3-14: unique and dense */
+        assert_true(kv_core_job_rank(r.core, 10 + 10 * (i / 3) + i % 3, &rank));
+        assert_int_equal(rank, i);
+    }
+    rig_hello(&r, "w", "worker", "w", 1);
+    rig_ready(&r, "w", "ai", 9);
+    rig_commit(&r);
+    uint64_t expect = 0;
+    for (int i = 0; i < r.n; i++) {
+        if (r.sent[i].m.code == KV_JOB) {
+            assert_int_equal(r.sent[i].m.job.job, 10 + 10 * (expect / 3) + expect % 3);
+            expect++;
+        }
+    }
+    assert_int_equal(expect, 9);
+    rig_stop(&r);
+}
+
+static void test_credit_and_turns(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    rig_hello(&r, "a", "worker", "a", 1);
+    rig_hello(&r, "b", "worker", "b", 1);
+    rig_ready(&r, "a", "ai", 2);
+    rig_ready(&r, "b", "ai", 2);
+    rig_hello(&r, "c", "client", "cli", 2);
+    for (uint64_t i = 1; i <= 6; i++)
+        rig_submit(&r, "c", i, "ai", 1);
+    rig_commit(&r);
+    int a = 0, b = 0;
+    for (int i = 0; i < r.n; i++) {
+        a += r.sent[i].m.code == KV_JOB && r.sent[i].peer[0] == 'a';
+        b += r.sent[i].m.code == KV_JOB && r.sent[i].peer[0] == 'b';
+    }
+    assert_int_equal(a, 2);
+    assert_int_equal(b, 2);
+    rig_done(&r, "a", 1, 1, 1);
+    rig_commit(&r);
+    assert_int_equal(rig_count(&r, KV_JOB), 5);
+    rig_stop(&r);
+}
+
+/* A silent worker: its job goes to another after a delay, with the next attempt; the late answer is
+ * refused and counted. */
+static void test_silence_and_late_answer(void **state)
+{
+    rig r;
+    uint64_t attempt;
+    (void)state;
+    rig_start(&r, 1);
+    start_one(&r, 100);
+    int64_t late = kv_metric_get(KV_M_LATE_ANSWERS);
+    for (int i = 0; i < 4; i++) {
+        rig_tick(&r, 1000);
+        rig_beat(&r, "c", 0);
+        if (i < 2)
+            assert_int_equal(kv_core_job_state(r.core, 100, &attempt), KV_JOB_PROCESSING);
+    }
+    assert_int_equal(kv_core_job_state(r.core, 100, &attempt), KV_JOB_QUEUED);
+    rig_commit(&r);
+    rig_hello(&r, "x", "worker", "other", 9);
+    rig_ready(&r, "x", "ai", 1);
+    assert_int_equal(r.commands.n, 0); /* backoff */
+    rig_tick(&r, 1000);
+    rig_commit(&r);
+    assert_int_equal(rig_last(&r, "x", KV_JOB)->m.job.attempt, 2);
+    /* The old one wakes up: first it is told that it is not known, then that its lease is over. */
+    rig_done(&r, "w", 100, 1, 1);
+    assert_false(rig_last(&r, "w", KV_BEAT_OK)->m.beat_ok.known);
+    rig_hello(&r, "w", "worker", "image", 1);
+    rig_expect_error(&r, rig_done(&r, "w", 100, 1, 1), KV_E_STALE_LEASE);
+    assert_int_equal(kv_metric_get(KV_M_LATE_ANSWERS), late + 1);
+    uint64_t done = rig_done(&r, "x", 100, 1, 2);
+    rig_commit(&r);
+    rig_expect_code(&r, done, KV_OKAY);
+    rig_stop(&r);
+}
+
+static void test_attempts_used_up(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    start_one(&r, 100);
+    for (uint64_t attempt = 1; attempt <= 3; attempt++) {
+        uint64_t fail = rig_fail(&r, "w", 100, 1, attempt, true);
+        const kv_cmd_move *m = &r.commands.first->move;
+        if (attempt < 3) {
+            assert_int_equal(m->to, KV_JOB_QUEUED);
+            int64_t delay = m->not_before - r.now.wall_ms; /* doubled, with jitter */
+            assert_in_range(delay, 500 << (attempt - 1), 1000 << (attempt - 1));
+        } else {
+            assert_int_equal(m->to, KV_JOB_ERROR);
+            assert_true(kv_slice_is(m->error, "attempts_exhausted"));
+            assert_true(kv_slice_is(m->error_detail, "io: disk"));
+        }
+        rig_commit(&r);
+        rig_expect_code(&r, fail, KV_OKAY);
+        rig_tick(&r, 2000);
+        rig_beat(&r, "w", 0);
+        rig_commit(&r);
+    }
+    assert_int_equal(kv_core_jobs(r.core), 0);
+    rig_stop(&r);
+}
+
+static void test_fail_without_retry(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    start_one(&r, 100);
+    rig_fail(&r, "w", 100, 1, 1, false);
+    assert_int_equal(r.commands.first->move.to, KV_JOB_ERROR);
+    assert_true(kv_slice_is(r.commands.first->move.error, "io"));
+    rig_commit(&r);
+    rig_stop(&r);
+}
+
+static void load(rig *r, uint64_t job, int state, uint64_t epoch, uint64_t attempt)
+{
+    kv_job_row row = {.id = job,
+                      .seq = job,
+                      .epoch = epoch,
+                      .attempt = attempt,
+                      .max_attempts = 3,
+                      .lane = 1,
+                      .state = state,
+                      .service = "ai"};
+    assert_int_equal(kv_core_load(r->core, r->now, &row), KV_OK);
+}
+
+static uint64_t claim(rig *r, const char *peer, uint64_t job, uint64_t epoch, uint64_t attempt)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_LEASE_HELD, &m);
+    m.lease_held = (kv_lease_held){job, epoch, attempt};
+    return rig_say(r, peer, &m);
+}
+
+/* After a restart a job in processing waits for its worker; a live one is not run twice. */
+static void test_restart(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 2);
+    load(&r, 1, KV_JOB_PROCESSING, 1, 1);
+    load(&r, 2, KV_JOB_PROCESSING, 1, 2);
+    load(&r, 3, KV_JOB_QUEUED, 0, 0);
+    rig_hello(&r, "x", "worker", "x", 8);
+    rig_ready(&r, "x", "ai", 5);
+    rig_commit(&r);
+    assert_int_equal(rig_count(&r, KV_JOB), 1); /* the waiting one only */
+    assert_int_equal(rig_last(&r, "x", KV_JOB)->m.job.job, 3);
+    rig_hello(&r, "w", "worker", "w", 7);
+    rig_expect_error(&r, claim(&r, "w", 1, 1, 2), KV_E_STALE_LEASE);
+    rig_expect_code(&r, claim(&r, "w", 1, 1, 1), KV_OKAY);
+    rig_expect_code(&r, claim(&r, "w", 1, 1, 1), KV_OKAY); /* again */
+    rig_expect_error(&r, claim(&r, "x", 1, 1, 1), KV_E_STALE_LEASE);
+    for (int i = 0; i < 4; i++) {
+        rig_tick(&r, 1000);
+        rig_beat(&r, "w", 1);
+        rig_beat(&r, "x", 1);
+    }
+    rig_tick(&r, 1000); /* nobody claimed job 2 */
+    rig_commit(&r);
+    rig_beat(&r, "w", 1);
+    rig_beat(&r, "x", 1);
+    rig_tick(&r, 2000);
+    rig_commit(&r);
+    assert_int_equal(rig_last(&r, "x", KV_JOB)->m.job.job, 2);
+    assert_int_equal(rig_last(&r, "x", KV_JOB)->m.job.attempt, 3);
+    uint64_t done = rig_done(&r, "w", 1, 1, 1); /* with the token of the old epoch */
+    rig_commit(&r);
+    rig_expect_code(&r, done, KV_OKAY);
+    rig_stop(&r);
+}
+
+/* S3-51: the worker lives, the job does not move. */
+static void test_stuck(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    start_one(&r, 100);
+    kv_msg m;
+    kv_msg_defaults(KV_JOB_PROGRESS, &m);
+    m.job_progress = (kv_job_progress){100, 1, 1, 40};
+    for (int i = 0; i < 600; i++) {
+        rig_tick(&r, 1000);
+        r.n = 0;
+        rig_beat(&r, "w", 1);
+        if (i == 298)
+            rig_say(&r, "w", &m); /* progress: the time begins anew */
+        if (i < 598)
+            assert_int_equal(kv_core_job_state(r.core, 100, NULL), KV_JOB_PROCESSING);
+        if (r.commands.first && r.commands.first->type == KV_CMD_MOVE)
+            break;
+        rig_commit(&r);
+    }
+    const kv_cmd_move *end = &r.commands.first->move;
+    assert_int_equal(end->to, KV_JOB_ERROR);
+    assert_true(kv_slice_is(end->error, "stuck"));
+    assert_true(kv_slice_is(
+        end->error_detail, "İşlem zaman aşımına uğradı (Stuck Job Guard). Lütfen tekrar deneyin."));
+    rig_commit(&r);
+    assert_int_equal(kv_core_jobs(r.core), 0);
+    /* It got a JOB_CANCEL, and its credit is used until it lets go. */
+    rig_hello(&r, "c", "client", "cli", 2);
+    rig_submit(&r, "c", 101, "ai", 1);
+    rig_commit(&r);
+    assert_null(rig_last(&r, "w", KV_JOB));
+    rig_beat(&r, "w", 0);
+    rig_commit(&r);
+    assert_non_null(rig_last(&r, "w", KV_JOB));
+    rig_stop(&r);
+}
+
+static void test_cancel(void **state)
+{
+    rig r;
+    kv_msg m;
+    (void)state;
+    rig_start(&r, 1);
+    start_one(&r, 100);
+    rig_submit(&r, "c", 101, "ai", 1);
+    rig_commit(&r);
+    kv_msg_defaults(KV_CANCEL, &m);
+    m.cancel.job = 101;
+    uint64_t waiting = rig_say(&r, "c", &m);
+    m.cancel.job = 100;
+    uint64_t running = rig_say(&r, "c", &m);
+    assert_int_equal(rig_last(&r, "w", KV_JOB_CANCEL)->m.job_cancel.job, 100);
+    rig_commit(&r);
+    rig_expect_code(&r, waiting, KV_OKAY);
+    rig_expect_code(&r, running, KV_OKAY);
+    assert_int_equal(kv_core_jobs(r.core), 0);
+    m.cancel.job = 5;
+    uint64_t unknown = rig_say(&r, "c", &m); /* the row says; the fake ledger has none */
+    rig_commit(&r);
+    rig_expect_error(&r, unknown, KV_E_NOT_FOUND);
+    rig_stop(&r);
+}
+
+/* A new instance under the same name: the old one is fenced. */
+static void test_fencing(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    start_one(&r, 100);
+    rig_hello(&r, "w2", "worker", "image", 99);
+    assert_int_equal(kv_core_job_state(r.core, 100, NULL), KV_JOB_QUEUED);
+    rig_commit(&r);
+    rig_expect_error(&r, rig_done(&r, "w", 100, 1, 1), KV_E_CONFLICT);
+    rig_hello(&r, "w", "worker", "image", 1); /* it may not come back under its old number */
+    assert_int_equal(rig_last(&r, "w", KV_ERROR)->m.error.number, KV_E_CONFLICT);
+    rig_ready(&r, "w2", "ai", 1);
+    rig_tick(&r, 1000);
+    rig_commit(&r);
+    assert_int_equal(rig_last(&r, "w2", KV_JOB)->m.job.attempt, 2);
+    rig_stop(&r);
+}
+
+/* The same instance on a new connection keeps its leases; what it does not name got lost on the
+ * way. */
+static void test_reconnect(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    rig_hello(&r, "w", "worker", "image", 1);
+    rig_ready(&r, "w", "ai", 2);
+    rig_hello(&r, "c", "client", "cli", 2);
+    rig_submit(&r, "c", 1, "ai", 1);
+    rig_submit(&r, "c", 2, "ai", 1);
+    rig_commit(&r);
+    rig_hello(&r, "w9", "worker", "image", 1);
+    rig_expect_code(&r, claim(&r, "w9", 1, 1, 1), KV_OKAY);
+    rig_ready(&r, "w9", "ai", 2);
+    rig_commit(&r);
+    const rig_sent *again = rig_last(&r, "w9", KV_JOB);
+    assert_int_equal(again->m.job.job, 2);
+    assert_int_equal(again->m.job.attempt, 2);
+    uint64_t done = rig_done(&r, "w9", 1, 1, 1);
+    rig_commit(&r);
+    rig_expect_code(&r, done, KV_OKAY);
+    rig_stop(&r);
+}
+
+static void test_bye(void **state)
+{
+    rig r;
+    kv_msg m;
+    (void)state;
+    rig_start(&r, 1);
+    start_one(&r, 100);
+    kv_msg_defaults(KV_BYE, &m);
+    uint64_t bye = rig_say(&r, "w", &m);
+    assert_int_equal(r.commands.first->move.to, KV_JOB_QUEUED);
+    assert_int_equal(r.commands.first->move.not_before, 0);
+    assert_int_equal(r.commands.first->move.max_attempts, 4); /* it does not count */
+    assert_null(rig_reply(&r, bye));
+    rig_commit(&r);
+    rig_expect_code(&r, bye, KV_OKAY);
+    rig_hello(&r, "x", "worker", "x", 9);
+    rig_ready(&r, "x", "ai", 1);
+    rig_commit(&r);
+    assert_int_equal(rig_last(&r, "x", KV_JOB)->m.job.attempt, 2); /* a token is never used twice */
+    rig_stop(&r);
+}
+
+static void test_unknown_peer(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 3);
+    rig_beat(&r, "z", 0);
+    assert_false(rig_last(&r, "z", KV_BEAT_OK)->m.beat_ok.known);
+    rig_submit(&r, "z", 1, "ai", 1);
+    assert_int_equal(r.commands.n, 0);
+    assert_int_equal(rig_count(&r, KV_ERROR), 0); /* it says HELLO and sends again */
+    rig_hello(&r, "z", "client", "", 1);
+    assert_int_equal(rig_count(&r, KV_ERROR), 1);
+    rig_stop(&r);
+}
+
+static void test_deadline(void **state)
+{
+    rig r;
+    kv_msg m;
+    (void)state;
+    rig_start(&r, 1);
+    rig_hello(&r, "g", "gateway", "g", 1);
+    kv_msg_defaults(KV_MEDIA_DELETE, &m);
+    m.media_delete.media = 9;
+    kv_header head = {.code = m.code, .request = 50, .deadline_ms = (uint64_t)r.now.wall_ms - 1};
+    kv_core_message(r.core, r.now, kv_slice_str("g"), &head, &m);
+    rig_expect_error(&r, 50, KV_E_EXPIRED);
+    assert_int_equal(r.commands.n, 0);
+    rig_stop(&r);
+}
+
+/* A request that comes again while the first is under way, and after it was answered. */
+static void test_resend(void **state)
+{
+    rig r;
+    kv_msg m;
+    (void)state;
+    rig_start(&r, 1);
+    rig_hello(&r, "g", "gateway", "g", 1);
+    kv_msg_defaults(KV_MEDIA_DELETE, &m);
+    m.media_delete.media = 9;
+    kv_header head = {.code = m.code, .request = 50};
+    kv_core_message(r.core, r.now, kv_slice_str("g"), &head, &m);
+    kv_core_message(r.core, r.now, kv_slice_str("g"), &head, &m);
+    assert_int_equal(r.commands.n, 1);
+    rig_commit(&r);
+    rig_hello(&r, "g2", "gateway", "g", 1); /* even on a new connection */
+    kv_core_message(r.core, r.now, kv_slice_str("g2"), &head, &m);
+    assert_int_equal(r.commands.n, 0);
+    assert_int_equal(rig_last(&r, "g2", KV_OKAY)->m.okay.id, 9);
+    rig_stop(&r);
+}
+
+static void test_submit_refused(void **state)
+{
+    rig r;
+    kv_msg m;
+    (void)state;
+    rig_start(&r, 1);
+    rig_hello(&r, "c", "client", "cli", 2);
+    rig_expect_error(&r, rig_submit(&r, "c", 0, "ai", 1), KV_E_BAD_PARAMETER);
+    rig_expect_error(&r, rig_submit(&r, "c", 1, "Bad Name", 1), KV_E_BAD_PARAMETER);
+    rig_expect_error(&r, rig_submit(&r, "c", 1, "blob-reap", 1), KV_E_BAD_PARAMETER);
+    rig_expect_error(&r, rig_submit(&r, "c", 1, "image-process", 1), KV_E_BAD_PARAMETER);
+    kv_msg_defaults(KV_SUBMIT, &m);
+    m.submit.job = 1;
+    m.submit.service = kv_slice_str("ai");
+    m.submit.params = kv_slice_str("{\"a\":}");
+    rig_expect_error(&r, rig_say(&r, "c", &m), KV_E_BAD_PARAMETER);
+    assert_int_equal(r.commands.n, 0);
+    rig_stop(&r);
+}
+
+/* When the ledger is full only SUBMIT is refused. */
+static void test_busy(void **state)
+{
+    rig r;
+    kv_core_opts opts;
+    (void)state;
+    rig_start(&r, 1);
+    kv_core_destroy(&r.core);
+    kv_core_defaults(&opts);
+    opts.sink = (kv_core_sink){&r, rig_send, rig_command};
+    opts.epoch = 1;
+    opts.submits_max = 2;
+    assert_int_equal(kv_core_new(&opts, r.now, &r.core), KV_OK);
+    start_one(&r, 100);
+    rig_submit(&r, "c", 1, "ai", 1);
+    rig_submit(&r, "c", 2, "ai", 1);
+    uint64_t third = rig_submit(&r, "c", 3, "ai", 1);
+    rig_expect_error(&r, third, KV_E_BUSY);
+    assert_true(rig_reply(&r, third)->m.error.retry_after_ms > 0);
+    uint64_t done = rig_done(&r, "w", 100, 1, 1);
+    rig_beat(&r, "w", 1);
+    assert_true(rig_last(&r, "w", KV_BEAT_OK)->m.beat_ok.known);
+    rig_commit(&r);
+    rig_expect_code(&r, done, KV_OKAY);
+    rig_stop(&r);
+}
+
+/* The database refuses: the answer says so, and the job is what its row says. */
+static void test_ledger_failure(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    rig_hello(&r, "c", "client", "cli", 2);
+    uint64_t submit = rig_submit(&r, "c", 1, "ai", 1);
+    rig_answer(&r, KV_E_DISK_FULL);
+    rig_expect_error(&r, submit, KV_E_DISK_FULL);
+    assert_int_equal(r.commands.first->type, KV_CMD_FIND);
+    rig_answer(&r, KV_OK); /* no row */
+    assert_int_equal(kv_core_jobs(r.core), 0);
+
+    start_one(&r, 100);
+    uint64_t done = rig_done(&r, "w", 100, 1, 1);
+    rig_answer(&r, KV_E_DISK_FULL);
+    rig_expect_error(&r, done, KV_E_DISK_FULL);
+    rig_answer(&r, KV_E_IO); /* not even readable: asked again later */
+    rig_expect_error(&r, rig_done(&r, "w", 100, 1, 1), KV_E_BUSY);
+    rig_tick(&r, 1000);
+    kv_cmd *find = r.commands.first;
+    assert_int_equal(find->type, KV_CMD_FIND);
+    find->place = (kv_job_place){true, KV_JOB_PROCESSING, 1, 1, 3, 0};
+    rig_answer(&r, KV_OK);
+    done = rig_done(&r, "w", 100, 1, 1); /* the worker sends it again */
+    rig_commit(&r);
+    rig_expect_code(&r, done, KV_OKAY);
+    assert_int_equal(kv_core_jobs(r.core), 0);
+    rig_stop(&r);
+}
+
+/* A SUBMIT whose id has a finished row: the optimistic lease is undone, the worker never sees it.
+ */
+static void test_submit_of_a_finished_job(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    rig_hello(&r, "w", "worker", "w", 1);
+    rig_ready(&r, "w", "ai", 1);
+    rig_hello(&r, "c", "client", "cli", 2);
+    uint64_t submit = rig_submit(&r, "c", 1, "ai", 1);
+    kv_cmd *cmd = kv_cmd_pop(&r.commands);
+    cmd->place = (kv_job_place){true, KV_JOB_COMPLETE, 1, 1, 3, 0};
+    kv_core_result(r.core, r.now, cmd);
+    assert_true(kv_slice_is(rig_reply(&r, submit)->m.submit_ok.status, "complete"));
+    assert_false(rig_reply(&r, submit)->m.submit_ok.created);
+    rig_answer(&r, KV_E_CONFLICT); /* the lease finds no queued row */
+    kv_cmd *find = r.commands.first;
+    find->place = (kv_job_place){true, KV_JOB_COMPLETE, 1, 1, 3, 0};
+    rig_answer(&r, KV_OK);
+    assert_int_equal(kv_core_jobs(r.core), 0);
+    assert_null(rig_last(&r, "w", KV_JOB));
+    rig_submit(&r, "c", 2, "ai", 1); /* the credit is free again */
+    rig_commit(&r);
+    assert_non_null(rig_last(&r, "w", KV_JOB));
+    rig_stop(&r);
+}
+
+static void test_sessions_are_forgotten(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    rig_hello(&r, "c", "client", "cli", 2);
+    assert_int_equal(kv_core_sessions(r.core), 1);
+    for (int i = 0; i < 60; i++)
+        rig_tick(&r, 1000);
+    assert_int_equal(kv_core_sessions(r.core), 1);
+    rig_tick(&r, 1000);
+    assert_int_equal(kv_core_sessions(r.core), 0);
+    rig_stop(&r);
+}
+
+/* The broker itself was stopped for a while: nobody is judged before they could be heard. */
+static void test_broker_was_away(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    start_one(&r, 100);
+    rig_tick(&r, 400 * 1000);
+    assert_int_equal(kv_core_job_state(r.core, 100, NULL), KV_JOB_PROCESSING);
+    rig_tick(&r, 1000);
+    rig_beat(&r, "w", 1);
+    kv_msg m;
+    kv_msg_defaults(KV_JOB_PROGRESS, &m);
+    m.job_progress = (kv_job_progress){100, 1, 1, 40};
+    rig_say(&r, "w", &m);
+    for (int i = 0; i < 3; i++)
+        rig_tick(&r, 1000);
+    assert_int_equal(kv_core_job_state(r.core, 100, NULL), KV_JOB_PROCESSING);
+    rig_tick(&r, 1000);
+    assert_int_equal(kv_core_job_state(r.core, 100, NULL), KV_JOB_QUEUED);
+    rig_stop(&r);
+}
+
+static void test_commit_checked(void **state)
+{
+    static const char *const folders[] = {"../x", "", "A", "a//b"};
+    char hash[32] = {1};
+    rig r;
+    kv_msg m;
+    (void)state;
+    rig_start(&r, 1);
+    rig_hello(&r, "g", "gateway", "g", 1);
+    kv_msg_defaults(KV_MEDIA_COMMIT, &m);
+    m.media_commit.media = 1;
+    m.media_commit.filename = kv_slice_str("a.jpg");
+    m.media_commit.hash = m.media_commit.stored_hash = kv_slice_of(hash, 32);
+    m.media_commit.mime = kv_slice_str("image/jpeg");
+    m.media_commit.ext = kv_slice_str("jpg");
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        m.media_commit.folder = kv_slice_str(folders[i]);
+        rig_expect_error(&r, rig_say(&r, "g", &m), KV_E_BAD_MESSAGE);
+    }
+    m.media_commit.folder = kv_slice_str("banners");
+    m.media_commit.ext = kv_slice_str("j/g");
+    rig_expect_error(&r, rig_say(&r, "g", &m), KV_E_BAD_MESSAGE);
+    m.media_commit.ext = kv_slice_str("jpg");
+    rig_say(&r, "g", &m);
+    assert_int_equal(r.commands.n, 1);
+    rig_stop(&r);
+}
+
+/* ---- the parts ---- */
+
+static void test_queue(void **state)
+{
+    enum { N = 2000 };
+    static kv_node nodes[N];
+    kv_queue q = {NULL};
+    (void)state;
+    memset(nodes, 0, sizeof nodes);
+    for (uint64_t i = 0; i < N; i++) {
+        nodes[i].seq = i * 7919 % N;
+        nodes[i].tag = nodes[i].seq / 100;
+        kv_queue_add(&q, &nodes[i]);
+    }
+    for (uint64_t i = 0; i < N; i++)
+        assert_int_equal(kv_queue_rank(&nodes[i]), nodes[i].seq);
+    for (uint64_t i = 0; i < N; i += 2)
+        kv_queue_remove(&q, &nodes[i]);
+    assert_int_equal(kv_queue_size(&q), N / 2);
+    uint64_t last = 0, n = 0;
+    for (kv_node *first; (first = kv_queue_first(&q)); n++) {
+        assert_true(n == 0 || first->seq > last);
+        assert_int_equal(kv_queue_rank(first), 0);
+        last = first->seq;
+        kv_queue_remove(&q, first);
+    }
+    assert_int_equal(n, N / 2);
+}
+
+static void test_ids(void **state)
+{
+    enum { N = 5000 };
+    static uint64_t values[N];
+    kv_ids t = {0};
+    (void)state;
+    for (uint64_t i = 0; i < N; i++) {
+        values[i] = (i + 1) << (i % 40);
+        if (!kv_ids_find(&t, values[i]))
+            assert_true(kv_ids_add(&t, &values[i]));
+    }
+    for (uint64_t i = 0; i < N; i += 3)
+        kv_ids_remove(&t, values[i]);
+    for (uint64_t i = 0; i < N; i++) {
+        uint64_t *found = kv_ids_find(&t, values[i]);
+        assert_true(!found || *found == values[i]);
+    }
+    for (uint64_t i = 1; i < N; i += 3) {
+        bool removed = false; /* the same number may stand at a place that was removed */
+        for (uint64_t j = 0; j < N && !removed; j += 3)
+            removed = values[j] == values[i];
+        assert_true(removed || kv_ids_find(&t, values[i]) != NULL);
+    }
+    kv_ids_release(&t);
+}
+
+static void test_json(void **state)
+{
+    static const char *const good[] = {"1",
+                                       "-0.5e+3",
+                                       "\"a\\u00e9\\n\"",
+                                       "[]",
+                                       "{}",
+                                       " [1, {\"a\": [true,false,null]}, \"x\"] ",
+                                       "{\"a\":{\"b\":[[]]}}"};
+    static const char *const bad[] = {
+        "",      " ",       "01",  "1.", "+1", "tru",  "[1,]", "[1 2]",     "{\"a\"}", "{\"a\":1,}",
+        "{a:1}", "\"\\x\"", "\"a", "[",  "]",  "{}{}", "[}",   "{\"a\":1]", "nul",     "\"\x01\""};
+    char deep[200];
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_true(kv_json_valid(kv_slice_str(good[i])));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(kv_json_valid(kv_slice_str(bad[i])));
+    memset(deep, '[', 64);
+    memset(deep + 64, ']', 64);
+    assert_true(kv_json_valid(kv_slice_of(deep, 128)));
+    memset(deep, '[', 65);
+    memset(deep + 65, ']', 65);
+    assert_false(kv_json_valid(kv_slice_of(deep, 130)));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_life_of_a_job),
+        cmocka_unit_test(test_held_until_commit),
+        cmocka_unit_test(test_lanes_and_order),
+        cmocka_unit_test(test_credit_and_turns),
+        cmocka_unit_test(test_silence_and_late_answer),
+        cmocka_unit_test(test_attempts_used_up),
+        cmocka_unit_test(test_fail_without_retry),
+        cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_stuck),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_fencing),
+        cmocka_unit_test(test_reconnect),
+        cmocka_unit_test(test_bye),
+        cmocka_unit_test(test_unknown_peer),
+        cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_resend),
+        cmocka_unit_test(test_submit_refused),
+        cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_ledger_failure),
+        cmocka_unit_test(test_submit_of_a_finished_job),
+        cmocka_unit_test(test_sessions_are_forgotten),
+        cmocka_unit_test(test_broker_was_away),
+        cmocka_unit_test(test_commit_checked),
+        cmocka_unit_test(test_queue),
+        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_json),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

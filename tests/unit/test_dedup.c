@@ -1,0 +1,449 @@
+/* dedup: every upload ends once, whatever happens in which order. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "actors/store/puts.h"
+#include "storage/db.h"
+#include "tests/unit/ingest_fake.h"
+#include "tests/unit/scratch.h"
+
+/* Peers of this rig: loops 0 and 1, scanner 2, placers 3, 4 and 5. */
+enum { SCANNER = 2, SMALL_0 = 3, SMALL_1 = 4, LARGE = 5 };
+
+static scratch dir;
+static rig r;
+
+static int start(void **state)
+{
+    (void)state;
+    memset(&r, 0, sizeof r);
+    scratch_make(&dir);
+    r.cfg = dir.cfg;
+    rig_defaults(&r.cfg);
+    assert_int_equal(kv_store_open_config(&r.cfg, &r.arg.store), KV_OK);
+    rig_start(&r, &kv_dedup);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    rig_stop(&r);
+    kv_store_close(&r.arg.store);
+    scratch_remove(&dir);
+    return 0;
+}
+
+static void begin(uint64_t upload)
+{
+    rig_begin(&r, upload, "a.jpg", "");
+    atomic_fetch_add(&r.state.in_flight, 1); /* the scanner's part */
+}
+
+static void scanned(uint64_t upload, kv_err number)
+{
+    kv_msg m = {.code = KV_UPLOAD_SCANNED};
+    m.upload_scanned.upload = upload;
+    m.upload_scanned.number = number;
+    m.upload_scanned.detail = kv_slice_str(number ? "seen" : "");
+    m.upload_scanned.mime = kv_slice_str("image/jpeg");
+    m.upload_scanned.ext = kv_slice_str("jpg");
+    m.upload_scanned.width = 48;
+    m.upload_scanned.height = 32;
+    m.upload_scanned.strip_version = 1;
+    m.upload_scanned.kept_size = 100;
+    rig_send(&r, &m, NULL, 0);
+}
+
+static void hashed(uint64_t upload)
+{
+    uint8_t hash[32], stored[32];
+    memset(hash, 0xaa, 32);
+    memset(stored, 0xbb, 32);
+    kv_msg m = {.code = KV_UPLOAD_HASHED};
+    m.upload_hashed.upload = upload;
+    m.upload_hashed.hash = kv_slice_of((char *)hash, 32);
+    m.upload_hashed.stored_hash = kv_slice_of((char *)stored, 32);
+    rig_send(&r, &m, NULL, 0);
+}
+
+static void written(uint64_t upload, kv_err number)
+{
+    kv_msg m = {.code = KV_UPLOAD_WRITTEN};
+    m.upload_written.upload = upload;
+    m.upload_written.number = number;
+    m.upload_written.size = number ? 0 : 100;
+    rig_send(&r, &m, NULL, 0);
+}
+
+static void placed(uint64_t upload, kv_err number)
+{
+    kv_msg m = {.code = KV_PLACED};
+    m.placed.upload = upload;
+    m.placed.number = number;
+    rig_send(&r, &m, NULL, 0);
+}
+
+static void released(uint64_t upload)
+{
+    kv_msg m = {.code = KV_RELEASED};
+    m.released.upload = upload;
+    rig_send(&r, &m, NULL, 0);
+}
+
+static void to_commit(uint64_t upload)
+{
+    begin(upload);
+    written(upload, KV_OK);
+    hashed(upload);
+    scanned(upload, KV_OK);
+    placed(upload, KV_OK);
+}
+
+static void answer_committed(bool deduplicated, uint64_t gone_seq)
+{
+    kv_msg m = {.code = KV_MEDIA_COMMITTED};
+    m.media_committed.media = 4711;
+    m.media_committed.deduplicated = deduplicated;
+    m.media_committed.created = !deduplicated;
+    m.media_committed.json = kv_slice_str("{\"id\":\"x\"}");
+    m.media_committed.gone_seq = gone_seq;
+    kv_out_fake_answer(r.out, r.self, 0, KV_OK, &m);
+}
+
+static void answer_error(kv_err err, uint64_t gone_seq)
+{
+    kv_msg m = {.code = KV_ERROR};
+    m.error.number = err;
+    m.error.detail = kv_slice_str("why");
+    m.error.gone_seq = gone_seq;
+    kv_out_fake_answer(r.out, r.self, 0, err, &m);
+}
+
+/* The only UPLOAD_DONE, which went to the loop of the upload. */
+static const kv_upload_done *done(uint64_t upload)
+{
+    int peer;
+    assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 1);
+    const kv_msg *m = rig_got(&r, KV_UPLOAD_DONE, 0, &peer, NULL);
+    assert_int_equal(peer, 1);
+    assert_int_equal(m->upload_done.upload, upload);
+    assert_int_equal(atomic_load(&r.state.in_flight), 0);
+    return &m->upload_done;
+}
+
+#define HEX_BB "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define KEY    "banners/" HEX_BB ".jpg"
+
+static void the_straight_way(void **state)
+{
+    (void)state;
+    int peer;
+    to_commit(1);
+    const kv_msg *m = rig_got(&r, KV_PLACE, 0, &peer, NULL);
+    assert_true(peer == SMALL_0 || peer == SMALL_1);
+    assert_true(kv_slice_is(m->place.key, KEY));
+    assert_false(m->place.again);
+    const kv_media_commit *c = &kv_out_fake_asked(r.out, 0)->media_commit;
+    assert_int_equal(c->upload, 1);
+    assert_true(kv_slice_is(c->folder, "banners"));
+    assert_true(kv_slice_is(c->filename, "a.jpg"));
+    assert_int_equal((uint8_t)c->hash.ptr[0], 0xaa);
+    assert_int_equal((uint8_t)c->stored_hash.ptr[31], 0xbb);
+    assert_int_equal(c->size, 100);
+    assert_int_equal(c->width, 48);
+    assert_true(c->dedup && c->process);
+    assert_int_equal(rig_count(&r, KV_RELEASE), 0);
+    answer_committed(false, 7);
+    assert_int_equal(rig_count(&r, KV_RELEASE), 1);
+    assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 0); /* not while a temporary file is left */
+    released(1);
+    const kv_upload_done *d = done(1);
+    assert_int_equal(d->number, 0);
+    assert_int_equal(d->media, 4711);
+    assert_true(kv_slice_is(d->json, "{\"id\":\"x\"}"));
+    assert_int_equal(d->hash_hex.len, 64);
+    /* the next commit knows of what is gone */
+    kv_out_fake_clear(r.out);
+    to_commit(2);
+    assert_int_equal(kv_out_fake_asked(r.out, 0)->media_commit.gone_seq, 7);
+}
+
+static void large_files_go_to_their_own_placer(void **state)
+{
+    (void)state;
+    int peer;
+    begin(1);
+    hashed(1);
+    kv_msg m = {.code = KV_UPLOAD_SCANNED};
+    m.upload_scanned.upload = 1;
+    m.upload_scanned.mime = kv_slice_str("video/mp4");
+    m.upload_scanned.ext = kv_slice_str("mp4");
+    m.upload_scanned.kept_size = 4 << 20;
+    m.upload_scanned.folder = kv_slice_str("haber/2026"); /* came behind the file */
+    rig_send(&r, &m, NULL, 0);
+    m = (kv_msg){.code = KV_UPLOAD_WRITTEN};
+    m.upload_written.upload = 1;
+    m.upload_written.size = 4 << 20;
+    rig_send(&r, &m, NULL, 0);
+    const kv_msg *place = rig_got(&r, KV_PLACE, 0, &peer, NULL);
+    assert_int_equal(peer, LARGE);
+    assert_true(kv_slice_is(place->place.key, "haber/2026/" HEX_BB ".mp4"));
+    placed(1, KV_OK);
+    assert_false(kv_out_fake_asked(r.out, 0)->media_commit.process); /* not a picture */
+    assert_true(kv_slice_is(kv_out_fake_asked(r.out, 0)->media_commit.folder, "haber/2026"));
+}
+
+static void canary_folders(void **state)
+{
+    (void)state;
+    r.cfg.processing_folders = "haber,ban";
+    to_commit(1);
+    assert_false(kv_out_fake_asked(r.out, 0)->media_commit.process);
+    answer_committed(false, 0);
+    r.cfg.processing_folders = "haber,banners";
+    to_commit(2);
+    assert_true(kv_out_fake_asked(r.out, 0)->media_commit.process);
+    answer_committed(false, 0);
+    r.cfg.image_processing_enabled = false;
+    to_commit(3);
+    assert_false(kv_out_fake_asked(r.out, 0)->media_commit.process);
+}
+
+/* S0-57, S0-94: a refused upload ends when the store has let go of its file, and not before */
+static void a_refusal_waits_for_the_store(void **state)
+{
+    (void)state;
+    begin(1);
+    scanned(1, KV_E_TYPE_REFUSED);
+    assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 0);
+    written(1, KV_E_TYPE_REFUSED);
+    assert_int_equal(done(1)->number, KV_E_TYPE_REFUSED);
+    assert_true(kv_slice_is(done(1)->detail, "seen"));
+    rig_abort(&r, 1, KV_E_CLIENT_GONE); /* late ones are ignored */
+    hashed(1);
+    written(1, KV_OK);
+    done(1);
+}
+
+static void a_full_disk_is_told_at_once(void **state)
+{
+    (void)state;
+    int peer;
+    begin(1);
+    written(1, KV_E_DISK_FULL);
+    assert_int_equal(done(1)->number, KV_E_DISK_FULL);
+    const kv_msg *m = rig_got(&r, KV_UPLOAD_ABORT, 0, &peer, NULL);
+    assert_int_equal(peer, SCANNER); /* the rest of the pipeline drops it */
+    assert_int_equal(m->upload_abort.number, KV_E_DISK_FULL);
+}
+
+static void aborts_before_the_file_is_placed(void **state)
+{
+    (void)state;
+    begin(1);
+    rig_abort(&r, 1, KV_E_CLIENT_GONE);
+    assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 0);
+    written(1, KV_E_CLIENT_GONE);
+    assert_int_equal(done(1)->number, KV_E_CLIENT_GONE);
+    kv_out_fake_clear(r.out);
+    begin(2); /* the body was complete already */
+    written(2, KV_OK);
+    rig_abort(&r, 2, KV_E_TIMEOUT_CLIENT);
+    assert_int_equal(rig_count(&r, KV_RELEASE), 1);
+    scanned(2, KV_OK);
+    hashed(2);
+    assert_int_equal(rig_count(&r, KV_PLACE), 0);
+    released(2);
+    assert_int_equal(done(2)->number, KV_E_TIMEOUT_CLIENT);
+    kv_out_fake_clear(r.out);
+    begin(3);
+    rig_abort(&r, 3, KV_E_CLIENT_GONE);
+    written(3, KV_OK);
+    assert_int_equal(rig_count(&r, KV_RELEASE), 1);
+    released(3);
+    done(3);
+}
+
+static void an_abort_behind_place_is_too_late(void **state)
+{
+    (void)state;
+    to_commit(1);
+    rig_abort(&r, 1, KV_E_CLIENT_GONE);
+    answer_committed(false, 0);
+    released(1);
+    assert_int_equal(done(1)->number, 0);
+}
+
+static void dying_is_tried_again(void **state)
+{
+    (void)state;
+    to_commit(1);
+    for (int i = 0; i < 3; i++) {
+        answer_error(KV_E_DYING, 0);
+        r.def->tick(r.self, kv_mono_us(&r.clock.clock), r.out);
+        assert_null(kv_out_fake_asked(r.out, 0));
+        kv_fake_clock_advance(&r.clock, 5);
+        r.def->tick(r.self, kv_mono_us(&r.clock.clock), r.out);
+        assert_non_null(kv_out_fake_asked(r.out, 0));
+    }
+    kv_fake_clock_advance(&r.clock, 11000); /* it has its limit */
+    answer_error(KV_E_DYING, 0);
+    assert_int_equal(rig_count(&r, KV_RELEASE), 1);
+    released(1);
+    assert_int_equal(done(1)->number, KV_E_DYING);
+}
+
+static void relink_places_again(void **state)
+{
+    (void)state;
+    to_commit(1);
+    answer_error(KV_E_RELINK, 42);
+    assert_int_equal(rig_count(&r, KV_PLACE), 2);
+    assert_true(rig_got(&r, KV_PLACE, 1, NULL, NULL)->place.again);
+    placed(1, KV_OK);
+    assert_int_equal(kv_out_fake_asked(r.out, 0)->media_commit.gone_seq, 42);
+    answer_committed(true, 42);
+    released(1);
+    assert_true(done(1)->deduplicated);
+}
+
+static void make_file(void)
+{
+    kv_put *put;
+    assert_int_equal(kv_put_begin(r.arg.store, 99, 0, &put), KV_OK);
+    assert_int_equal(kv_put_write(put, "x", 1), KV_OK);
+    assert_int_equal(kv_put_link(put, KEY, NULL), KV_OK);
+    kv_put_finish(&put);
+}
+
+static bool file_there(void)
+{
+    kv_object_info info;
+    return kv_store_head(r.arg.store, KEY, &info) == KV_OK;
+}
+
+static void make_database(void)
+{
+    kv_db *db;
+    int from, to;
+    assert_int_equal(kv_db_open(&r.cfg, KV_DB_WRITE, &db), KV_OK);
+    assert_int_equal(kv_db_migrate(db, &from, &to), KV_OK);
+    kv_db_close(&db);
+}
+
+static void a_refused_commit_takes_the_file_back(void **state)
+{
+    (void)state;
+    make_database();
+    make_file();
+    to_commit(1);
+    answer_error(KV_E_DISK_FULL, 0);
+    assert_false(file_there());
+    released(1);
+    assert_int_equal(done(1)->number, KV_E_DISK_FULL);
+    assert_true(kv_slice_is(done(1)->detail, "why"));
+}
+
+static void a_file_another_upload_relies_on_stays(void **state)
+{
+    (void)state;
+    make_database();
+    make_file();
+    to_commit(1);
+    to_commit(2); /* the same bytes */
+    answer_error(KV_E_DISK_FULL, 0);
+    assert_true(file_there());
+    released(1);
+    answer_error(KV_E_DISK_FULL, 0);
+    assert_false(file_there());
+    released(2);
+}
+
+static void without_a_database_nothing_is_removed(void **state)
+{
+    (void)state;
+    make_file();
+    to_commit(1);
+    answer_error(KV_E_DB, 0);
+    assert_true(file_there());
+    released(1);
+}
+
+/* The client hears of it at once; row and file go when the broker is back. */
+static void a_broker_that_is_away(void **state)
+{
+    (void)state;
+    make_database();
+    make_file();
+    to_commit(1);
+    uint64_t media = kv_out_fake_asked(r.out, 0)->media_commit.media;
+    kv_out_fake_answer(r.out, r.self, 0, KV_E_BROKER_AWAY, NULL);
+    assert_int_equal(done(1)->number, KV_E_BROKER_AWAY);
+    assert_true(done(1)->retry_after_ms > 0);
+    assert_true(file_there());
+    const kv_msg *asked = kv_out_fake_asked(r.out, 0);
+    assert_int_equal(asked->code, KV_MEDIA_DELETE);
+    assert_int_equal(asked->media_delete.media, media);
+    kv_out_fake_answer(r.out, r.self, 0, KV_E_BROKER_AWAY, NULL);
+    assert_null(kv_out_fake_asked(r.out, 0));
+    kv_fake_clock_advance(&r.clock, 1000);
+    r.def->tick(r.self, kv_mono_us(&r.clock.clock), r.out);
+    assert_int_equal(kv_out_fake_asked(r.out, 0)->code, KV_MEDIA_DELETE);
+    answer_error(KV_E_NOT_FOUND, 0);
+    assert_false(file_there());
+    released(1);
+    done(1);
+}
+
+static void a_file_that_cannot_be_placed(void **state)
+{
+    (void)state;
+    begin(1);
+    written(1, KV_OK);
+    hashed(1);
+    scanned(1, KV_OK);
+    placed(1, KV_E_IO);
+    assert_int_equal(rig_count(&r, KV_RELEASE), 1);
+    released(1);
+    assert_int_equal(done(1)->number, KV_E_IO);
+}
+
+static void a_hasher_without_memory(void **state)
+{
+    (void)state;
+    begin(1);
+    kv_msg m = {.code = KV_UPLOAD_HASHED};
+    m.upload_hashed.upload = 1;
+    rig_send(&r, &m, NULL, 0);
+    assert_int_equal(rig_count(&r, KV_UPLOAD_ABORT), 1);
+    written(1, KV_E_NO_MEMORY);
+    assert_int_equal(done(1)->number, KV_E_NO_MEMORY);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, start, stop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(the_straight_way),
+        T(large_files_go_to_their_own_placer),
+        T(canary_folders),
+        T(a_refusal_waits_for_the_store),
+        T(a_full_disk_is_told_at_once),
+        T(aborts_before_the_file_is_placed),
+        T(an_abort_behind_place_is_too_late),
+        T(dying_is_tried_again),
+        T(relink_places_again),
+        T(a_refused_commit_takes_the_file_back),
+        T(a_file_another_upload_relies_on_stays),
+        T(without_a_database_nothing_is_removed),
+        T(a_broker_that_is_away),
+        T(a_file_that_cannot_be_placed),
+        T(a_hasher_without_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,602 @@
+/* The object store. The first part asks only for what object.h promises, so that another medium can
+ * pass it; the second is about files: modes, temporary names, the sweep, a full disk. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "storage/object.h"
+#include "tests/unit/scratch.h"
+
+#define OK(expr) assert_int_equal((expr), KV_OK)
+
+typedef struct fixture {
+    scratch s;
+    kv_store *store;
+} fixture;
+
+static int make(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    scratch_make(&f->s);
+    OK(kv_store_open_config(&f->s.cfg, &f->store));
+    *state = f;
+    return 0;
+}
+
+static int drop(void **state)
+{
+    fixture *f = *state;
+    kv_store_close(&f->store);
+    scratch_remove(&f->s);
+    free(f);
+    return 0;
+}
+
+/* ---- what every store does ---- */
+
+static void store_text(kv_store *store, uint64_t id, const char *key, const char *text)
+{
+    kv_put *put;
+    OK(kv_put_begin(store, id, 0, &put));
+    OK(kv_put_write(put, text, strlen(text)));
+    OK(kv_put_sync(put));
+    OK(kv_put_link(put, key, NULL));
+    OK(kv_store_sync_folders(store, &key, 1));
+    kv_put_finish(&put);
+    assert_null(put);
+}
+
+static bool holds(kv_store *store, const char *key, const char *text)
+{
+    char buf[256];
+    size_t len;
+    kv_err err = kv_store_read(store, key, 0, buf, sizeof buf, &len);
+    if (!text)
+        return err == KV_E_NOT_FOUND;
+    return err == KV_OK && len == strlen(text) && memcmp(buf, text, len) == 0;
+}
+
+static bool count_one(void *arg, const char *key, const kv_object_info *i)
+{
+    (void)key, (void)i;
+    ++*(int *)arg;
+    return true;
+}
+
+static int count(kv_store *store, const char *prefix)
+{
+    int n = 0;
+    OK(kv_store_list(store, prefix, count_one, &n));
+    return n;
+}
+
+static void put_then_read(void **state)
+{
+    kv_store *store = ((fixture *)*state)->store;
+    kv_put *put;
+    kv_object_info info;
+    bool existed = true;
+    char buf[8];
+    size_t len;
+    OK(kv_put_begin(store, 1, 10, &put));
+    OK(kv_put_write(put, "01234", 5));
+    OK(kv_put_write(put, "56789", 5));
+    OK(kv_put_write(put, "", 0));
+    assert_int_equal(kv_put_size(put), 10);
+    OK(kv_put_start_sync(put));
+    OK(kv_put_sync(put));
+    assert_int_equal(kv_store_head(store, "banners/a.jpg", &info),
+                     KV_E_NOT_FOUND); /* S0-16: not before the link */
+    OK(kv_put_link(put, "banners/a.jpg", &existed));
+    assert_false(existed);
+    OK(kv_put_link(put, "haber/2026/a.jpg", &existed)); /* a second key */
+    assert_false(existed);
+    OK(kv_put_link(put, "banners/a.jpg", &existed)); /* again: success */
+    assert_true(existed);
+    const char *keys[] = {"banners/a.jpg", "haber/2026/a.jpg", "banners/a.jpg", "gone/b.jpg"};
+    OK(kv_store_sync_folders(store, keys, 4));
+    kv_put_finish(&put);
+    OK(kv_store_head(store, "haber/2026/a.jpg", &info));
+    assert_int_equal(info.size, 10);
+    assert_true(info.mtime_ms > 1700000000000);
+    OK(kv_store_read(store, "banners/a.jpg", 4, buf, 4, &len));
+    assert_memory_equal(buf, "4567", 4);
+    OK(kv_store_read(store, "banners/a.jpg", 8, buf, 8, &len));
+    assert_int_equal(len, 2);
+    OK(kv_store_read(store, "banners/a.jpg", 80, buf, 8, &len));
+    assert_int_equal(len, 0);
+}
+
+static void abort_leaves_nothing(void **state)
+{
+    kv_store *store = ((fixture *)*state)->store;
+    kv_put *put;
+    OK(kv_put_begin(store, 1, 0, &put));
+    OK(kv_put_write(put, "half", 4));
+    kv_put_abort(&put);
+    assert_null(put);
+    kv_put_abort(&put); /* of nothing: nothing */
+    assert_int_equal(count(store, ""), 0);
+    OK(kv_put_begin(store, 1, 0, &put)); /* the id is free again */
+    kv_put_abort(&put);
+}
+
+static void one_id_one_put(void **state)
+{
+    kv_store *store = ((fixture *)*state)->store;
+    kv_put *put, *other;
+    OK(kv_put_begin(store, 1, 0, &put));
+    assert_int_equal(kv_put_begin(store, 1, 0, &other), KV_E_CONFLICT);
+    assert_null(other);
+    kv_put_abort(&put);
+}
+
+/* S0-32: whoever looks sees nothing or all; the first of two equal objects stays. */
+static void linking_is_atomic_and_harmless_twice(void **state)
+{
+    kv_store *store = ((fixture *)*state)->store;
+    kv_put *a, *b;
+    bool existed;
+    OK(kv_put_begin(store, 1, 0, &a));
+    OK(kv_put_begin(store, 2, 0, &b));
+    OK(kv_put_write(a, "same", 4));
+    OK(kv_put_write(b, "same", 4));
+    OK(kv_put_link(a, "x/same.txt", &existed));
+    assert_false(existed);
+    OK(kv_put_link(b, "x/same.txt", &existed));
+    assert_true(existed);
+    kv_put_abort(&b);
+    kv_put_finish(&a);
+    assert_true(holds(store, "x/same.txt", "same"));
+    assert_int_equal(count(store, ""), 1);
+}
+
+static void bad_keys_are_refused(void **state)
+{
+    kv_store *store = ((fixture *)*state)->store;
+    char long_key[500], deep[100] = "";
+    memset(long_key, 'a', sizeof long_key - 1);
+    long_key[sizeof long_key - 1] = '\0';
+    for (int i = 0; i < 20; i++)
+        strcat(deep, "a/");
+    strcat(deep, "b");
+    const char *bad[] = {"",       "/",    "/a",   "a/",       "a//b",   "../a", "a/..",
+                         "a/../b", ".",    "a/.",  "a..b",     ".tmp/x", ".tmp", "A.jpg",
+                         "a b",    "a\\b", "a%2e", "\xc3\xbc", long_key, deep};
+    kv_put *put;
+    OK(kv_put_begin(store, 1, 0, &put));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        kv_object_info info;
+        int fd;
+        size_t len;
+        assert_int_equal(kv_put_link(put, bad[i], NULL), KV_E_BAD_PARAMETER);
+        assert_int_equal(kv_store_head(store, bad[i], &info), KV_E_BAD_PARAMETER);
+        assert_int_equal(kv_store_open(store, bad[i], &fd, &info), KV_E_BAD_PARAMETER);
+        assert_int_equal(kv_store_read(store, bad[i], 0, &info, 1, &len), KV_E_BAD_PARAMETER);
+        assert_int_equal(kv_store_delete(store, bad[i]), KV_E_BAD_PARAMETER);
+        assert_int_equal(kv_store_sync_folders(store, &bad[i], 1), KV_E_BAD_PARAMETER);
+    }
+    OK(kv_put_link(put, "a.tmp/.hidden/-x_.webp", NULL));
+    kv_put_abort(&put);
+}
+
+static void deleting(void **state)
+{
+    kv_store *store = ((fixture *)*state)->store;
+    store_text(store, 1, "a/b/one", "1");
+    store_text(store, 2, "a/b/c/two", "2");
+    store_text(store, 3, "a/bc", "3");
+    store_text(store, 4, ".variants/x/w1.webp", "4");
+    OK(kv_store_delete(store, "a/b/one"));
+    OK(kv_store_delete(store, "a/b/one"));
+    OK(kv_store_delete(store, "never/was"));
+    assert_true(holds(store, "a/b/one", NULL));
+    const char *bad[] = {"", "/", "a", "a/b", "./", "../", ".tmp/", "a//", "a/../", "/a/"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(kv_store_delete_prefix(store, bad[i]), KV_E_BAD_PARAMETER);
+    assert_int_equal(count(store, ""), 3);
+    OK(kv_store_delete_prefix(store, "a/b/"));
+    OK(kv_store_delete_prefix(store, "a/b/"));
+    assert_true(holds(store, "a/b/c/two", NULL));
+    assert_true(holds(store, "a/bc", "3"));
+    OK(kv_store_delete_prefix(store, ".variants/x/"));
+    assert_int_equal(count(store, ""), 1);
+    store_text(store, 5, "a/b/c/again",
+               "5"); /* folders that were known and are gone are made again */
+    assert_true(holds(store, "a/b/c/again", "5"));
+}
+
+static bool stop_at_two(void *arg, const char *key, const kv_object_info *i)
+{
+    (void)key, (void)i;
+    return ++*(int *)arg < 2;
+}
+
+static void listing(void **state)
+{
+    kv_store *store = ((fixture *)*state)->store;
+    kv_put *put;
+    store_text(store, 1, "a/one", "1");
+    store_text(store, 2, "a/other", "22");
+    store_text(store, 3, "ab/x/y", "333");
+    store_text(store, 4, "top", "");
+    OK(kv_put_begin(store, 9, 0, &put)); /* .tmp is never seen */
+    assert_int_equal(count(store, ""), 4);
+    assert_int_equal(count(store, "a"), 3);
+    assert_int_equal(count(store, "a/"), 2);
+    assert_int_equal(count(store, "a/on"), 1);
+    assert_int_equal(count(store, "none/"), 0);
+    assert_int_equal(count(store, "top"), 1);
+    int n = 0;
+    assert_int_equal(kv_store_list(store, "../", count_one, &n), KV_E_BAD_PARAMETER);
+    assert_int_equal(kv_store_list(store, ".tmp/", count_one, &n), KV_E_BAD_PARAMETER);
+    OK(kv_store_list(store, "", stop_at_two, &n));
+    assert_int_equal(n, 2);
+    kv_put_abort(&put);
+}
+
+static void many_folders(void **state)
+{
+    kv_store *store = ((fixture *)*state)->store;
+    char key[64];
+    for (int round = 0; round < 2; round++) {
+        for (uint64_t i = 0; i < 600; i++) { /* more than are kept open */
+            snprintf(key, sizeof key, ".variants/%03u/w%d", (unsigned)i, round);
+            store_text(store, 1000 + i, key, "x");
+        }
+    }
+    assert_int_equal(count(store, ".variants/"), 1200);
+}
+
+typedef struct racer {
+    kv_store *store;
+    uint64_t id;
+    bool failed;
+} racer;
+
+static void *race(void *arg)
+{
+    racer *r = arg;
+    const char *keys[] = {"race/deep/a", "race/deep/b"};
+    for (uint64_t i = 0; i < 200; i++) {
+        kv_put *put;
+        r->failed |= kv_put_begin(r->store, r->id + i, 0, &put) != KV_OK;
+        r->failed |= kv_put_write(put, "race", 4) != KV_OK;
+        r->failed |= kv_put_link(put, keys[i % 2], NULL) != KV_OK;
+        r->failed |= kv_store_sync_folders(r->store, keys, 2) != KV_OK;
+        kv_put_finish(&put);
+        if (i % 10 == r->id % 7) {
+            kv_err err = kv_store_delete_prefix(r->store, "race/");
+            r->failed |= err != KV_OK && err != KV_E_BUSY; /* somebody was faster with a new one */
+        }
+    }
+    return NULL;
+}
+
+/* Links and folder removals from four threads: none fails, nothing is torn. */
+static void threads_share_a_store(void **state)
+{
+    kv_store *store = ((fixture *)*state)->store;
+    pthread_t threads[4];
+    racer racers[4];
+    for (uint64_t i = 0; i < 4; i++) {
+        racers[i] = (racer){store, 10000 * (i + 1), false};
+        pthread_create(&threads[i], NULL, race, &racers[i]);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        assert_false(racers[i].failed);
+    }
+    store_text(store, 1, "race/deep/c", "c");
+    assert_true(holds(store, "race/deep/c", "c"));
+}
+
+/* ---- disk only ---- */
+
+static mode_t mode_of(const scratch *s, const char *name)
+{
+    struct stat st;
+    assert_int_equal(stat(scratch_path(s, name), &st), 0);
+    return st.st_mode & 07777;
+}
+
+static int names_in(const scratch *s, const char *folder)
+{
+    int n = 0;
+    DIR *dir = opendir(scratch_path(s, folder));
+    assert_non_null(dir);
+    for (struct dirent *e; (e = readdir(dir));)
+        n += e->d_name[0] != '.';
+    closedir(dir);
+    return n;
+}
+
+/* S0-28 */
+static void modes_do_not_depend_on_the_umask(void **state)
+{
+    fixture *f = *state;
+    for (int i = 0; i < 2; i++) {
+        scratch s;
+        kv_store *store;
+        mode_t old = umask(i == 0 ? 077 : 0);
+        scratch_make(&s);
+        OK(kv_store_open_config(&s.cfg, &store));
+        store_text(store, 1, "haber/2026/a.jpg", "a");
+        umask(old);
+        assert_int_equal(mode_of(&s, "media"), 0775);
+        assert_int_equal(mode_of(&s, "media/haber"), 0775);
+        assert_int_equal(mode_of(&s, "media/haber/2026"), 0775);
+        assert_int_equal(mode_of(&s, "media/haber/2026/a.jpg"), 0644);
+        kv_store_close(&store);
+        scratch_remove(&s);
+    }
+    /* A process died between making a folder and setting its mode. */
+    mkdir(scratch_path(&f->s, "media/half"), 0700);
+    store_text(f->store, 2, "half/a", "a");
+    assert_int_equal(mode_of(&f->s, "media/half"), 0775);
+}
+
+/* S0-92 */
+static void no_temporary_file_stays(void **state)
+{
+    fixture *f = *state;
+    kv_put *put;
+    store_text(f->store, 1, "a/b", "x");
+    OK(kv_put_begin(f->store, 2, 0, &put));
+    OK(kv_put_write(put, "x", 1));
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 1);
+    kv_put_abort(&put);
+    OK(kv_put_begin(f->store, 3, 0, &put));
+    assert_int_equal(kv_put_link(put, "../evil", NULL), KV_E_BAD_PARAMETER);
+    kv_put_abort(&put);
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
+}
+
+static void a_second_key_is_the_same_file(void **state)
+{
+    fixture *f = *state;
+    kv_put *put;
+    struct stat st;
+    assert_int_equal(kv_store_flags(f->store), KV_STORE_LINKS | KV_STORE_LOCAL_FD);
+    OK(kv_put_begin(f->store, 1, 0, &put));
+    OK(kv_put_link(put, "a/x", NULL));
+    OK(kv_put_link(put, "b/x", NULL));
+    kv_put_finish(&put);
+    assert_int_equal(stat(scratch_path(&f->s, "media/b/x"), &st), 0);
+    assert_int_equal(st.st_nlink, 2);
+    assert_true(kv_store_free_bytes(f->store) > 0);
+}
+
+/* Under DURABILITY=relaxed a power cut may leave an empty file under a key; it must not pass for
+ * the object. */
+static void a_torn_file_is_replaced(void **state)
+{
+    fixture *f = *state;
+    mkdir(scratch_path(&f->s, "media/a"), 0775);
+    close(open(scratch_path(&f->s, "media/a/x"), O_CREAT | O_WRONLY, 0644));
+    store_text(f->store, 1, "a/x", "whole");
+    assert_true(holds(f->store, "a/x", "whole"));
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
+}
+
+static void a_symlink_is_not_an_object(void **state)
+{
+    fixture *f = *state;
+    int fd;
+    kv_object_info info;
+    store_text(f->store, 1, "a/x", "x");
+    assert_int_equal(symlink("/etc/passwd", scratch_path(&f->s, "media/a/link")), 0);
+    assert_int_equal(kv_store_open(f->store, "a/link", &fd, &info), KV_E_NOT_FOUND);
+    assert_int_equal(kv_store_head(f->store, "a/link", &info), KV_E_NOT_FOUND);
+    assert_int_equal(kv_store_open(f->store, "a", &fd, &info), KV_E_NOT_FOUND);
+    OK(kv_store_open(f->store, "a/x", &fd, &info));
+    assert_int_equal(info.size, 1);
+    close(fd);
+}
+
+static void a_full_disk(void **state)
+{
+    fixture *f = *state;
+    static char bytes[100000];
+    struct rlimit old, small;
+    kv_put *put;
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = (struct rlimit){.rlim_cur = 150000, .rlim_max = old.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    OK(kv_put_begin(f->store, 1, 0, &put));
+    setrlimit(RLIMIT_FSIZE, &small);
+    kv_err first = kv_put_write(put, bytes, sizeof bytes),
+           second = kv_put_write(put, bytes, sizeof bytes);
+    setrlimit(RLIMIT_FSIZE, &old);
+    OK(first);
+    assert_int_equal(second, KV_E_DISK_FULL); /* after a short write of the first 50,000 */
+    assert_int_equal(kv_put_write(put, "x", 1), KV_E_DISK_FULL); /* it stays failed */
+    assert_int_equal(kv_put_sync(put), KV_E_DISK_FULL);
+    assert_int_equal(kv_put_link(put, "a/x", NULL), KV_E_DISK_FULL);
+    kv_put_abort(&put);
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
+    assert_int_equal(count(f->store, ""), 0);
+}
+
+static void large_ones_are_written_back_early(void **state)
+{
+    fixture *f = *state;
+    size_t len = 1 << 20;
+    char *bytes = calloc(1, len);
+    kv_put *put;
+    OK(kv_put_begin(f->store, 1, 20u << 20, &put));
+    for (int i = 0; i < 20; i++)
+        OK(kv_put_write(put, bytes, len));
+    OK(kv_put_sync(put));
+    assert_int_equal(kv_put_size(put), 20u << 20);
+    kv_put_abort(&put);
+    free(bytes);
+}
+
+static void relaxed_writes_the_same(void **state)
+{
+    fixture *f = *state;
+    kv_store *store;
+    f->s.cfg.durability = "relaxed";
+    OK(kv_store_open_config(&f->s.cfg, &store));
+    store_text(store, 1, "a/x", "x");
+    assert_true(holds(store, "a/x", "x"));
+    kv_store_close(&store);
+    f->s.cfg.use_s3 = true;
+    assert_int_equal(kv_store_open_config(&f->s.cfg, &store), KV_E_UNSUPPORTED);
+}
+
+/* ---- the sweep ---- */
+
+/* A child makes a temporary file, links it where `key` says (NULL: nowhere), and is killed. */
+static void die_writing(fixture *f, uint64_t id, const char *key)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        kv_put *put;
+        if (kv_put_begin(f->store, id, 0, &put) != KV_OK || kv_put_write(put, "lost", 4) != KV_OK ||
+            (key && kv_put_link(put, key, NULL) != KV_OK))
+            _exit(1);
+        kill(getpid(), SIGKILL);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+}
+
+typedef struct oracle {
+    const char *orphan; /* this key has no row */
+    kv_put *claims;     /* this put links the key while it is judged */
+    int asked;
+} oracle;
+
+static bool is_orphan(void *arg, const char *key)
+{
+    oracle *o = arg;
+    o->asked++;
+    if (o->claims) {
+        bool existed;
+        OK(kv_put_link(o->claims, key, &existed));
+        assert_true(existed);
+    }
+    return o->orphan && strcmp(key, o->orphan) == 0;
+}
+
+static void the_sweep_takes_what_the_dead_left(void **state)
+{
+    fixture *f = *state;
+    kv_sweep_result r;
+    oracle o = {0};
+    kv_put *live;
+    OK(kv_put_begin(f->store, 1, 0, &live)); /* this process is alive */
+    die_writing(f, 2, NULL);
+    die_writing(f, 3, NULL);
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 3);
+    OK(kv_store_sweep(f->store, 60000, is_orphan, &o, &r));
+    assert_int_equal(r.removed, 2);
+    assert_int_equal(r.kept_young + r.orphans, 0);
+    assert_int_equal(o.asked, 0);
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 1);
+    OK(kv_put_link(live, "a/x", NULL));
+    kv_put_finish(&live);
+}
+
+static void the_sweep_asks_about_linked_ones(void **state)
+{
+    fixture *f = *state;
+    kv_sweep_result r;
+    oracle o = {.orphan = "a/b/orphan"};
+    store_text(f->store, 1, "a/b/other", "other");
+    die_writing(f, 2, "a/b/orphan");
+    die_writing(f, 3, ".variants/x/kept");
+    OK(kv_store_sweep(f->store, 60000, is_orphan, &o, &r));
+    assert_int_equal(r.kept_young, 2); /* its MEDIA_COMMIT may be on its way */
+    assert_int_equal(o.asked, 0);
+    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    assert_int_equal(o.asked, 2);
+    assert_int_equal(r.orphans, 1);
+    assert_int_equal(r.removed, 2);
+    assert_true(holds(f->store, "a/b/orphan", NULL));
+    assert_true(holds(f->store, ".variants/x/kept", "lost"));
+    assert_true(holds(f->store, "a/b/other", "other"));
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
+    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    assert_int_equal(r.removed, 0);
+}
+
+/* The same bytes are uploaded again while the sweep judges them: the new upload relies on the key,
+ * which must stay. */
+static void the_sweep_gives_way_to_a_new_claim(void **state)
+{
+    fixture *f = *state;
+    kv_sweep_result r;
+    kv_put *again;
+    die_writing(f, 2, "a/same");
+    OK(kv_put_begin(f->store, 3, 0, &again));
+    OK(kv_put_write(again, "lost", 4));
+    struct timespec old[2] = {{.tv_sec = 1000},
+                              {.tv_sec = 1000}}; /* as if the upload had died long ago */
+    assert_int_equal(utimensat(AT_FDCWD, scratch_path(&f->s, "media/a/same"), old, 0), 0);
+    oracle o = {.orphan = "a/same", .claims = again};
+    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    assert_int_equal(o.asked, 1);
+    assert_int_equal(r.orphans, 0);
+    kv_put_finish(&again);
+    assert_true(holds(f->store, "a/same", "lost"));
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
+}
+
+static void the_sweep_handles_many(void **state)
+{
+    fixture *f = *state;
+    kv_sweep_result r;
+    oracle o = {0};
+    char key[32];
+    for (uint64_t i = 0; i < 150; i++) { /* more than one batch */
+        snprintf(key, sizeof key, "many/%u", (unsigned)i);
+        die_writing(f, 100 + i, key);
+    }
+    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    assert_int_equal(r.removed, 150);
+    assert_int_equal(o.asked, 150);
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
+    assert_int_equal(count(f->store, "many/"), 150);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, make, drop)
+    const struct CMUnitTest tests[] = {
+        T(put_then_read),
+        T(abort_leaves_nothing),
+        T(one_id_one_put),
+        T(linking_is_atomic_and_harmless_twice),
+        T(bad_keys_are_refused),
+        T(deleting),
+        T(listing),
+        T(many_folders),
+        T(threads_share_a_store),
+        T(modes_do_not_depend_on_the_umask),
+        T(no_temporary_file_stays),
+        T(a_second_key_is_the_same_file),
+        T(a_torn_file_is_replaced),
+        T(a_symlink_is_not_an_object),
+        T(a_full_disk),
+        T(large_ones_are_written_back_early),
+        T(relaxed_writes_the_same),
+        T(the_sweep_takes_what_the_dead_left),
+        T(the_sweep_asks_about_linked_ones),
+        T(the_sweep_gives_way_to_a_new_claim),
+        T(the_sweep_handles_many),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,160 @@
+/* The event log and jobs, read. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "storage/read/events.h"
+#include "storage/read/jobs.h"
+
+#define OK(expr) assert_int_equal((expr), KV_OK)
+
+static int make(void **state)
+{
+    return kv_db_open_memory((kv_db **)state) == KV_OK ? 0 : -1;
+}
+
+static int drop(void **state)
+{
+    kv_db_close((kv_db **)state);
+    return 0;
+}
+
+typedef struct seen {
+    kv_buf text;
+    int stop_after;
+} seen;
+
+static bool note(void *arg, uint64_t first, uint64_t last, kv_slice json)
+{
+    seen *s = arg;
+    kv_buf_addf(&s->text, "%u-%u%.*s ", (unsigned)first, (unsigned)last, KV_SLICE_FMT(json));
+    return --s->stop_after != 0;
+}
+
+static void check_after(kv_db *db, uint64_t after, int max, int stop_after, kv_err err,
+                        const char *want)
+{
+    seen s = {.stop_after = stop_after};
+    kv_buf_init(&s.text, 0);
+    assert_int_equal(kv_events_after(db, after, max, note, &s), err);
+    assert_string_equal(kv_buf_str(&s.text), want);
+    kv_buf_release(&s.text);
+}
+
+static void events_after_an_id(void **state)
+{
+    kv_db *db = *state;
+    uint64_t last = 9;
+    OK(kv_events_last(db, &last));
+    assert_int_equal(last, 0);
+    check_after(db, 0, 10, 0, KV_OK, "");
+    check_after(db, 5, 10, 0, KV_E_NOT_FOUND, ""); /* from another database */
+    OK(kv_db_exec(db,
+                  "INSERT INTO event VALUES (1, 3, 0, '[a]'), (4, 4, 0, '[b]'), (5, 9, 0, '[c]')"));
+    OK(kv_events_last(db, &last));
+    assert_int_equal(last, 9);
+    check_after(db, 0, 10, 0, KV_OK, "1-3[a] 4-4[b] 5-9[c] ");
+    check_after(db, 1, 10, 0, KV_OK, "1-3[a] 4-4[b] 5-9[c] "); /* inside a commit */
+    check_after(db, 3, 10, 0, KV_OK, "4-4[b] 5-9[c] ");
+    check_after(db, 4, 10, 0, KV_OK, "5-9[c] ");
+    check_after(db, 9, 10, 0, KV_OK, "");
+    check_after(db, 10, 10, 0, KV_E_NOT_FOUND, "");
+    check_after(db, 0, 2, 0, KV_OK, "1-3[a] 4-4[b] ");
+    check_after(db, 0, 10, 1, KV_OK, "1-3[a] ");
+    check_after(db, 0, 0, 0, KV_OK, "");
+}
+
+static void what_was_pruned_needs_a_resync(void **state)
+{
+    kv_db *db = *state;
+    OK(kv_db_exec(db, "INSERT INTO event VALUES (5, 9, 0, '[c]')"));
+    check_after(db, 0, 10, 0, KV_OK, "5-9[c] ");
+    check_after(db, 4, 10, 0, KV_OK, "5-9[c] ");
+    check_after(db, 3, 10, 0, KV_E_NOT_FOUND, "");
+    check_after(db, 1, 10, 0, KV_E_NOT_FOUND, "");
+}
+
+/* ---- jobs ---- */
+
+static void add_jobs(kv_db *db)
+{
+    OK(kv_db_exec(
+        db, "INSERT INTO service VALUES (1, 'image-process'), (2, 'ai');"
+            "INSERT INTO job (id, service, lane, state, seq, attempt, max_attempts, epoch, "
+            "progress, not_before, created_at, "
+            "updated_at, tenant, params, metadata, result, error, error_detail, history) VALUES "
+            "(1, 1, 1, 0, 40, 0, 3, 0, 0, 7, 1700000000000, 1700000000000, 't', '{\"a\":1}', NULL, "
+            "NULL, NULL, NULL, '{\"s\":1}'),"
+            "(2, 2, 0, 1, 10, 1, 3, 5, 50, 0, 1, 1, '', '{}', NULL, NULL, NULL, NULL, ''),"
+            "(3, 1, 2, 3, 20, 3, 3, 5, 0, 0, 1, 1700000001000, '', '{}', '{\"m\":2}', '[1]', "
+            "'stuck', 'why \"so\"', '{},{}'),"
+            "(4, 1, 1, 0, 5, 0, 3, 0, 0, 0, 1, 1, '', '{}', NULL, NULL, NULL, NULL, ''),"
+            "(5, 1, 1, 1, 45, 2, 3, 5, 0, 0, 1, 1, '', '{}', NULL, NULL, NULL, NULL, '')"));
+}
+
+static void a_job_as_json(void **state)
+{
+    kv_db *db = *state;
+    kv_buf out;
+    kv_buf_init(&out, 0);
+    add_jobs(db);
+    OK(kv_job_get_json(db, 1, &out));
+    assert_string_equal(
+        kv_buf_str(&out),
+        "{\"jobId\":\"0000000000001\",\"service\":\"image-process\",\"lane\":\"normal\",\"status\":"
+        "\"queued\","
+        "\"progress\":0,\"attempts\":0,\"max_attempts\":3,\"params\":{\"a\":1},\"metadata\":null,"
+        "\"result\":null,"
+        "\"error\":null,\"error_detail\":null,\"created_at\":\"2023-11-14T22:13:20.000Z\","
+        "\"updated_at\":\"2023-11-14T22:13:20.000Z\",\"history\":[{\"s\":1}]}");
+    kv_buf_clear(&out);
+    OK(kv_job_get_json(db, 3, &out));
+    assert_non_null(strstr(kv_buf_str(&out), "\"lane\":\"background\",\"status\":\"error\""));
+    assert_non_null(strstr(kv_buf_str(&out),
+                           "\"metadata\":{\"m\":2},\"result\":[1],\"error\":\"stuck\","
+                           "\"error_detail\":\"why \\\"so\\\"\""));
+    assert_non_null(strstr(kv_buf_str(&out), "\"history\":[{},{}]}"));
+    assert_int_equal(kv_job_get_json(db, 99, &out), KV_E_NOT_FOUND);
+    assert_string_equal(kv_job_state_name(KV_JOB_CANCELLED), "cancelled");
+    kv_buf_release(&out);
+}
+
+static bool note_job(void *arg, const kv_job_row *r)
+{
+    seen *s = arg;
+    kv_buf_addf(&s->text, "%u:%u/%d/%s/%u ", (unsigned)r->seq, (unsigned)r->id, r->state,
+                r->service, (unsigned)r->attempt);
+    return --s->stop_after != 0;
+}
+
+static void unfinished_jobs_in_order(void **state)
+{
+    kv_db *db = *state;
+    seen s = {.stop_after = 0};
+    kv_buf_init(&s.text, 0);
+    OK(kv_jobs_unfinished(db, note_job, &s));
+    assert_string_equal(kv_buf_str(&s.text), "");
+    add_jobs(db);
+    OK(kv_jobs_unfinished(db, note_job, &s));
+    assert_string_equal(
+        kv_buf_str(&s.text),
+        "5:4/0/image-process/0 10:2/1/ai/1 40:1/0/image-process/0 45:5/1/image-process/2 ");
+    kv_buf_clear(&s.text);
+    s.stop_after = 2;
+    OK(kv_jobs_unfinished(db, note_job, &s));
+    assert_string_equal(kv_buf_str(&s.text), "5:4/0/image-process/0 10:2/1/ai/1 ");
+    kv_buf_release(&s.text);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, make, drop)
+    const struct CMUnitTest tests[] = {
+        T(events_after_an_id),
+        T(what_was_pruned_needs_a_resync),
+        T(a_job_as_json),
+        T(unfinished_jobs_in_order),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

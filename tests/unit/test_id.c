@@ -1,0 +1,83 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "proto/base/id.h"
+
+#define EPOCH 1735689600000
+
+static void test_order_and_borrowing(void **state)
+{
+    kv_fake_clock f;
+    kv_id_maker m;
+    uint64_t last = 0;
+
+    (void)state;
+    kv_fake_clock_init(&f, EPOCH + 5);
+    kv_id_maker_init(&m, 1024 + 7);
+    for (int i = 0; i < 10000; i++) { /* more than one millisecond holds */
+        uint64_t id = kv_id_make(&m, &f.clock);
+        assert_true(id > last);
+        assert_int_equal(id >> 12 & 1023, 7);
+        assert_true(id >> 63 == 0);
+        last = id;
+    }
+    assert_int_equal(last >> 22, 5 + 10000 / 4096);
+    kv_fake_clock_advance(&f, -1000); /* the clock steps back */
+    assert_true(kv_id_make(&m, &f.clock) > last);
+    kv_fake_clock_advance(&f, 5000);
+    uint64_t id = kv_id_make(&m, &f.clock);
+    assert_int_equal(id >> 22, 4005);
+    assert_int_equal(id & 4095, 0);
+}
+
+static void test_never_zero(void **state)
+{
+    kv_fake_clock f;
+    kv_id_maker m;
+
+    (void)state;
+    kv_fake_clock_init(&f, 0);
+    kv_id_maker_init(&m, 0);
+    assert_true(kv_id_make(&m, &f.clock) != 0);
+}
+
+static void test_text(void **state)
+{
+    static const uint64_t ids[] = {1, 31, 32, 0x7fffffffffffffff, 123456789012345678};
+    char text[KV_ID_TEXT + 1];
+    uint64_t back = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        kv_id_format(ids[i], text);
+        assert_int_equal(strlen(text), KV_ID_TEXT);
+        assert_true(kv_id_parse(text, KV_ID_TEXT, &back));
+        assert_true(back == ids[i]);
+    }
+    kv_id_format(0x7fffffffffffffff, text);
+    assert_string_equal(text, "7zzzzzzzzzzzz");
+    assert_true(kv_id_parse("OIL0000000001", 13, &back));
+    assert_true(kv_id_parse("0110000000001", 13, &back));
+    assert_false(kv_id_parse("0000000000000", 13, &back));
+    assert_false(kv_id_parse("8000000000000", 13, &back));
+    assert_false(kv_id_parse("000000000000u", 13, &back));
+    assert_false(kv_id_parse("00000000000-1", 13, &back));
+    assert_false(kv_id_parse("000000000001", 12, &back));
+    assert_false(kv_id_parse("", 0, &back));
+    assert_true(kv_id_random_node() < 1024);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_order_and_borrowing),
+        cmocka_unit_test(test_never_zero),
+        cmocka_unit_test(test_text),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,283 @@
+/* The image actor behind a fake broker: job in, variants stored, answer out. This program is its
+ * own zygote. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "actors/image/image.h"
+#include "actors/image/zygote.h"
+#include "proto/base/id.h"
+#include "proto/base/media_name.h"
+#include "storage/object.h"
+#include "tests/unit/scratch.h"
+
+#define DATA KV_TESTS_DIR "/unit/data/images/"
+
+typedef struct fixture {
+    scratch s;
+    kv_store *store;
+    kv_fake_clock clock;
+    kv_out *out;
+    void *actor;
+} fixture;
+
+static const uint64_t blob = 77 << 12;
+
+static int make(void **state)
+{
+    fixture *f = calloc(1, sizeof *f);
+    if (!f)
+        abort();
+    scratch_make(&f->s);
+    f->s.cfg.image_widths = "100,200,400";
+    f->s.cfg.webp_quality = 80;
+    f->s.cfg.webp_effort = 2;
+    f->s.cfg.avif_quality = 50;
+    f->s.cfg.avif_effort = 1;
+    f->s.cfg.image_concurrency = 2;
+    f->s.cfg.image_max_megapixels = 100;
+    f->s.cfg.image_memory_mb = 1024;
+    f->s.cfg.image_timeout = 60;
+    assert_int_equal(kv_store_open_config(&f->s.cfg, &f->store), KV_OK);
+    kv_fake_clock_init(&f->clock, 1800000000000);
+    f->out = kv_out_fake(&f->clock.clock);
+    assert_int_equal(kv_image_actor.create(&f->s.cfg, NULL, &f->actor), KV_OK);
+    *state = f;
+    return 0;
+}
+
+static int drop(void **state)
+{
+    fixture *f = *state;
+    kv_image_actor.destroy(&f->actor);
+    kv_out_fake_destroy(&f->out);
+    kv_store_close(&f->store);
+    scratch_remove(&f->s);
+    free(f);
+    return 0;
+}
+
+static void store_file(fixture *f, uint64_t id, const char *name, const char *key)
+{
+    static char bytes[1 << 17];
+    char path[512];
+    bool existed;
+    kv_put *put;
+    snprintf(path, sizeof path, DATA "%s", name);
+    FILE *in = fopen(path, "rb");
+    assert_non_null(in);
+    size_t len = fread(bytes, 1, sizeof bytes, in);
+    fclose(in);
+    assert_int_equal(kv_put_begin(f->store, id, len, &put), KV_OK);
+    assert_int_equal(kv_put_write(put, bytes, len), KV_OK);
+    assert_int_equal(kv_put_link(put, key, &existed), KV_OK);
+    kv_put_finish(&put);
+}
+
+static void handle(fixture *f, const kv_msg *m)
+{
+    kv_header head = {.code = m->code};
+    kv_in in = {.head = &head, .msg = m};
+    for (const kv_handler *h = kv_image_actor.handlers; h->code; h++) {
+        if (h->code == m->code)
+            h->fn(f->actor, &in, f->out);
+    }
+}
+
+static void send_job(fixture *f, uint64_t job, const char *key, const char *mime)
+{
+    kv_msg m;
+    char params[512], id[KV_ID_TEXT + 1];
+    kv_id_format(blob, id);
+    snprintf(params, sizeof params, "{\"blob\":\"%s\",\"key\":\"%s\",\"mime\":\"%s\"}", id, key,
+             mime);
+    kv_msg_defaults(KV_JOB, &m);
+    m.job.job = job;
+    m.job.epoch = 3;
+    m.job.attempt = 2;
+    m.job.service = kv_slice_str(KV_IMAGE_SERVICE);
+    m.job.params = kv_slice_str(params);
+    handle(f, &m);
+}
+
+/* Lets the actor work until it asks something that is no progress; progress is answered and
+ * counted. */
+static const kv_msg *next_answer(fixture *f, int *ret_progress)
+{
+    for (int i = 0; i < 6000; i++) {
+        kv_image_actor.tick(f->actor, 0, f->out);
+        for (const kv_msg *m; (m = kv_out_fake_asked(f->out, 0));) {
+            if (m->code != KV_JOB_PROGRESS)
+                return m;
+            assert_int_equal(m->job_progress.epoch, 3);
+            assert_in_range(m->job_progress.progress, 1, 99);
+            if (ret_progress)
+                ++*ret_progress;
+            kv_out_fake_answer(f->out, f->actor, 0, KV_OK, NULL);
+        }
+        (void)poll(NULL, 0, 10); /* the child works in its own time */
+    }
+    fail_msg("no answer");
+    return NULL;
+}
+
+static void accept_answer(fixture *f)
+{
+    assert_false(kv_image_actor.drained(f->actor));
+    kv_out_fake_answer(f->out, f->actor, 0, KV_OK, NULL);
+    assert_true(kv_image_actor.drained(f->actor));
+}
+
+static void check_stored(fixture *f, json_t *v)
+{
+    kv_buf key;
+    kv_object_info info;
+    const char *format, *params;
+    int width, height, full;
+    json_int_t size;
+    assert_int_equal(json_unpack(v, "{s:s,s:i,s:i,s:I,s:s,s:b}", "format", &format, "width", &width,
+                                 "height", &height, "size", &size, "params", &params, "full",
+                                 &full),
+                     0);
+    kv_buf_init(&key, 0);
+    kv_variant_key(&key, blob, full ? 0 : (uint32_t)width, kv_slice_str(params),
+                   kv_slice_str(format));
+    assert_int_equal(kv_store_head(f->store, kv_buf_str(&key), &info), KV_OK);
+    assert_int_equal(info.size, size);
+    kv_buf_release(&key);
+}
+
+/* S0-20, S0-71, S0-83: every variant that is told is stored under its key. */
+static void picture_becomes_variants(void **state)
+{
+    fixture *f = *state;
+    int progress = 0, width, height;
+    const char *thumbhash;
+    json_t *variants;
+    store_file(f, 1, "photo.jpg", "banners/a.jpg");
+    send_job(f, 9, "banners/a.jpg", "image/jpeg");
+    const kv_msg *m = next_answer(f, &progress);
+    assert_int_equal(m->code, KV_JOB_DONE);
+    assert_int_equal(m->job_done.job, 9);
+    assert_int_equal(m->job_done.epoch, 3);
+    assert_int_equal(m->job_done.attempt, 2);
+    assert_true(progress > 0);
+    json_t *root = json_loadb(m->job_done.result.ptr, m->job_done.result.len, 0, NULL);
+    assert_int_equal(json_unpack(root, "{s:i,s:i,s:s,s:o}", "width", &width, "height", &height,
+                                 "thumbhash", &thumbhash, "variants", &variants),
+                     0);
+    assert_int_equal(width, 350);
+    assert_int_equal(height, 500);
+    assert_true(strlen(thumbhash) >= 8);
+    assert_int_equal(json_array_size(variants), 5);
+    for (size_t i = 0; i < json_array_size(variants); i++)
+        check_stored(f, json_array_get(variants, i));
+    json_decref(root);
+    accept_answer(f);
+}
+
+static void expect_failure(fixture *f, kv_err err, bool retry)
+{
+    const kv_msg *m = next_answer(f, NULL);
+    assert_int_equal(m->code, KV_JOB_FAIL);
+    assert_int_equal(m->job_fail.number, err);
+    assert_int_equal(m->job_fail.retry, retry);
+    assert_true(m->job_fail.detail.len > 0);
+    accept_answer(f);
+}
+
+static void what_cannot_be_done_fails_once(void **state)
+{
+    fixture *f = *state;
+    store_file(f, 1, "rgba16.png", "banners/b.png");
+    send_job(f, 1, "banners/b.png", "image/jpeg");
+    expect_failure(f, KV_E_BAD_IMAGE, false);
+    send_job(f, 2, "banners/none.png", "image/png");
+    expect_failure(f, KV_E_NOT_FOUND, false);
+    send_job(f, 3, "banners/b.png", "image/svg+xml");
+    expect_failure(f, KV_E_UNSUPPORTED, false);
+    kv_msg m;
+    kv_msg_defaults(KV_JOB, &m);
+    m.job.job = 4;
+    m.job.epoch = 3;
+    m.job.params = kv_slice_str("[]");
+    handle(f, &m);
+    expect_failure(f, KV_E_BAD_PARAMETER, false);
+}
+
+static void answer_is_sent_until_it_is_taken(void **state)
+{
+    fixture *f = *state;
+    store_file(f, 1, "grey.jpg", "banners/g.jpg");
+    send_job(f, 5, "banners/g.jpg", "image/jpeg");
+    send_job(f, 5, "banners/g.jpg", "image/jpeg"); /* the broker may repeat itself */
+    assert_int_equal(next_answer(f, NULL)->code, KV_JOB_DONE);
+    kv_out_fake_answer(f->out, f->actor, 0, KV_E_BROKER_AWAY, NULL);
+    assert_int_equal(next_answer(f, NULL)->code, KV_JOB_DONE);
+    kv_out_fake_answer(f->out, f->actor, 0, KV_E_STALE_LEASE, NULL);
+    assert_true(kv_image_actor.drained(f->actor));
+}
+
+static void cancelled_job_is_not_answered(void **state)
+{
+    fixture *f = *state;
+    kv_msg m;
+    store_file(f, 1, "photo.jpg", "banners/a.jpg");
+    send_job(f, 6, "banners/a.jpg", "image/jpeg");
+    kv_msg_defaults(KV_JOB_CANCEL, &m);
+    m.job_cancel.job = 6;
+    m.job_cancel.epoch = 3;
+    m.job_cancel.attempt = 2;
+    handle(f, &m);
+    for (int i = 0; i < 2000 && !kv_image_actor.drained(f->actor); i++) {
+        kv_image_actor.tick(f->actor, 0, f->out);
+        (void)poll(NULL, 0, 10);
+    }
+    assert_true(kv_image_actor.drained(f->actor));
+    for (const kv_msg *asked; (asked = kv_out_fake_asked(f->out, 0));) {
+        assert_int_equal(asked->code, KV_JOB_PROGRESS);
+        kv_out_fake_answer(f->out, f->actor, 0, KV_OK, NULL);
+    }
+}
+
+static void over_the_credit_is_given_back(void **state)
+{
+    fixture *f = *state;
+    store_file(f, 1, "photo.jpg", "banners/a.jpg");
+    send_job(f, 1, "banners/a.jpg", "image/jpeg");
+    send_job(f, 2, "banners/a.jpg", "image/jpeg");
+    send_job(f, 3, "banners/a.jpg", "image/jpeg");
+    const kv_msg *m = next_answer(f, NULL);
+    assert_int_equal(m->code, KV_JOB_FAIL);
+    assert_int_equal(m->job_fail.job, 3);
+    assert_int_equal(m->job_fail.number, KV_E_BUSY);
+    assert_true(m->job_fail.retry);
+    kv_out_fake_answer(f->out, f->actor, 0, KV_OK, NULL);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(next_answer(f, NULL)->code, KV_JOB_DONE);
+        kv_out_fake_answer(f->out, f->actor, 0, KV_OK, NULL);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "image-zygote") == 0)
+        return kv_image_zygote_main(argc, argv);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(picture_becomes_variants, make, drop),
+        cmocka_unit_test_setup_teardown(what_cannot_be_done_fails_once, make, drop),
+        cmocka_unit_test_setup_teardown(answer_is_sent_until_it_is_taken, make, drop),
+        cmocka_unit_test_setup_teardown(cancelled_job_is_not_answered, make, drop),
+        cmocka_unit_test_setup_teardown(over_the_credit_is_given_back, make, drop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,265 @@
+/* Jobs in the ledger: rows and history, conditional moves, one bad command in a batch, retention,
+ * the thread on a real file. */
+#include "tests/unit/exec_rig.h"
+
+#include <poll.h>
+
+#include "broker/ledger.h"
+#include "proto/codec.h"
+#include "storage/read/events.h"
+#include "storage/write/events.h"
+#include "storage/write/jobs.h"
+#include "tests/unit/scratch.h"
+
+static kv_cmd *submit_cmd(uint64_t job, const char *service)
+{
+    kv_cmd *cmd = kv_cmd_new(KV_CMD_SUBMIT, 0);
+    cmd->submit = (kv_cmd_submit){.job = job,
+                                  .max_attempts = 3,
+                                  .lane = 1,
+                                  .service = kv_slice_str(service),
+                                  .tenant = kv_slice_str(""),
+                                  .params = kv_slice_str("{\"n\":1}")};
+    return cmd;
+}
+
+static void submit(rig *r, uint64_t job)
+{
+    kv_cmd *cmd = rig_run(r, submit_cmd(job, "ai"));
+    assert_int_equal(cmd->err, KV_OK);
+    kv_cmd_free(&cmd);
+}
+
+static void test_submit_and_history(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r);
+    submit(&r, 5);
+    assert_int_equal(rig_move(&r, 5, "ai", KV_JOB_QUEUED, KV_JOB_PROCESSING, 1, NULL, NULL), KV_OK);
+    assert_int_equal(
+        rig_move(&r, 5, "ai", KV_JOB_PROCESSING, KV_JOB_COMPLETE, 1, "{\"ok\":true}", NULL), KV_OK);
+    kv_cmd *get = kv_cmd_new(KV_CMD_JOB_GET, 0);
+    get->id = 5;
+    rig_run(&r, get);
+    const char *json = kv_buf_str(&get->text);
+    assert_non_null(strstr(json, "\"status\":\"complete\""));
+    assert_non_null(strstr(json, "\"result\":{\"ok\":true}"));
+    assert_non_null(strstr(json, "\"history\":[{\"status\":\"queued\""));
+    assert_non_null(strstr(json, "{\"status\":\"processing\",\"at\":\"2026-"));
+    assert_non_null(strstr(json, "\"worker\":\"w\\\"1\""));
+    kv_cmd_free(&get);
+    assert_true(rig_saw(&r, "job.queued"));
+    assert_true(rig_saw(&r, "job.processing"));
+    assert_true(rig_saw(&r, "job.complete"));
+    get = kv_cmd_new(KV_CMD_JOB_GET, 0);
+    get->id = 6;
+    assert_int_equal(rig_run(&r, get)->err, KV_E_NOT_FOUND);
+    kv_cmd_free(&get);
+    rig_stop(&r);
+}
+
+static void test_submit_twice(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r);
+    submit(&r, 5);
+    rig_move(&r, 5, "ai", KV_JOB_QUEUED, KV_JOB_PROCESSING, 1, NULL, NULL);
+    kv_cmd *again = rig_run(&r, submit_cmd(5, "ai"));
+    assert_int_equal(again->err, KV_OK);
+    assert_false(again->created);
+    assert_true(again->place.found);
+    assert_int_equal(again->place.state, KV_JOB_PROCESSING);
+    kv_cmd_free(&again);
+    assert_int_equal(rig_number(&r, "SELECT count(*) FROM job"), 1);
+    rig_stop(&r);
+}
+
+/* S3-06: terminal is terminal; a move of another lease changes nothing. */
+static void test_conditional_moves(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r);
+    submit(&r, 5);
+    assert_int_equal(rig_move(&r, 5, "ai", KV_JOB_PROCESSING, KV_JOB_COMPLETE, 1, "1", NULL),
+                     KV_E_STALE_LEASE);
+    rig_move(&r, 5, "ai", KV_JOB_QUEUED, KV_JOB_PROCESSING, 1, NULL, NULL);
+    rig_forget(&r);
+    assert_int_equal(rig_move(&r, 5, "ai", KV_JOB_PROCESSING, KV_JOB_COMPLETE, 2, "1", NULL),
+                     KV_E_STALE_LEASE);
+    assert_string_equal(kv_buf_str(&r.events), "");
+    assert_int_equal(rig_move(&r, 5, "ai", KV_JOB_PROCESSING, KV_JOB_ERROR, 1, NULL, "io"), KV_OK);
+    assert_int_equal(rig_move(&r, 5, "ai", KV_JOB_PROCESSING, KV_JOB_COMPLETE, 1, "1", NULL),
+                     KV_E_STALE_LEASE);
+    assert_int_equal(rig_number(&r, "SELECT state FROM job"), KV_JOB_ERROR);
+    rig_stop(&r);
+}
+
+static void test_retention(void **state)
+{
+    rig r;
+    uint64_t cursor = 0;
+    int64_t removed = 0;
+    (void)state;
+    rig_start(&r);
+    uint64_t base = (uint64_t)(1790000000000 - KV_ID_EPOCH_MS) << 22;
+    for (uint64_t i = 0; i < 10; i++) {
+        submit(&r, base + i);
+        if (i % 2)
+            continue;
+        rig_move(&r, base + i, "ai", KV_JOB_QUEUED, KV_JOB_PROCESSING, 1, NULL, NULL);
+        rig_move(&r, base + i, "ai", KV_JOB_PROCESSING, KV_JOB_COMPLETE, 1, "1", NULL);
+    }
+    int64_t rows = rig_number(&r, "SELECT count(*) FROM event");
+    assert_int_equal(kv_jobs_prune(r.x.db, 1790000000000, 4, &cursor, &removed), KV_OK);
+    assert_int_equal(removed, 0); /* not old enough */
+    int64_t later = kv_wall_ms(&r.clock.clock) + 1000;
+    int64_t total = 0;
+    do {
+        assert_int_equal(kv_jobs_prune(r.x.db, later, 4, &cursor, &removed), KV_OK);
+        total += removed;
+    } while (cursor);
+    assert_int_equal(total, 5);
+    assert_int_equal(rig_number(&r, "SELECT count(*) FROM job WHERE state = 0"),
+                     5); /* unfinished ones stay */
+    assert_int_equal(kv_event_prune(r.x.db, later, 1000, &removed), KV_OK);
+    assert_int_equal(removed, rows - 1); /* the newest stays: ids go on from it */
+    assert_int_equal(rig_number(&r, "SELECT last FROM event"), (int64_t)r.x.last_event);
+    rig_stop(&r);
+}
+
+/* Names of services are unknown again after a rollback that unmade their rows. */
+static void test_rollback_forgets(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r);
+    kv_cmd *cmd = submit_cmd(5, "ai");
+    cmd->seq = 2;
+    assert_int_equal(kv_exec_begin(&r.x), KV_OK);
+    assert_int_equal(kv_exec_run(&r.x, cmd), KV_OK);
+    kv_exec_rollback(&r.x);
+    kv_cmd_free(&cmd);
+    assert_null(kv_exec_take_rows(&r.x));
+    assert_int_equal(r.x.last_event, 0);
+    submit(&r, 5);
+    assert_int_equal(
+        rig_number(&r, "SELECT count(*) FROM service JOIN job ON job.service = service.id"), 1);
+    assert_int_equal(rig_number(&r, "SELECT first FROM event"), 1);
+    rig_stop(&r);
+}
+
+/* ---- the thread ---- */
+
+typedef struct thread_rig {
+    scratch s;
+    kv_ledger *ledger;
+    uint64_t seq;
+} thread_rig;
+
+static void thread_start(thread_rig *t)
+{
+    t->s.cfg.event_retention_hours = 72;
+    t->s.cfg.job_max_attempts = 3;
+    assert_int_equal(kv_ledger_open(&t->s.cfg, &kv_clock_real, &t->ledger), KV_OK);
+}
+
+static void give(thread_rig *t, kv_cmd_list *list, kv_cmd *cmd)
+{
+    cmd->seq = t->seq += 2;
+    kv_cmd_push(list, cmd);
+}
+
+/* Waits until n commands came back; their order is that of their giving. */
+static kv_cmd_list take(thread_rig *t, size_t n, uint64_t *last_event)
+{
+    kv_cmd_list all = {.n = 0};
+    while (all.n < n) {
+        struct pollfd p = {.fd = kv_ledger_fd(t->ledger), .events = POLLIN};
+        kv_ledger_out out;
+        assert_true(poll(&p, 1, 10000) > 0);
+        if (!kv_ledger_take(t->ledger, &out))
+            continue;
+        for (const kv_event_row *row = out.rows; row && last_event; row = row->next) {
+            assert_int_equal(row->prev, *last_event);
+            assert_int_equal(row->first, *last_event + 1);
+            *last_event = row->last;
+        }
+        kv_event_rows_free(&out.rows);
+        kv_cmd_append(&all, &out.cmds);
+    }
+    return all;
+}
+
+static void test_thread(void **state)
+{
+    thread_rig t = {0};
+    kv_cmd_list list = {.n = 0};
+    uint64_t last = 0;
+    (void)state;
+    scratch_make(&t.s);
+    thread_start(&t);
+    assert_int_equal(kv_ledger_epoch(t.ledger), 1);
+    assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
+    for (uint64_t i = 1; i <= 2000; i++)
+        give(&t, &list, submit_cmd(i, "ai"));
+    kv_ledger_give(t.ledger, &list);
+    kv_cmd_list done = take(&t, 2000, &last);
+    uint64_t expect = 1;
+    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&done)); expect++) {
+        assert_int_equal(cmd->submit.job, expect);
+        assert_true(cmd->created);
+        kv_cmd_free(&cmd);
+    }
+    assert_int_equal(last, 2000);
+    kv_ledger_close(&t.ledger);
+
+    thread_start(&t);
+    uint64_t event, gone;
+    assert_int_equal(kv_ledger_epoch(t.ledger), 2);
+    kv_ledger_heads(t.ledger, &event, &gone);
+    assert_int_equal(event, 2000);
+    kv_ledger_close(&t.ledger);
+    scratch_remove(&t.s);
+}
+
+/* One bad command among good ones fails alone (S3-24): a trigger stands for what a database may do.
+ */
+static void test_one_bad_command(void **state)
+{
+    thread_rig t = {0};
+    kv_cmd_list list = {.n = 0};
+    uint64_t last = 0;
+    (void)state;
+    scratch_make(&t.s);
+    thread_start(&t);
+    assert_int_equal(kv_db_exec(kv_ledger_db(t.ledger),
+                                "CREATE TRIGGER bad BEFORE INSERT ON job WHEN new.id = 7 "
+                                "BEGIN SELECT raise(ABORT, 'no'); END"),
+                     KV_OK);
+    for (uint64_t i = 1; i <= 20; i++)
+        give(&t, &list, submit_cmd(i, i > 10 ? "ai" : "other"));
+    kv_ledger_give(t.ledger, &list); /* before the start: one batch */
+    assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
+    kv_cmd_list done = take(&t, 20, &last);
+    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&done));) {
+        assert_int_equal(cmd->err, cmd->submit.job == 7 ? KV_E_DB : KV_OK);
+        kv_cmd_free(&cmd);
+    }
+    assert_int_equal(last, 19); /* no gap in the event ids */
+    kv_ledger_close(&t.ledger);
+    scratch_remove(&t.s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_submit_and_history), cmocka_unit_test(test_submit_twice),
+        cmocka_unit_test(test_conditional_moves),  cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_rollback_forgets),   cmocka_unit_test(test_thread),
+        cmocka_unit_test(test_one_bad_command),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,39 @@
+# Shared by tools/up, tools/check and tools/bench. POSIX sh; sourced from the root of the checkout.
+
+say() { printf '%s\n' "$*" >&2; }
+
+# packages SECTION...: installs what is missing of these sections of tools/packages.txt.
+packages() {
+    missing=
+    for section in "$@"; do
+        for name in $(sed -n "s/^$section //p" tools/packages.txt); do
+            # A command that is there already serves as well as Debian's package of that name.
+            case $name in nodejs) command -v node >/dev/null && continue ;; npm) command -v npm >/dev/null && continue ;; esac
+            state=$(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null) || state=
+            [ "$state" = installed ] || missing="$missing $name"
+        done
+    done
+    [ -n "$missing" ] || return 0
+    say "installing:$missing"
+    root=
+    [ "$(id -u)" = 0 ] || root=sudo
+    # shellcheck disable=SC2086
+    { $root apt-get update -q && $root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing; } >"$log_dir/apt.log" 2>&1 || {
+        tail -n 20 "$log_dir/apt.log" >&2
+        say "installing packages failed; the whole log is $log_dir/apt.log"
+        return 1
+    }
+}
+
+# build PRESET [TARGET...]: configures when needed and builds; quiet unless it fails.
+build() {
+    preset=$1
+    shift
+    if [ ! -f "build/$preset/build.ninja" ]; then
+        cmake --preset "$preset" >"$log_dir/configure-$preset.log" 2>&1 || { cat "$log_dir/configure-$preset.log" >&2; return 1; }
+    fi
+    ninja -C "build/$preset" "$@" >"$log_dir/build-$preset.log" 2>&1 || { tail -n 60 "$log_dir/build-$preset.log" >&2; return 1; }
+}
+
+log_dir=${KERVAN_BUILD_LOGS:-build/logs}
+mkdir -p "$log_dir"
