@@ -1,5 +1,6 @@
-/* The hasher: SHA-256 of an upload as received and as kept. One computation while the two are the same; at the
- * first difference it is copied and goes on as two. */
+/* The hasher: SHA-256 of an upload as received and as kept. One computation while the two are the
+ * same; at the first difference it is copied and goes on as two. Every UPLOAD_BEGIN is answered
+ * with exactly one UPLOAD_HASHED. */
 #include <openssl/evp.h>
 #include <search.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@ typedef struct kv_hash {
     kv_header head;
     EVP_MD_CTX *received;
     EVP_MD_CTX *kept; /* NULL while the bytes are the same */
-    bool failed;      /* out of memory: answered with empty hashes */
+    bool failed;      /* out of memory */
 } kv_hash;
 
 typedef struct kv_hasher_actor {
@@ -48,13 +49,10 @@ static void forget(kv_hasher_actor *a, kv_hash *h)
     free_hash(h);
 }
 
-static void answer(kv_hasher_actor *a, kv_out *out, const kv_header *head, uint64_t upload,
-                   kv_slice hash, kv_slice stored_hash)
+static void answer(kv_hasher_actor *a, kv_out *out, const kv_header *head,
+                   const kv_upload_hashed *hashed)
 {
-    kv_msg m = {.code = KV_UPLOAD_HASHED};
-    m.upload_hashed.upload = upload;
-    m.upload_hashed.hash = hash;
-    m.upload_hashed.stored_hash = stored_hash;
+    kv_msg m = {.code = KV_UPLOAD_HASHED, .upload_hashed = *hashed};
     if (!atomic_load(&a->state->halted))
         kv_out_send(out, KV_HASHER_TO_DEDUP, head, &m, NULL);
 }
@@ -72,7 +70,8 @@ static void on_begin(void *self, const kv_in *in, kv_out *out)
             return;
         free_hash(h);
     }
-    answer(a, out, in->head, in->msg->upload_begin.upload, (kv_slice){0}, (kv_slice){0});
+    answer(a, out, in->head,
+           &(kv_upload_hashed){.upload = in->msg->upload_begin.upload, .number = KV_E_NO_MEMORY});
 }
 
 /* Goes on as two, from before the first byte that differs. */
@@ -120,21 +119,24 @@ static void on_end(void *self, const kv_in *in, kv_out *out)
     bool ok = !h->failed && EVP_DigestFinal_ex(h->received, received, NULL) == 1;
     if (ok && h->kept)
         ok = EVP_DigestFinal_ex(h->kept, kept, NULL) == 1;
-    kv_slice hash = {0}, stored_hash = {0};
+    kv_upload_hashed hashed = {.upload = h->upload, .number = ok ? KV_OK : KV_E_NO_MEMORY};
     if (ok) {
-        hash = kv_slice_of((const char *)received, HASH_LEN);
-        stored_hash = h->kept ? kv_slice_of((const char *)kept, HASH_LEN) : hash;
+        hashed.hash = kv_slice_of((const char *)received, HASH_LEN);
+        hashed.stored_hash = kv_slice_of((const char *)(h->kept ? kept : received), HASH_LEN);
     }
-    answer(a, out, &h->head, h->upload, hash, stored_hash);
+    answer(a, out, &h->head, &hashed);
     forget(a, h);
 }
 
 static void on_abort(void *self, const kv_in *in, kv_out *out)
 {
-    (void)out;
-    kv_hash *h = find(self, in->msg->upload_abort.upload);
-    if (h)
-        forget(self, h);
+    const kv_upload_abort *m = &in->msg->upload_abort;
+    kv_hash *h = find(self, m->upload);
+    if (!h)
+        return;
+    uint64_t number = m->number ? m->number : KV_E_CLIENT_GONE;
+    answer(self, out, &h->head, &(kv_upload_hashed){.upload = h->upload, .number = number});
+    forget(self, h);
 }
 
 static kv_err create(const kv_config *cfg, const void *arg, void **ret_self)

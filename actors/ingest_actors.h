@@ -1,5 +1,5 @@
-/* The ingest actors and what their create() is handed. Only ingest.c wires them; an actor includes this for its own
- * definition, and knows its peers by these indices alone. */
+/* The ingest actors and what their create() is handed. Only ingest.c wires them; an actor includes
+ * this for its own definition, and knows its peers by these indices alone. */
 #ifndef KV_ACTORS_INGEST_ACTORS_H
 #define KV_ACTORS_INGEST_ACTORS_H
 
@@ -8,15 +8,15 @@
 #include "proto/actor.h"
 #include "storage/object.h"
 
-#define KV_PLACERS       3                 /* the last one takes large uploads, so that their syncs hold nobody up */
-#define KV_PLACE_LARGE   (4u << 20)        /* bytes */
+#define KV_PLACERS     3 /* the last one takes large uploads, so that their syncs hold nobody up */
+#define KV_PLACE_LARGE (4u << 20) /* bytes */
 
 extern const kv_actor_def kv_scanner, kv_hasher, kv_store_writer, kv_placer, kv_dedup;
 
 /* Shared by all: what is in flight, and the end. */
 typedef struct kv_ingest_state {
-    atomic_uint in_flight;  /* uploads begun and not yet answered */
-    atomic_bool halted;     /* time is up: nobody sends any more, peers may be gone */
+    atomic_uint in_flight; /* uploads begun and not yet answered */
+    atomic_bool halted;    /* time is up: nobody sends any more, peers may be gone */
 } kv_ingest_state;
 
 struct kv_puts; /* store/puts.h: temporary files on their way from the writers to the placers */

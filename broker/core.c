@@ -312,6 +312,9 @@ void kv_core_tick(kv_core *core, kv_now now)
     if (now.mono_ms >= core->next_maintenance) {
         core->next_maintenance = now.mono_ms + MAINTENANCE_MS;
         kv_results_ask_again(core);
+        for (kv_service *s = core->service_list; s; s = s->next)
+            kv_lease_dispatch(core,
+                              s); /* credit that became free when the database refused a lease */
         if (now.mono_ms >= core->judge_from)
             kv_lease_expire(core);
     }

@@ -50,11 +50,13 @@ static void say(int fd)
 int kv_listen(const char *address, bool log_it)
 {
     char host[256], port[8];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found = NULL;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
+                    *found = NULL;
     int fd = -1, on = 1;
     const char *call = "address";
     errno = EINVAL;
-    if (!split(address, host, port) || getaddrinfo(host[0] ? host : NULL, port, &hints, &found) != 0)
+    if (!split(address, host, port) ||
+        getaddrinfo(host[0] ? host : NULL, port, &hints, &found) != 0)
         goto fail;
     call = "socket";
     fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -108,8 +110,12 @@ static void on_acceptable(h2o_socket_t *listener, const char *err)
             return;
         }
         /* a client that does not read its answer is dropped by the kernel */
-        unsigned stalled_ms = (unsigned)(l->loop.gw->cfg->keepalive_timeout < 30 ? 30 : l->loop.gw->cfg->keepalive_timeout) * 1000;
-        setsockopt(h2o_socket_get_fd(sock), IPPROTO_TCP, TCP_USER_TIMEOUT, &stalled_ms, sizeof(stalled_ms));
+        unsigned stalled_ms = (unsigned)(l->loop.gw->cfg->keepalive_timeout < 30
+                                             ? 30
+                                             : l->loop.gw->cfg->keepalive_timeout) *
+                              1000;
+        setsockopt(h2o_socket_get_fd(sock), IPPROTO_TCP, TCP_USER_TIMEOUT, &stalled_ms,
+                   sizeof(stalled_ms));
         kv_tap_new(l, sock);
     }
 }

@@ -33,8 +33,8 @@ void kv_trace_take(kv_conn *c, kv_slice traceparent)
     static const uint8_t zero[16];
     uint8_t trace[16], parent[8];
     kv_trace_new(c);
-    if (traceparent.len < 55 || memcmp(traceparent.ptr, "00-", 3) != 0 || traceparent.ptr[35] != '-' ||
-        traceparent.ptr[52] != '-')
+    if (traceparent.len < 55 || memcmp(traceparent.ptr, "00-", 3) != 0 ||
+        traceparent.ptr[35] != '-' || traceparent.ptr[52] != '-')
         return;
     if (lower_hex(kv_slice_of(traceparent.ptr + 3, 32), trace, 16) &&
         lower_hex(kv_slice_of(traceparent.ptr + 36, 16), parent, 8) && memcmp(trace, zero, 16) != 0)
@@ -47,7 +47,8 @@ static const char *status_class(int status)
     return status >= 100 && status < 600 ? names[status / 100 - 1] : "4xx";
 }
 
-void kv_access_log(kv_loop *loop, const kv_conn *c, kv_slice method, kv_slice target, int status, uint64_t bytes)
+void kv_access_log(kv_loop *loop, const kv_conn *c, kv_slice method, kv_slice target, int status,
+                   uint64_t bytes)
 {
     kv_metric_add_label(KV_M_HTTP_REQUESTS, status_class(status), 1);
     kv_log_level level = c->quiet ? KV_LOG_DEBUG : KV_LOG_INFO;
@@ -65,6 +66,7 @@ void kv_access_log(kv_loop *loop, const kv_conn *c, kv_slice method, kv_slice ta
     if (target.len > 1024)
         target.len = 1024;
     double ms = (double)(kv_mono_us(loop->gw->clock) - c->began_us) / 1000.0;
-    kv_log(level, "request", KV_SLICE("method", method), KV_SLICE("path", target), KV_I64("status", status),
-           KV_U64("bytes", bytes), KV_F64("ms", ms), KV_STR("traceId", trace));
+    kv_log(level, "request", KV_SLICE("method", method), KV_SLICE("path", target),
+           KV_I64("status", status), KV_U64("bytes", bytes), KV_F64("ms", ms),
+           KV_STR("traceId", trace));
 }

@@ -86,7 +86,8 @@ static kv_body_buf *arena_map(kv_body_pool *p)
     kv_body_buf *b = malloc(sizeof(*b) + KV_BODY_SLICES * sizeof(kv_body_slice));
     if (b == NULL)
         return NULL;
-    b->bytes = mmap(NULL, KV_BODY_ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    b->bytes =
+        mmap(NULL, KV_BODY_ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (b->bytes == MAP_FAILED) {
         free(b);
         return NULL;
@@ -129,7 +130,8 @@ kv_body_buf *kv_body_single(kv_body_pool *p, size_t cap, unsigned slices, bool f
         give_budget(p, cap);
         return NULL;
     }
-    *b = (kv_body_buf){.pool = p, .cap = cap, .slices_max = slices, .bytes = (char *)&b->slices[slices]};
+    *b = (kv_body_buf){
+        .pool = p, .cap = cap, .slices_max = slices, .bytes = (char *)&b->slices[slices]};
     atomic_init(&b->refs, 1);
     return b;
 }
@@ -137,7 +139,8 @@ kv_body_buf *kv_body_single(kv_body_pool *p, size_t cap, unsigned slices, bool f
 static void wake(kv_body_pool *p)
 {
     for (unsigned i = 0; i < p->loops; i++)
-        if (atomic_load_explicit(&p->wants[i], memory_order_seq_cst) && atomic_exchange(&p->wants[i], false)) {
+        if (atomic_load_explicit(&p->wants[i], memory_order_seq_cst) &&
+            atomic_exchange(&p->wants[i], false)) {
             uint64_t one = 1;
             ssize_t n = write(p->wake_fds[i], &one, sizeof(one));
             (void)n; /* full: the loop is awake already */

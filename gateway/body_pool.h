@@ -1,7 +1,8 @@
-/* Memory of upload bodies: arenas of 256 KiB, shared by the uploads of a loop, cut into slices that travel as ZeroMQ payloads.
+/* Memory of upload bodies: arenas of 256 KiB, shared by the uploads of a loop, cut into slices that
+ * travel as ZeroMQ payloads.
  *
- * What bounds memory: a budget over all loops (UPLOAD_BUFFER_MB) and a credit an upload. A slice is given back by the free function of its
- * message, in any thread; when a loop waits for that, its
+ * What bounds memory: a budget over all loops (UPLOAD_BUFFER_MB) and a credit an upload. A slice is
+ * given back by the free function of its message, in any thread; when a loop waits for that, its
  * eventfd is written once. */
 #ifndef KV_GATEWAY_BODY_POOL_H
 #define KV_GATEWAY_BODY_POOL_H
@@ -15,10 +16,10 @@
 #include "proto/base/error.h"
 #include "proto/base/slice.h"
 
-#define KV_BODY_ARENA   (256u * 1024)     /* bytes of an arena */
-#define KV_BODY_CREDIT  (8 * KV_BODY_ARENA) /* bytes of one upload in flight */
-#define KV_BODY_SLICES  64                /* slices of one arena */
-#define KV_BODY_COPY    4096              /* shorter slices are copied: they must not hold an arena */
+#define KV_BODY_ARENA  (256u * 1024)       /* bytes of an arena */
+#define KV_BODY_CREDIT (8 * KV_BODY_ARENA) /* bytes of one upload in flight */
+#define KV_BODY_SLICES 64                  /* slices of one arena */
+#define KV_BODY_COPY   4096 /* shorter slices are copied: they must not hold an arena */
 
 typedef struct kv_body_pool kv_body_pool;
 typedef struct kv_body_buf kv_body_buf;
@@ -51,7 +52,8 @@ void kv_body_pool_destroy(kv_body_pool **pool); /* every buffer must be back */
 
 /* NULL: the budget is used up, or memory. Reference count 1: the caller's. */
 kv_body_buf *kv_body_arena(kv_body_pool *pool);
-/* A buffer of its own, for `slices` slices. Within the budget unless `force` (small copies always go through). */
+/* A buffer of its own, for `slices` slices. Within the budget unless `force` (small copies always
+ * go through). */
 kv_body_buf *kv_body_single(kv_body_pool *pool, size_t cap, unsigned slices, bool force);
 void kv_body_drop(kv_body_buf *buf); /* one reference; any thread */
 /* Whether the caller holds the only reference; then the arena is empty again. */
@@ -60,10 +62,12 @@ bool kv_body_reuse(kv_body_buf *buf);
 kv_body_credit *kv_body_credit_new(void);
 void kv_body_credit_drop(kv_body_credit *credit);
 
-/* A message over `bytes` inside `buf` (a reference to buf and to credit is taken until it is freed). false: no slice left in buf, or memory. */
+/* A message over `bytes` inside `buf` (a reference to buf and to credit is taken until it is
+ * freed). false: no slice left in buf, or memory. */
 bool kv_body_message(kv_body_buf *buf, kv_body_credit *credit, kv_slice bytes, zmq_msg_t *ret);
 
-/* The loop waits: the next slice given back writes its eventfd. To be called before the last look at the condition. */
+/* The loop waits: the next slice given back writes its eventfd. To be called before the last look
+ * at the condition. */
 void kv_body_want(kv_body_pool *pool, unsigned loop);
 size_t kv_body_pool_used(const kv_body_pool *pool); /* bytes */
 

@@ -5,17 +5,17 @@
 #include "gateway/head.h"
 
 enum {
-    AT_SIZE,       /* hex digits */
-    AT_EXT,        /* behind ';' */
-    AT_SIZE_LF,    /* LF of the size line */
-    AT_DATA,       /* data bytes */
-    AT_DATA_CR,    /* CR behind the data */
-    AT_DATA_LF,    /* LF behind the data */
-    AT_LINE,       /* begin of a trailer line or of the empty one */
-    AT_NAME,       /* name of a trailer */
-    AT_VALUE,      /* value of a trailer */
-    AT_VALUE_LF,   /* LF of a trailer line */
-    AT_LAST_LF,    /* LF of the empty line */
+    AT_SIZE,     /* hex digits */
+    AT_EXT,      /* behind ';' */
+    AT_SIZE_LF,  /* LF of the size line */
+    AT_DATA,     /* data bytes */
+    AT_DATA_CR,  /* CR behind the data */
+    AT_DATA_LF,  /* LF behind the data */
+    AT_LINE,     /* begin of a trailer line or of the empty one */
+    AT_NAME,     /* name of a trailer */
+    AT_VALUE,    /* value of a trailer */
+    AT_VALUE_LF, /* LF of a trailer line */
+    AT_LAST_LF,  /* LF of the empty line */
     AT_END
 };
 
@@ -138,8 +138,8 @@ static kv_err step(kv_chunked *c, unsigned char b, const char **why)
     }
 }
 
-kv_err kv_chunked_decode(kv_chunked *c, char *bytes, size_t len, size_t *ret_data, size_t *ret_used, bool *ret_end,
-                         const char **ret_why)
+kv_err kv_chunked_decode(kv_chunked *c, char *bytes, size_t len, size_t *ret_data, size_t *ret_used,
+                         bool *ret_end, const char **ret_why)
 {
     size_t data = 0, at = 0;
     *ret_why = "";

@@ -1,7 +1,8 @@
 /* Strict decoder of the chunked transfer coding. Pure; any thread.
  *
- * Takes what came and moves the data to its front. Refused: sizes of more than 16 digits, line ends other than CR LF, control characters,
- * extensions of more than 256 bytes a chunk or 16 KiB a body, trailers of more than 8 KiB. Extensions and trailers are checked and dropped. */
+ * Takes what came and moves the data to its front. Refused: sizes of more than 16 digits, line ends
+ * other than CR LF, control characters, extensions of more than 256 bytes a chunk or 16 KiB a body,
+ * trailers of more than 8 KiB. Extensions and trailers are checked and dropped. */
 #ifndef KV_GATEWAY_CHUNKED_H
 #define KV_GATEWAY_CHUNKED_H
 
@@ -25,9 +26,10 @@ typedef struct kv_chunked {
     uint32_t trailer; /* bytes of the trailer */
 } kv_chunked;
 
-/* Decodes `len` bytes in place: afterwards the first *ret_data bytes are data. *ret_used are the bytes that belong to the body; fewer than `len`
- * only when *ret_end is set: what is behind them is the next request. BAD_CHUNKED: *ret_why is a static sentence. */
-kv_err kv_chunked_decode(kv_chunked *c, char *bytes, size_t len, size_t *ret_data, size_t *ret_used, bool *ret_end,
-                         const char **ret_why);
+/* Decodes `len` bytes in place: afterwards the first *ret_data bytes are data. *ret_used are the
+ * bytes that belong to the body; fewer than `len` only when *ret_end is set: what is behind them is
+ * the next request. BAD_CHUNKED: *ret_why is a static sentence. */
+kv_err kv_chunked_decode(kv_chunked *c, char *bytes, size_t len, size_t *ret_data, size_t *ret_used,
+                         bool *ret_end, const char **ret_why);
 
 #endif

@@ -25,8 +25,9 @@ static void add_cors(h2o_req_t *req, kv_slice origin)
     h2o_iovec_t o = h2o_strdup(&req->pool, origin.ptr, origin.len);
     kv_add_header(req, "access-control-allow-origin", o.base);
     kv_add_header(req, "access-control-allow-credentials", "true");
-    kv_add_header(req, "access-control-expose-headers",
-                  "location, retry-after, ratelimit, ratelimit-policy, etag, content-range, accept-ranges");
+    kv_add_header(
+        req, "access-control-expose-headers",
+        "location, retry-after, ratelimit, ratelimit-policy, etag, content-range, accept-ranges");
 }
 
 /* OPTIONS: a CORS preflight, or the question which methods there are. */
@@ -43,7 +44,8 @@ static void answer_options(h2o_req_t *req, kv_slice path, kv_origin from)
     if (from == KV_ORIGIN_LISTED && kv_header_get(req, "access-control-request-method").len > 0) {
         kv_add_header(req, "access-control-allow-methods", allow);
         kv_add_header(req, "access-control-allow-headers",
-                      "content-type, accept, accept-language, authorization, idempotency-key, last-event-id, range, if-range, "
+                      "content-type, accept, accept-language, authorization, idempotency-key, "
+                      "last-event-id, range, if-range, "
                       "if-none-match, traceparent, tracestate");
         kv_add_header(req, "access-control-max-age", "600");
     }
@@ -54,11 +56,13 @@ static void call(kv_conn *c, h2o_req_t *req)
 {
     kv_slice target = kv_slice_of(req->input.path.base, req->input.path.len);
     const char *mark = memchr(target.ptr, '?', target.len);
-    kv_slice path = kv_slice_of(target.ptr, mark != NULL ? (size_t)(mark - target.ptr) : target.len);
+    kv_slice path =
+        kv_slice_of(target.ptr, mark != NULL ? (size_t)(mark - target.ptr) : target.len);
     kv_request r = {.req = req, .loop = c->loop};
     if (mark != NULL)
         r.query = kv_slice_of(mark + 1, target.len - path.len - 1);
-    kv_route_match m = kv_route_find(kv_method_of(kv_slice_of(req->input.method.base, req->input.method.len)), path);
+    kv_route_match m = kv_route_find(
+        kv_method_of(kv_slice_of(req->input.method.base, req->input.method.len)), path);
     if (m.param.len > 0) {
         char *decoded = h2o_mem_alloc_pool(&req->pool, m.param.len);
         size_t n = kv_percent_decode(m.param, false, decoded);
@@ -146,7 +150,8 @@ static void on_request_over(h2o_logger_t *self, h2o_req_t *req)
 
 void kv_dispatch_register(kv_gw_own *gw)
 {
-    h2o_hostconf_t *host = h2o_config_register_host(&gw->conf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    h2o_hostconf_t *host =
+        h2o_config_register_host(&gw->conf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
     h2o_pathconf_t *all = h2o_config_register_path(host, "/", 0);
     h2o_pathconf_t *both[] = {all, &host->fallback_path};
     for (int i = 0; i < 2; i++) {
@@ -166,7 +171,8 @@ bool kv_query_get(kv_request *r, const char *name, kv_slice *ret, kv_err *ret_er
         const char *amp = memchr(q.ptr, '&', q.len);
         kv_slice pair = kv_slice_of(q.ptr, amp != NULL ? (size_t)(amp - q.ptr) : q.len);
         q = amp != NULL ? kv_slice_of(amp + 1, q.len - pair.len - 1) : kv_slice_of(NULL, 0);
-        if (pair.len < want || memcmp(pair.ptr, name, want) != 0 || (pair.len > want && pair.ptr[want] != '='))
+        if (pair.len < want || memcmp(pair.ptr, name, want) != 0 ||
+            (pair.len > want && pair.ptr[want] != '='))
             continue;
         size_t skip = pair.len > want ? want + 1 : want;
         kv_slice value = kv_slice_of(pair.ptr + skip, pair.len - skip);

@@ -204,8 +204,8 @@ static kv_err check_whole(const char *b, size_t begin, size_t end, kv_head *h, c
     return KV_OK;
 }
 
-kv_head_state kv_head_check(const char *bytes, size_t len, size_t from, kv_head *ret, kv_err *ret_err,
-                            const char **ret_why)
+kv_head_state kv_head_check(const char *bytes, size_t len, size_t from, kv_head *ret,
+                            kv_err *ret_err, const char **ret_why)
 {
     *ret = (kv_head){0};
     *ret_err = KV_OK;

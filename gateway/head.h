@@ -1,8 +1,9 @@
 /* Strict check of one HTTP/1.x request head, before h2o sees it. Pure; any thread.
  *
- * h2o 2.2.5 accepts what request smuggling behind a proxy is made of; here that is refused: Content-Length with
- * Transfer-Encoding, either of them twice, Transfer-Encoding in HTTP/1.0 or other than "chunked", lengths that are not digits, obs-fold, a missing
- * or second Host, bare CR or LF, targets that do not begin with "/", more than 100 headers, heads above 32 KiB. */
+ * h2o 2.2.5 accepts what request smuggling behind a proxy is made of; here that is refused:
+ * Content-Length with Transfer-Encoding, either of them twice, Transfer-Encoding in HTTP/1.0 or
+ * other than "chunked", lengths that are not digits, obs-fold, a missing or second Host, bare CR or
+ * LF, targets that do not begin with "/", more than 100 headers, heads above 32 KiB. */
 #ifndef KV_GATEWAY_HEAD_H
 #define KV_GATEWAY_HEAD_H
 
@@ -22,18 +23,19 @@ typedef struct kv_head {
     kv_slice accept_language; /* empty: none; also set when the head is refused behind it */
     int minor;                /* 0 or 1: HTTP/1.minor */
     bool has_length, chunked, expect;
-    uint64_t length;           /* Content-Length; 0 without one */
+    uint64_t length;              /* Content-Length; 0 without one */
     size_t length_at, chunked_at; /* offset of the header's name; 0: none */
 } kv_head;
 
 typedef enum kv_head_state { KV_HEAD_MORE, KV_HEAD_WHOLE, KV_HEAD_REFUSED } kv_head_state;
 
-/* Looks for a whole head in `bytes`. `from` is how many of them were looked at before (0 at first; any value up to the length of
- * the last call that answered MORE). REFUSED sets *ret_err (BAD_HEAD, HEAD_TOO_LARGE, EXPECTATION) and *ret_why, a static
- * English sentence. */
-kv_head_state kv_head_check(const char *bytes, size_t len, size_t from, kv_head *ret, kv_err *ret_err,
-                            const char **ret_why);
-/* Changes the first letter of Content-Length and Transfer-Encoding in place: h2o then sees a request without a body. */
+/* Looks for a whole head in `bytes`. `from` is how many of them were looked at before (0 at first;
+ * any value up to the length of the last call that answered MORE). REFUSED sets *ret_err (BAD_HEAD,
+ * HEAD_TOO_LARGE, EXPECTATION) and *ret_why, a static English sentence. */
+kv_head_state kv_head_check(const char *bytes, size_t len, size_t from, kv_head *ret,
+                            kv_err *ret_err, const char **ret_why);
+/* Changes the first letter of Content-Length and Transfer-Encoding in place: h2o then sees a
+ * request without a body. */
 void kv_head_hide_body(const kv_head *head, char *bytes);
 
 /* tchar of RFC 9110, also used by the multipart and chunked parsers. */

@@ -1,4 +1,5 @@
-/* Closing without a reset: the write side is shut, what still comes is dropped unread, then the descriptor closes. */
+/* Closing without a reset: the write side is shut, what still comes is dropped unread, then the
+ * descriptor closes. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -37,7 +38,9 @@ static void on_readable(h2o_socket_t *sock, const char *err)
 {
     lingering *g = sock->data;
     /* MSG_TRUNC on TCP: the bytes are dropped in the kernel */
-    ssize_t n = err != NULL ? 0 : recv(h2o_socket_get_fd(sock), NULL, LINGER_PIECE, MSG_TRUNC | MSG_DONTWAIT);
+    ssize_t n = err != NULL
+                    ? 0
+                    : recv(h2o_socket_get_fd(sock), NULL, LINGER_PIECE, MSG_TRUNC | MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n > 0 && (g->dropped += (size_t)n) < LINGER_BYTES)

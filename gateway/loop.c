@@ -18,10 +18,10 @@
 #include "proto/base/metrics.h"
 #include "proto/endpoints.h"
 
-#define WAIT_MAX_MS  1000 /* between two turns */
-#define RATE_MS      10000
-#define LINGER_MS    2000
-#define ACCEPT_MS    100
+#define WAIT_MAX_MS   1000 /* between two turns */
+#define RATE_MS       10000
+#define LINGER_MS     2000
+#define ACCEPT_MS     100
 #define DRAIN_LEAD_MS 500 /* kept of DRAIN_TIMEOUT for aborting what is left */
 
 /* ---- watches and timers ---- */
@@ -38,7 +38,8 @@ void kv_loop_watch(kv_loop *loop, int fd, void (*fn)(void *arg), void *arg)
     kv_loop_own *l = kv_loop_inside(loop);
     assert(l->nwatches < KV_WATCHES_MAX);
     kv_watch *w = &l->watches[l->nwatches];
-    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* h2o closes what it watches, ZeroMQ closes its own */
+    int copy =
+        fcntl(fd, F_DUPFD_CLOEXEC, 0); /* h2o closes what it watches, ZeroMQ closes its own */
     if (copy < 0) {
         kv_log(KV_LOG_ERROR, "watch_failed", KV_STR("error", strerror(errno)));
         abort(); /* only while starting: a loop that hears nothing is worse than none */
@@ -54,7 +55,8 @@ void kv_loop_every(kv_loop *loop, int64_t ms, void (*fn)(void *arg), void *arg)
 {
     kv_loop_own *l = kv_loop_inside(loop);
     assert(l->nevery < KV_WATCHES_MAX);
-    l->every[l->nevery++] = (kv_every){.ms = ms, .due_ms = kv_mono_ms(loop->gw->clock) + ms, .fn = fn, .arg = arg};
+    l->every[l->nevery++] =
+        (kv_every){.ms = ms, .due_ms = kv_mono_ms(loop->gw->clock) + ms, .fn = fn, .arg = arg};
 }
 
 /* Calls what is due; ms until the next one. */
@@ -87,7 +89,8 @@ static int64_t poll_broker(kv_loop_own *l)
     if (l->loop.index == 0)
         kv_metric_set(KV_M_BROKER_UP, up);
     if (up != l->broker_was_up)
-        kv_log(up ? KV_LOG_INFO : KV_LOG_WARN, up ? "broker_up" : "broker_away", KV_U64("loop", l->loop.index));
+        kv_log(up ? KV_LOG_INFO : KV_LOG_WARN, up ? "broker_up" : "broker_away",
+               KV_U64("loop", l->loop.index));
     l->broker_was_up = up;
     return next < 0 ? 0 : next;
 }
@@ -131,12 +134,17 @@ static kv_err open_sockets(kv_loop_own *l)
     snprintf(name, sizeof(name), "gateway-loop-%u", loop->index);
     loop->inbox = zmq_socket(loop->gw->zmq, ZMQ_PULL);
     if (loop->inbox == NULL || zmq_setsockopt(loop->inbox, ZMQ_RCVHWM, &zero, sizeof(zero)) != 0 ||
-        zmq_setsockopt(loop->inbox, ZMQ_LINGER, &zero, sizeof(zero)) != 0 || zmq_bind(loop->inbox, endpoint) != 0) {
+        zmq_setsockopt(loop->inbox, ZMQ_LINGER, &zero, sizeof(zero)) != 0 ||
+        zmq_bind(loop->inbox, endpoint) != 0) {
         kv_log(KV_LOG_ERROR, "loop_socket", KV_STR("error", zmq_strerror(zmq_errno())));
         return KV_E_INTERNAL;
     }
-    kv_client_opts opts = {
-        .zmq = loop->gw->zmq, .endpoint = cfg->broker, .role = "gateway", .name = name, .clock = loop->gw->clock, .arg = l};
+    kv_client_opts opts = {.zmq = loop->gw->zmq,
+                           .endpoint = cfg->broker,
+                           .role = "gateway",
+                           .name = name,
+                           .clock = loop->gw->clock,
+                           .arg = l};
     KV_TRY(kv_client_new(&opts, &loop->broker));
     kv_loop_watch(loop, kv_client_fd(loop->broker), nothing, NULL);
     return KV_OK;
@@ -183,13 +191,15 @@ kv_err kv_loop_new(kv_gw_own *gw, unsigned index, int listen_fd, kv_loop_own **r
 static void begin_drain(kv_loop_own *l)
 {
     l->draining = true;
-    l->drain_by_ms = kv_mono_ms(l->loop.gw->clock) + l->loop.gw->cfg->drain_timeout * 1000 - DRAIN_LEAD_MS;
+    l->drain_by_ms =
+        kv_mono_ms(l->loop.gw->clock) + l->loop.gw->cfg->drain_timeout * 1000 - DRAIN_LEAD_MS;
     kv_accept_stop(l);
     l->loop.ctx.shutdown_requested = 1; /* h2o: no keep-alive for heads from now on */
     kv_feed_drain(l->loop.feed);
 }
 
-/* Whether the loop may end. Late uploads are aborted, and waited for: the ingest side answers each of them. */
+/* Whether the loop may end. Late uploads are aborted, and waited for: the ingest side answers each
+ * of them. */
 static bool drained(kv_loop_own *l)
 {
     kv_tap_drain(l);
@@ -206,9 +216,13 @@ void kv_loop_run(kv_loop_own *l)
     kv_loop *loop = &l->loop;
     int64_t wait = 0;
     kv_accept_start(l);
+    kv_log_gather(); /* access lines: a write each would cost more than a small answer */
     for (;;) {
-        /* answers made between two turns are pending: h2o does not count them when it decides how long to sleep */
-        bool pending = loop->evloop->_pending_as_server != NULL || loop->evloop->_pending_as_client != NULL;
+        kv_log_flush();
+        /* answers made between two turns are pending: h2o does not count them when it decides how
+         * long to sleep */
+        bool pending =
+            loop->evloop->_pending_as_server != NULL || loop->evloop->_pending_as_client != NULL;
         if (h2o_evloop_run(loop->evloop, pending ? 0 : (int32_t)wait) != 0 && errno != EINTR)
             kv_log(KV_LOG_ERROR, "evloop", KV_STR("error", strerror(errno)));
         kv_tap_turn(l);
@@ -229,6 +243,7 @@ void kv_loop_run(kv_loop_own *l)
     }
     kv_tap_close_all(l);
     h2o_evloop_run(loop->evloop, 0); /* what was written goes out */
+    kv_log_flush();
 }
 
 void kv_loop_close_sockets(kv_loop_own *l)

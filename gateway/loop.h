@@ -81,11 +81,13 @@ static inline void kv_unlink(h2o_linklist_t *node)
 /* Before its thread: sockets, inbox, h2o context. CONFIG, IO, NO_MEMORY (logged). */
 kv_err kv_loop_new(kv_gw_own *gw, unsigned index, int listen_fd, kv_loop_own **ret);
 void kv_loop_run(kv_loop_own *self); /* returns when drained */
-void kv_loop_close_sockets(kv_loop_own *self); /* ZeroMQ sockets, database; the loop itself stays allocated until exit */
-void kv_loop_wake(kv_loop_own *self);          /* any thread */
+void kv_loop_close_sockets(
+    kv_loop_own *self); /* ZeroMQ sockets, database; the loop itself stays allocated until exit */
+void kv_loop_wake(kv_loop_own *self); /* any thread */
 
 /* accept.c */
-int kv_listen(const char *address, bool log_it); /* -1: failed, logged. Non-blocking, SO_REUSEPORT */
+int kv_listen(const char *address,
+              bool log_it); /* -1: failed, logged. Non-blocking, SO_REUSEPORT */
 void kv_accept_start(kv_loop_own *self);
 void kv_accept_stop(kv_loop_own *self);  /* draining: closes the listener */
 void kv_accept_check(kv_loop_own *self); /* goes on below MAX_CONNECTIONS */

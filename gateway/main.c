@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <semaphore.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -27,8 +28,9 @@ typedef struct gateway {
     struct gateway *older;
 } gateway;
 
-/* h2o cannot be disposed of after it served a request (an assertion on its timeouts), and keeps free lists per thread that nothing can clear. So
- * what it refers to, and the threads, stay until the process ends. */
+/* h2o cannot be disposed of after it served a request (an assertion on its timeouts), and keeps
+ * free lists per thread that nothing can clear. So what it refers to, and the threads, stay until
+ * the process ends. */
 static gateway *kept;
 
 static void configure_h2o(kv_gw_own *gw)
@@ -49,7 +51,8 @@ static void raise_fd_limit(const kv_config *cfg)
         return;
     r.rlim_cur = r.rlim_max == RLIM_INFINITY || r.rlim_max >= want ? want : r.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur < want)
-        kv_log(KV_LOG_WARN, "few_file_descriptors", KV_U64("limit", r.rlim_cur), KV_U64("wanted", want));
+        kv_log(KV_LOG_WARN, "few_file_descriptors", KV_U64("limit", r.rlim_cur),
+               KV_U64("wanted", want));
 }
 
 static kv_err start_loops(gateway *g)
@@ -67,6 +70,9 @@ static kv_err start_loops(gateway *g)
 static void *loop_thread(void *arg)
 {
     kv_loop_own *l = arg;
+    char name[16];
+    snprintf(name, sizeof(name), "loop-%u", l->loop.index);
+    pthread_setname_np(pthread_self(), name);
     kv_loop_run(l);
     sem_post(&((gateway *)l->loop.gw)->ended);
     for (;;)
@@ -77,7 +83,8 @@ static void *loop_thread(void *arg)
 static kv_err start_threads(gateway *g)
 {
     for (; g->running < g->own.gw.loops; g->running++)
-        if (pthread_create(&g->loops[g->running]->thread, NULL, loop_thread, g->loops[g->running]) != 0)
+        if (pthread_create(&g->loops[g->running]->thread, NULL, loop_thread,
+                           g->loops[g->running]) != 0)
             return KV_E_NO_MEMORY;
     return KV_OK;
 }
@@ -95,7 +102,8 @@ static kv_err prepare(gateway *g, const kv_config *cfg)
         if ((own->wake_fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0)
             return kv_err_from_errno(errno);
     size_t budget = (size_t)cfg->upload_buffer_mb << 20;
-    if (budget < own->gw.loops * (size_t)4 * KV_BODY_ARENA) /* each loop fills an arena of its own */
+    if (budget <
+        own->gw.loops * (size_t)4 * KV_BODY_ARENA) /* each loop fills an arena of its own */
         budget = own->gw.loops * (size_t)4 * KV_BODY_ARENA;
     own->pool = kv_body_pool_new(budget, own->wake_fds, own->gw.loops);
     own->rate = kv_ratelimit_new((uint64_t)cfg->upload_rate_limit);
@@ -144,9 +152,17 @@ static void stop(gateway *g, const kv_ingest_hooks *ingest)
 
 int kv_gateway_run(const kv_config *cfg, int signal_fd, const kv_ingest_hooks *ingest)
 {
-    static const kv_metric owned[] = {KV_M_UPLOADS,       KV_M_UPLOAD_BYTES,  KV_M_UPLOAD_FAILURES,      KV_M_UPLOAD_SECONDS,
-                                      KV_M_UPLOADS_ACTIVE, KV_M_UPLOAD_BUFFER_BYTES, KV_M_UPLOADS_DEDUPLICATED,
-                                      KV_M_HTTP_REQUESTS, KV_M_HTTP_REFUSED,  KV_M_CONNECTIONS,          KV_M_BROKER_UP};
+    static const kv_metric owned[] = {KV_M_UPLOADS,
+                                      KV_M_UPLOAD_BYTES,
+                                      KV_M_UPLOAD_FAILURES,
+                                      KV_M_UPLOAD_SECONDS,
+                                      KV_M_UPLOADS_ACTIVE,
+                                      KV_M_UPLOAD_BUFFER_BYTES,
+                                      KV_M_UPLOADS_DEDUPLICATED,
+                                      KV_M_HTTP_REQUESTS,
+                                      KV_M_HTTP_REFUSED,
+                                      KV_M_CONNECTIONS,
+                                      KV_M_BROKER_UP};
     kv_metrics_declare(owned, (int)(sizeof(owned) / sizeof(owned[0])));
     gateway *g = calloc(1, sizeof(*g));
     if (g == NULL || sem_init(&g->ended, 0, 0) != 0) {

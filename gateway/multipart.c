@@ -20,7 +20,8 @@ static kv_err bad(kv_multipart *m, const char *why)
     return KV_E_BAD_MULTIPART;
 }
 
-void kv_multipart_init(kv_multipart *m, const char *boundary, const kv_multipart_events *events, void *arg)
+void kv_multipart_init(kv_multipart *m, const char *boundary, const kv_multipart_events *events,
+                       void *arg)
 {
     size_t n = strlen(boundary);
     assert(n >= 1 && n <= KV_MULTIPART_BOUNDARY_MAX);

@@ -1,7 +1,8 @@
 /* Streaming multipart/form-data. Pure; any thread.
  *
- * Bytes are pushed in as they come, cut anywhere; what comes out does not depend on the cuts. File bytes come out as slices of what was pushed in
- * (nothing is copied), or as slices of the parser itself where a false beginning of a delimiter lay across a cut (at most 75 bytes). */
+ * Bytes are pushed in as they come, cut anywhere; what comes out does not depend on the cuts. File
+ * bytes come out as slices of what was pushed in (nothing is copied), or as slices of the parser
+ * itself where a false beginning of a delimiter lay across a cut (at most 75 bytes). */
 #ifndef KV_GATEWAY_MULTIPART_H
 #define KV_GATEWAY_MULTIPART_H
 
@@ -36,10 +37,10 @@ typedef struct kv_multipart {
     void *arg;
     const char *why; /* behind an error of the parser's own: a static English sentence */
     int state;
-    size_t matched;   /* bytes of the delimiter seen at the end of what was pushed */
-    size_t padding;   /* blanks behind a boundary */
+    size_t matched; /* bytes of the delimiter seen at the end of what was pushed */
+    size_t padding; /* blanks behind a boundary */
     unsigned parts;
-    kv_buf head;      /* of the part under way */
+    kv_buf head; /* of the part under way */
     size_t delim_len;
     char delim[4 + KV_MULTIPART_BOUNDARY_MAX + 1]; /* CR LF - - boundary */
 } kv_multipart;
@@ -47,14 +48,16 @@ typedef struct kv_multipart {
 /* The boundary of a Content-Type value. false: not multipart/form-data, or no valid boundary. */
 bool kv_multipart_boundary(kv_slice content_type, char out[KV_MULTIPART_BOUNDARY_MAX + 1]);
 
-void kv_multipart_init(kv_multipart *m, const char *boundary, const kv_multipart_events *events, void *arg);
+void kv_multipart_init(kv_multipart *m, const char *boundary, const kv_multipart_events *events,
+                       void *arg);
 void kv_multipart_release(kv_multipart *m);
 /* BAD_MULTIPART, NO_MEMORY, or what a callback returned. */
 kv_err kv_multipart_push(kv_multipart *m, kv_slice bytes);
 /* The body is over: BAD_MULTIPART when the closing delimiter did not come. */
 kv_err kv_multipart_finish(kv_multipart *m);
 
-/* One part head (header lines, each with its CR LF, no empty line). BAD_MULTIPART with *ret_why, or BAD_FILENAME. */
+/* One part head (header lines, each with its CR LF, no empty line). BAD_MULTIPART with *ret_why, or
+ * BAD_FILENAME. */
 kv_err kv_part_parse(kv_slice head, kv_part *ret, const char **ret_why);
 
 #endif

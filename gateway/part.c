@@ -27,8 +27,8 @@ static int hex2(const char *p)
     return kv_hex_decode(p, 2, &v, 1) ? v : -1;
 }
 
-/* A parameter value: token, or quoted-string with \" and \\ (curl) and with %22 %0D %0A (browsers). A backslash before
- * anything else is itself. Leaves *s behind it. */
+/* A parameter value: token, or quoted-string with \" and \\ (curl) and with %22 %0D %0A (browsers).
+ * A backslash before anything else is itself. Leaves *s behind it. */
 static bool value(kv_slice *s, text_out *t, kv_slice *ret)
 {
     size_t from = t->used;
@@ -212,7 +212,8 @@ bool kv_multipart_boundary(kv_slice v, char out[KV_MULTIPART_BOUNDARY_MAX + 1])
         return false;
     kv_part scratch;
     text_out t = {.part = &scratch};
-    kv_slice s = kv_slice_of(v.ptr + sizeof(type) - 1, v.len - sizeof(type) + 1), name, found = {0}, got;
+    kv_slice s = kv_slice_of(v.ptr + sizeof(type) - 1, v.len - sizeof(type) + 1), name, found = {0},
+             got;
     bool malformed = false;
     while (next_param(&s, &name, &malformed)) {
         if (!value(&s, &t, &got))
@@ -223,7 +224,8 @@ bool kv_multipart_boundary(kv_slice v, char out[KV_MULTIPART_BOUNDARY_MAX + 1])
             return false;
         found = got;
     }
-    if (malformed || found.len == 0 || found.len > KV_MULTIPART_BOUNDARY_MAX || found.ptr[found.len - 1] == ' ')
+    if (malformed || found.len == 0 || found.len > KV_MULTIPART_BOUNDARY_MAX ||
+        found.ptr[found.len - 1] == ' ')
         return false;
     for (size_t i = 0; i < found.len; i++) {
         char c = found.ptr[i];

@@ -1,7 +1,8 @@
 /* Token buckets per client address, in a table of fixed size. Any thread.
  *
- * A bucket holds `per_minute` tokens and fills evenly. IPv6 clients count by /64. When the table has no room the bucket that is nearest to full
- * in its set is forgotten: whoever is being limited stays known longest. */
+ * A bucket holds `per_minute` tokens and fills evenly. IPv6 clients count by /64. When the table
+ * has no room the bucket that is nearest to full in its set is forgotten: whoever is being limited
+ * stays known longest. */
 #ifndef KV_GATEWAY_RATELIMIT_H
 #define KV_GATEWAY_RATELIMIT_H
 

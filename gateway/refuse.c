@@ -23,10 +23,12 @@ void kv_refuse(kv_conn *c, kv_err err, const char *why, const kv_head *head)
     kv_buf_init(&all, 16384);
     bool english = head != NULL && kv_language_is_english(head->accept_language);
     kv_problem_json(&body, err, why, english, kv_slice_of(NULL, 0), c->trace);
-    kv_buf_addf(&all,
-                "HTTP/1.1 %d %s\r\nConnection: close\r\nServer: kervan\r\nContent-Type: application/problem+json; charset=utf-8\r\n"
-                "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Length: %zu\r\n\r\n",
-                info->http, kv_reason(info->http), body.len);
+    kv_buf_addf(
+        &all,
+        "HTTP/1.1 %d %s\r\nConnection: close\r\nServer: kervan\r\nContent-Type: "
+        "application/problem+json; charset=utf-8\r\n"
+        "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Length: %zu\r\n\r\n",
+        info->http, kv_reason(info->http), body.len);
     kv_buf_add(&all, body.data, body.len);
     kv_slice method = head != NULL ? head->method : kv_slice_of(NULL, 0);
     kv_access_log(c->loop, c, method, kv_slice_of(NULL, 0), info->http, body.len);
@@ -38,7 +40,8 @@ void kv_refuse(kv_conn *c, kv_err err, const char *why, const kv_head *head)
     if (!kv_buf_ok(&body) || !kv_buf_ok(&all)) {
         c->h2o_read(c->sock, h2o_socket_error_closed);
     } else {
-        /* h2o writes at once what the socket takes and copies nothing: the text lives with the connection */
+        /* h2o writes at once what the socket takes and copies nothing: the text lives with the
+         * connection */
         free(c->small);
         c->small = all.data;
         h2o_iovec_t v = h2o_iovec_init(all.data, all.len);

@@ -4,7 +4,8 @@
 
 #include "gateway/tap.h"
 
-/* Sends problem+json with Connection: close, counts HTTP_REFUSED, logs, and closes with linger. `head` may be NULL: nothing of it is known. */
+/* Sends problem+json with Connection: close, counts HTTP_REFUSED, logs, and closes with linger.
+ * `head` may be NULL: nothing of it is known. */
 void kv_refuse(kv_conn *c, kv_err err, const char *why, const kv_head *head);
 
 #endif

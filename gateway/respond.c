@@ -12,15 +12,44 @@ static const struct {
     int status;
     const char *text;
 } reasons[] = {
-    {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {206, "Partial Content"},
-    {301, "Moved Permanently"}, {302, "Found"}, {303, "See Other"}, {304, "Not Modified"}, {307, "Temporary Redirect"},
-    {308, "Permanent Redirect"}, {400, "Bad Request"}, {401, "Unauthorized"}, {402, "Payment Required"}, {403, "Forbidden"},
-    {404, "Not Found"}, {405, "Method Not Allowed"}, {406, "Not Acceptable"}, {408, "Request Timeout"}, {409, "Conflict"},
-    {410, "Gone"}, {411, "Length Required"}, {412, "Precondition Failed"}, {413, "Content Too Large"},
-    {415, "Unsupported Media Type"}, {416, "Range Not Satisfiable"}, {417, "Expectation Failed"}, {421, "Misdirected Request"},
-    {422, "Unprocessable Content"}, {426, "Upgrade Required"}, {429, "Too Many Requests"},
-    {431, "Request Header Fields Too Large"}, {499, "Client Closed Request"}, {500, "Internal Server Error"},
-    {501, "Not Implemented"}, {502, "Bad Gateway"}, {503, "Service Unavailable"}, {504, "Gateway Timeout"},
+    {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {204, "No Content"},
+    {206, "Partial Content"},
+    {301, "Moved Permanently"},
+    {302, "Found"},
+    {303, "See Other"},
+    {304, "Not Modified"},
+    {307, "Temporary Redirect"},
+    {308, "Permanent Redirect"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {402, "Payment Required"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {411, "Length Required"},
+    {412, "Precondition Failed"},
+    {413, "Content Too Large"},
+    {415, "Unsupported Media Type"},
+    {416, "Range Not Satisfiable"},
+    {417, "Expectation Failed"},
+    {421, "Misdirected Request"},
+    {422, "Unprocessable Content"},
+    {426, "Upgrade Required"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {499, "Client Closed Request"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
     {507, "Insufficient Storage"},
 };
 
@@ -95,7 +124,8 @@ kv_slice kv_header_get(h2o_req_t *req, const char *name)
 void kv_add_header(h2o_req_t *req, const char *name, const char *value)
 {
     h2o_iovec_t v = h2o_strdup(&req->pool, value, SIZE_MAX);
-    h2o_add_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 1, NULL, v.base, v.len);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, name, strlen(name), 1, NULL, v.base,
+                          v.len);
 }
 
 /* ---- answers ---- */
@@ -109,7 +139,8 @@ static void answer(h2o_req_t *req, int status, const char *type, kv_slice body)
     if (type != NULL) {
         kv_add_header(req, "content-type", type);
         kv_add_header(req, "x-content-type-options", "nosniff");
-        kv_add_header(req, "cache-control", "no-store");
+        h2o_set_header(&req->pool, &req->res.headers, H2O_TOKEN_CACHE_CONTROL,
+                       H2O_STRLIT("no-store"), 0);
     }
     h2o_send_inline(req, body.ptr != NULL ? body.ptr : "", body.len);
 }
@@ -129,7 +160,8 @@ void kv_answer_empty(h2o_req_t *req, int status)
     h2o_send_inline(req, "", 0);
 }
 
-void kv_problem_json(kv_buf *out, kv_err err, const char *detail, bool english, kv_slice instance, const uint8_t trace[16])
+void kv_problem_json(kv_buf *out, kv_err err, const char *detail, bool english, kv_slice instance,
+                     const uint8_t trace[16])
 {
     const kv_err_info *info = kv_err_info_of(err);
     const char *sentence = english ? info->en : info->tr;
@@ -178,7 +210,8 @@ void kv_answer_problem(h2o_req_t *req, kv_err err, const char *detail, uint64_t 
     size_t path = 0;
     while (path < req->input.path.len && req->input.path.base[path] != '?' && path < 2048)
         path++;
-    kv_problem_json(&body, err, detail, kv_wants_english(req), kv_slice_of(req->input.path.base, path), kv_conn_of(req)->trace);
+    kv_problem_json(&body, err, detail, kv_wants_english(req),
+                    kv_slice_of(req->input.path.base, path), kv_conn_of(req)->trace);
     if (retry_after_ms == 0 && info->http == 503)
         retry_after_ms = 2000;
     if (retry_after_ms > 0) {

@@ -18,8 +18,9 @@ static const struct {
     const char *name;
     kv_method method;
 } methods[] = {
-    {"GET", KV_METHOD_GET},     {"POST", KV_METHOD_POST},     {"HEAD", KV_METHOD_HEAD},      {"DELETE", KV_METHOD_DELETE},
-    {"PUT", KV_METHOD_PUT},     {"PATCH", KV_METHOD_PATCH},   {"OPTIONS", KV_METHOD_OPTIONS},
+    {"GET", KV_METHOD_GET},         {"POST", KV_METHOD_POST}, {"HEAD", KV_METHOD_HEAD},
+    {"DELETE", KV_METHOD_DELETE},   {"PUT", KV_METHOD_PUT},   {"PATCH", KV_METHOD_PATCH},
+    {"OPTIONS", KV_METHOD_OPTIONS},
 };
 
 kv_method kv_method_of(kv_slice name)
@@ -70,7 +71,8 @@ static bool match(const char *pattern, kv_slice path, kv_slice *ret_param)
     return path.len == 0;
 }
 
-/* Below /api/ both names are one: a pattern written as /api/v1/x is asked as /api/x too, and the other way round. */
+/* Below /api/ both names are one: a pattern written as /api/v1/x is asked as /api/x too, and the
+ * other way round. */
 static bool match_alias(const char *pattern, kv_slice path, kv_slice *ret_param)
 {
     if (match(pattern, path, ret_param))
@@ -91,7 +93,8 @@ kv_route_match kv_route_find(kv_method method, kv_slice path)
         if (!match_alias(rows[i].path, path, &param))
             continue;
         m.allow |= rows[i].method;
-        bool here = method == rows[i].method || (method == KV_METHOD_HEAD && rows[i].method == KV_METHOD_GET);
+        bool here = method == rows[i].method ||
+                    (method == KV_METHOD_HEAD && rows[i].method == KV_METHOD_GET);
         if (here && m.index < 0) {
             m.index = (int)i;
             m.flags = rows[i].flags;

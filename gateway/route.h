@@ -9,7 +9,8 @@
 KV_ROUTES(KV_ROUTE_PROTOTYPE)
 #undef KV_ROUTE_PROTOTYPE
 
-/* The WebSocket route calls this just before h2o_http1_upgrade: reading goes back to h2o, with what was read behind the head. */
+/* The WebSocket route calls this just before h2o_http1_upgrade: reading goes back to h2o, with what
+ * was read behind the head. */
 void kv_tap_release(h2o_req_t *req);
 
 typedef enum kv_method {
@@ -25,10 +26,10 @@ typedef enum kv_method {
 kv_method kv_method_of(kv_slice name);
 
 typedef struct kv_route_match {
-    int index;       /* row of KV_ROUTES; -1: no such path, or not with this method */
-    unsigned allow;  /* methods that the path has (kv_method bits); 0: no such path */
-    unsigned flags;  /* KV_ROUTE_* of the row */
-    kv_slice param;  /* as written, not decoded */
+    int index;      /* row of KV_ROUTES; -1: no such path, or not with this method */
+    unsigned allow; /* methods that the path has (kv_method bits); 0: no such path */
+    unsigned flags; /* KV_ROUTE_* of the row */
+    kv_slice param; /* as written, not decoded */
 } kv_route_match;
 
 /* `path` is without query. HEAD is answered where GET is. */
@@ -36,7 +37,8 @@ kv_route_match kv_route_find(kv_method method, kv_slice path);
 /* "GET, HEAD, OPTIONS" into `out`; returns its length. */
 size_t kv_route_allow(unsigned allow, char out[64]);
 
-/* Percent-decodes `in` into `out` (room for in.len bytes). SIZE_MAX: a malformed escape. `plus` makes "+" a blank (queries). */
+/* Percent-decodes `in` into `out` (room for in.len bytes). SIZE_MAX: a malformed escape. `plus`
+ * makes "+" a blank (queries). */
 size_t kv_percent_decode(kv_slice in, bool plus, char *out);
 
 #endif

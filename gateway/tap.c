@@ -14,13 +14,15 @@
 #include "proto/base/metrics.h"
 
 #define READ_MAX 16384 /* bytes a read of a head */
+#define FEED_MAX 4096  /* bytes of `rest` looked at in one go */
 
 kv_conn *kv_conn_of(h2o_req_t *req)
 {
     return req->conn->callbacks->get_socket(req->conn)->on_close.data;
 }
 
-/* Ends the connection the way h2o knows: it frees its side and closes the socket, on_close frees ours. */
+/* Ends the connection the way h2o knows: it frees its side and closes the socket, on_close frees
+ * ours. */
 static void close_now(kv_conn *c)
 {
     c->h2o_read(c->sock, h2o_socket_error_closed);
@@ -53,13 +55,12 @@ size_t kv_tap_take_rest(kv_conn *c, char *out, size_t len)
     size_t n = c->rest_len < len ? c->rest_len : len;
     if (n == 0)
         return 0;
-    memcpy(out, c->rest, n);
+    memcpy(out, c->rest + c->rest_at, n);
+    c->rest_at += n;
     c->rest_len -= n;
     if (c->rest_len == 0) {
         free(c->rest);
         c->rest = NULL;
-    } else {
-        memmove(c->rest, c->rest + n, c->rest_len);
     }
     return n;
 }
@@ -68,14 +69,20 @@ bool kv_tap_put_rest(kv_conn *c, const char *bytes, size_t len)
 {
     if (len == 0)
         return true;
-    char *joined = malloc(len + c->rest_len);
-    if (joined == NULL)
-        return false;
-    memcpy(joined, bytes, len);
-    if (c->rest_len > 0)
-        memcpy(joined + len, c->rest, c->rest_len);
-    free(c->rest);
-    c->rest = joined;
+    if (c->rest != NULL && c->rest_at >= len) { /* where it was taken from */
+        c->rest_at -= len;
+        memcpy(c->rest + c->rest_at, bytes, len);
+    } else {
+        char *joined = malloc(len + c->rest_len);
+        if (joined == NULL)
+            return false;
+        memcpy(joined, bytes, len);
+        if (c->rest_len > 0)
+            memcpy(joined + len, c->rest + c->rest_at, c->rest_len);
+        free(c->rest);
+        c->rest = joined;
+        c->rest_at = 0;
+    }
     c->rest_len += len;
     return true;
 }
@@ -104,7 +111,8 @@ static void begin_request(kv_conn *c, const kv_head *head)
         return;
     }
     in->size = head->len;
-    c->frame = (kv_body_frame){.chunked = head->chunked, .expect = head->expect, .left = head->length};
+    c->frame =
+        (kv_body_frame){.chunked = head->chunked, .expect = head->expect, .left = head->length};
     c->frame.over = !head->chunked && head->length == 0;
     kv_head_hide_body(head, in->bytes);
     c->state = KV_CONN_BUSY;
@@ -113,7 +121,8 @@ static void begin_request(kv_conn *c, const kv_head *head)
     c->h2o_read(c->sock, NULL);
 }
 
-static void look_at_head(kv_conn *c)
+/* true: the head is not whole yet. Otherwise the connection may be gone. */
+static bool look_at_head(kv_conn *c)
 {
     kv_head head;
     kv_err err;
@@ -122,7 +131,7 @@ static void look_at_head(kv_conn *c)
     switch (kv_head_check(in->bytes, in->size, c->seen, &head, &err, &why)) {
     case KV_HEAD_MORE:
         c->seen = in->size;
-        break;
+        return true;
     case KV_HEAD_WHOLE:
         begin_request(c, &head);
         break;
@@ -130,6 +139,7 @@ static void look_at_head(kv_conn *c)
         refuse(c, err, why, &head);
         break;
     }
+    return false;
 }
 
 static void on_readable(h2o_socket_t *sock, const char *err)
@@ -174,13 +184,15 @@ static void on_timer(h2o_timeout_entry_t *entry)
 static void on_feed(h2o_timeout_entry_t *entry)
 {
     kv_conn *c = H2O_STRUCT_FROM_MEMBER(kv_conn, feed, entry);
-    size_t n = c->rest_len;
-    h2o_iovec_t room = h2o_buffer_reserve(&c->sock->input, n);
-    c->sock->input->size += kv_tap_take_rest(c, room.base, n);
     c->began_us = kv_mono_us(c->loop->gw->clock);
     set_timer(c, &kv_loop_inside(c->loop)->head_timeout);
+    while (c->rest_len > 0) { /* piecewise: what is behind this head is put back */
+        h2o_iovec_t room = h2o_buffer_reserve(&c->sock->input, FEED_MAX);
+        c->sock->input->size += kv_tap_take_rest(c, room.base, FEED_MAX);
+        if (!look_at_head(c))
+            return;
+    }
     h2o_socket_read_start(c->sock, on_readable);
-    look_at_head(c);
 }
 
 /* ---- small bodies ---- */
@@ -241,7 +253,8 @@ static void small_read(h2o_socket_t *sock, const char *err)
     small_over(c, KV_OK);
 }
 
-void kv_tap_small_body(kv_conn *c, h2o_req_t *req, void (*done)(kv_conn *c, h2o_req_t *req, kv_err err))
+void kv_tap_small_body(kv_conn *c, h2o_req_t *req,
+                       void (*done)(kv_conn *c, h2o_req_t *req, kv_err err))
 {
     c->req = req;
     c->small_done = done;
@@ -271,8 +284,10 @@ void kv_tap_continue(kv_conn *c)
 {
     static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
     if (c->frame.expect && !c->frame.over && c->rest_len == 0) {
-        /* nothing of ours is being written between two requests, so these bytes cannot get in between */
-        ssize_t n = send(h2o_socket_get_fd(c->sock), text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        /* nothing of ours is being written between two requests, so these bytes cannot get in
+         * between */
+        ssize_t n =
+            send(h2o_socket_get_fd(c->sock), text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
         (void)n; /* a client that does not get it sends anyway, later */
     }
     c->frame.expect = false;

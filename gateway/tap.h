@@ -1,9 +1,11 @@
 /* One connection, and the tap between its socket and h2o.
  *
- * h2o reads whole bodies into memory before a handler runs, and is lenient about heads. So nothing is ever read by h2o: the tap reads
- * heads, checks them strictly, hides the body's length from h2o and gives it the head alone; the body is then read by the upload, or collected
- * here (64 KiB at most). h2o's own read callback is kept and called when there is something for it. After each answer h2o puts its callback
- * back; the loop takes it out again before the next read (kv_tap_turn). */
+ * h2o reads whole bodies into memory before a handler runs, and is lenient about heads. So nothing
+ * is ever read by h2o: the tap reads heads, checks them strictly, hides the body's length from h2o
+ * and gives it the head alone; the body is then read by the upload, or collected here (64 KiB at
+ * most). h2o's own read callback is kept and called when there is something for it. After each
+ * answer h2o puts its callback back; the loop takes it out again before the next read
+ * (kv_tap_turn). */
 #ifndef KV_GATEWAY_TAP_H
 #define KV_GATEWAY_TAP_H
 
@@ -40,14 +42,15 @@ typedef struct kv_conn {
     h2o_timeout_entry_t timer; /* head, idle */
     h2o_timeout_entry_t feed;  /* zero: `rest` is to be looked at */
     kv_conn_state state;
-    int linger_fd;         /* stays open behind the close, so that the answer is not lost to a reset; -1: none */
-    size_t seen;           /* bytes of the head that were looked at */
-    char *rest;            /* bytes behind the head; NULL: none */
-    size_t rest_len;
+    int linger_fd; /* stays open behind the close, so that the answer is not lost to a reset; -1:
+                      none */
+    size_t seen;   /* bytes of the head that were looked at */
+    char *rest;    /* bytes behind the head, from rest_at on; NULL: none */
+    size_t rest_at, rest_len;
     kv_body_frame frame;
-    char *small;           /* the collected body */
+    char *small; /* the collected body */
     size_t small_len, small_cap;
-    h2o_req_t *req;        /* while BODY */
+    h2o_req_t *req; /* while BODY */
     void (*small_done)(struct kv_conn *c, h2o_req_t *req, kv_err err);
     struct kv_upload *upload; /* told when the connection goes */
     struct sockaddr_storage peer;
@@ -68,24 +71,29 @@ void kv_tap_turn(kv_loop_own *loop);
 void kv_tap_drain(kv_loop_own *loop);
 void kv_tap_close_all(kv_loop_own *loop);
 
-/* Collects a small body, then calls `done`, maybe at once: KV_OK (req->entity is set), TOO_LARGE, BAD_CHUNKED, LENGTH_MISMATCH, TIMEOUT_CLIENT, NO_MEMORY. */
-void kv_tap_small_body(kv_conn *c, h2o_req_t *req, void (*done)(kv_conn *c, h2o_req_t *req, kv_err err));
+/* Collects a small body, then calls `done`, maybe at once: KV_OK (req->entity is set), TOO_LARGE,
+ * BAD_CHUNKED, LENGTH_MISMATCH, TIMEOUT_CLIENT, NO_MEMORY. */
+void kv_tap_small_body(kv_conn *c, h2o_req_t *req,
+                       void (*done)(kv_conn *c, h2o_req_t *req, kv_err err));
 /* Sends 100 Continue where the client waits for it. */
 void kv_tap_continue(kv_conn *c);
 /* Copies up to `len` bytes from `rest`. */
 size_t kv_tap_take_rest(kv_conn *c, char *out, size_t len);
 /* Puts bytes that belong to the next request in front of `rest`. false: no memory. */
 bool kv_tap_put_rest(kv_conn *c, const char *bytes, size_t len);
-/* Before any answer: if the body was not read to its end the connection will close, slowly (linger). */
+/* Before any answer: if the body was not read to its end the connection will close, slowly
+ * (linger). */
 void kv_tap_before_answer(h2o_req_t *req);
 
 /* linger.c: reads and drops what still comes on `fd`, at most 2 s and 16 MiB, then closes it. */
 void kv_linger(kv_loop_own *loop, int fd);
 
-/* access_log.c: a trace id and span of our own; the trace id of a valid traceparent header is taken over. */
+/* access_log.c: a trace id and span of our own; the trace id of a valid traceparent header is taken
+ * over. */
 void kv_trace_new(kv_conn *c);
 void kv_trace_take(kv_conn *c, kv_slice traceparent);
 /* `target` may hold a query, which is not logged. */
-void kv_access_log(kv_loop *loop, const kv_conn *c, kv_slice method, kv_slice target, int status, uint64_t bytes);
+void kv_access_log(kv_loop *loop, const kv_conn *c, kv_slice method, kv_slice target, int status,
+                   uint64_t bytes);
 
 #endif

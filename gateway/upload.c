@@ -37,7 +37,8 @@ static void on_message(struct kv_uploads *us, const kv_msg *m)
     if (u->state == KV_UPLOAD_ABORTING) {
         kv_upload_answer_error(u, u->err, u->detail, 0);
     } else if (m->upload_done.number != 0) {
-        kv_upload_answer_error(u, (kv_err)m->upload_done.number, detail, m->upload_done.retry_after_ms);
+        kv_upload_answer_error(u, (kv_err)m->upload_done.number, detail,
+                               m->upload_done.retry_after_ms);
     } else {
         assert(u->state == KV_UPLOAD_COMMITTING);
         kv_upload_answer_done(u, &m->upload_done);
@@ -71,8 +72,10 @@ kv_err kv_uploads_new(kv_loop_own *loop, struct kv_uploads **ret)
         int zero = 0;
         snprintf(endpoint, sizeof(endpoint), KV_EP_SCANNER, i);
         us->scanner[i] = zmq_socket(loop->loop.gw->zmq, ZMQ_PUSH);
-        /* no high-water mark: what is in flight is bounded by credit, and nothing may be dropped or block */
-        if (us->scanner[i] == NULL || zmq_setsockopt(us->scanner[i], ZMQ_SNDHWM, &zero, sizeof(zero)) != 0 ||
+        /* no high-water mark: what is in flight is bounded by credit, and nothing may be dropped or
+         * block */
+        if (us->scanner[i] == NULL ||
+            zmq_setsockopt(us->scanner[i], ZMQ_SNDHWM, &zero, sizeof(zero)) != 0 ||
             zmq_setsockopt(us->scanner[i], ZMQ_LINGER, &zero, sizeof(zero)) != 0 ||
             zmq_connect(us->scanner[i], endpoint) != 0) {
             kv_log(KV_LOG_ERROR, "scanner_socket", KV_STR("error", zmq_strerror(zmq_errno())));
@@ -162,7 +165,8 @@ static void begin(kv_upload *u)
 static kv_err send_piece(kv_upload *u, kv_slice bytes)
 {
     zmq_msg_t payload;
-    bool inside = u->buf != NULL && bytes.ptr >= u->buf->bytes && bytes.ptr < u->buf->bytes + u->buf->cap;
+    bool inside =
+        u->buf != NULL && bytes.ptr >= u->buf->bytes && bytes.ptr < u->buf->bytes + u->buf->cap;
     if (!inside || (bytes.len < KV_BODY_COPY && u->buf != u->whole) ||
         !kv_body_message(u->buf, u->credit, bytes, &payload)) {
         kv_body_buf *own = kv_body_single(kv_gw_inside(&u->loop->loop)->pool, bytes.len, 1, true);
@@ -248,7 +252,8 @@ void kv_upload_conn_gone(kv_upload *u)
 {
     u->conn = NULL;
     u->req = NULL;
-    kv_upload_fail(u, KV_E_CLIENT_GONE, NULL); /* nothing when the body was complete: the file is kept */
+    kv_upload_fail(u, KV_E_CLIENT_GONE,
+                   NULL); /* nothing when the body was complete: the file is kept */
 }
 
 void kv_uploads_abort_all(struct kv_uploads *us)
@@ -273,7 +278,8 @@ static kv_err from_query(kv_request *r, kv_upload *u)
     if (!kv_query_get(r, "filename", &value, &err))
         return err != KV_OK ? err : KV_E_BAD_FILENAME;
     kv_slice type = kv_header_get(r->req, "content-type");
-    if (kv_slice_is_nocase(type, "application/x-www-form-urlencoded")) /* what curl says when nothing was said */
+    if (kv_slice_is_nocase(
+            type, "application/x-www-form-urlencoded")) /* what curl says when nothing was said */
         type.len = 0;
     return kv_upload_set_file(u, value, type);
 }
@@ -304,12 +310,14 @@ static kv_err check_head(kv_request *r, kv_upload *u)
 
 static bool rate_allows(kv_request *r, kv_conn *c, uint64_t *ret_retry_after_ms)
 {
-    kv_rate_answer a = kv_ratelimit_take(kv_gw_inside(r->loop)->rate, (struct sockaddr *)&c->peer, kv_mono_ms(r->loop->gw->clock));
+    kv_rate_answer a = kv_ratelimit_take(kv_gw_inside(r->loop)->rate, (struct sockaddr *)&c->peer,
+                                         kv_mono_ms(r->loop->gw->clock));
     char text[96];
     if (a.limit > 0) {
         snprintf(text, sizeof(text), "\"uploads\";q=%" PRIu64 ";w=60", a.limit);
         kv_add_header(r->req, "ratelimit-policy", text);
-        snprintf(text, sizeof(text), "\"uploads\";r=%" PRIu64 ";t=%" PRIu64, a.remaining, a.reset_s);
+        snprintf(text, sizeof(text), "\"uploads\";r=%" PRIu64 ";t=%" PRIu64, a.remaining,
+                 a.reset_s);
         kv_add_header(r->req, "ratelimit", text);
     }
     *ret_retry_after_ms = a.retry_after_ms;

@@ -1,8 +1,10 @@
 /* Uploads of one loop: from the head of POST /api/media to its answer.
  *
- * States: RECEIVING (body comes) → COMMITTING (UPLOAD_END sent) → answered by UPLOAD_DONE; or, on an error of ours after UPLOAD_BEGIN, ABORTING
- * (UPLOAD_ABORT sent, answered by UPLOAD_DONE too, so nothing is left behind when the client reads the problem). An UPLOAD_DONE that comes while
- * the body is still coming is a refusal: answered at once. Errors before UPLOAD_BEGIN are answered at once. One thread. */
+ * States: RECEIVING (body comes) → COMMITTING (UPLOAD_END sent) → answered by UPLOAD_DONE; or, on
+ * an error of ours after UPLOAD_BEGIN, ABORTING (UPLOAD_ABORT sent, answered by UPLOAD_DONE too, so
+ * nothing is left behind when the client reads the problem). An UPLOAD_DONE that comes while the
+ * body is still coming is a refusal: answered at once. Errors before UPLOAD_BEGIN are answered at
+ * once. One thread. */
 #ifndef KV_GATEWAY_UPLOAD_H
 #define KV_GATEWAY_UPLOAD_H
 
@@ -13,21 +15,25 @@
 #define KV_UPLOAD_OVERHEAD 65536 /* bytes of a multipart body that are not the file's, at most */
 #define KV_FIELD_MAX       1024  /* bytes of a form field */
 
-typedef enum kv_upload_state { KV_UPLOAD_RECEIVING, KV_UPLOAD_COMMITTING, KV_UPLOAD_ABORTING } kv_upload_state;
+typedef enum kv_upload_state {
+    KV_UPLOAD_RECEIVING,
+    KV_UPLOAD_COMMITTING,
+    KV_UPLOAD_ABORTING
+} kv_upload_state;
 
 typedef struct kv_upload {
     kv_loop_own *loop;
-    kv_conn *conn;  /* NULL: the client is gone */
-    h2o_req_t *req; /* NULL: the client is gone */
+    kv_conn *conn;          /* NULL: the client is gone */
+    h2o_req_t *req;         /* NULL: the client is gone */
     struct kv_upload *next; /* in the table */
     h2o_linklist_t waiting; /* for credit or buffers */
     uint64_t id;
     kv_header head; /* trace */
     unsigned pipeline;
     kv_upload_state state;
-    bool begun;   /* UPLOAD_BEGIN is sent */
-    bool paused;  /* we stopped reading */
-    kv_err err;   /* what to answer after ABORTING */
+    bool begun;  /* UPLOAD_BEGIN is sent */
+    bool paused; /* we stopped reading */
+    kv_err err;  /* what to answer after ABORTING */
     char detail[256];
 
     /* the file */
@@ -63,7 +69,8 @@ void kv_uploads_resume(struct kv_uploads *uploads);
 /* The connection is closing: the upload loses its client. */
 void kv_upload_conn_gone(struct kv_upload *u);
 
-/* ---- between upload.c (states, messages), upload_body.c (bytes in), upload_form.c (multipart events) and upload_answer.c ---- */
+/* ---- between upload.c (states, messages), upload_body.c (bytes in), upload_form.c (multipart
+ * events) and upload_answer.c ---- */
 struct kv_uploads {
     kv_loop_own *loop;
     kv_upload *table[256];
@@ -74,7 +81,8 @@ struct kv_uploads {
     kv_body_buf *arena; /* being filled; NULL: none */
 };
 
-/* Ends with an error: ours (the problem is answered) or the client's going (err CLIENT_GONE). Only the first call counts. `detail` may be NULL. */
+/* Ends with an error: ours (the problem is answered) or the client's going (err CLIENT_GONE). Only
+ * the first call counts. `detail` may be NULL. */
 void kv_upload_fail(kv_upload *u, kv_err err, const char *detail);
 /* File bytes inside u->buf or anywhere (then copied). */
 kv_err kv_upload_file_bytes(kv_upload *u, kv_slice bytes);
@@ -83,7 +91,8 @@ void kv_upload_body_over(kv_upload *u);
 void kv_upload_forget(kv_upload *u); /* out of the table, freed */
 
 /* upload_body.c */
-void kv_upload_read(kv_upload *u);      /* reads until there is nothing, the body is over, or credit is used up */
+void kv_upload_read(
+    kv_upload *u); /* reads until there is nothing, the body is over, or credit is used up */
 void kv_upload_stop_reading(kv_upload *u);
 void kv_upload_watch_rate(kv_upload *u);
 

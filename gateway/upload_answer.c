@@ -1,6 +1,7 @@
 /* How an upload ends for the client, the metrics and the log. */
 #include <stdio.h>
 
+#include "gateway/json_scan.h"
 #include "gateway/upload.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
@@ -42,22 +43,24 @@ void kv_upload_answer_done(kv_upload *u, const kv_upload_done *done)
     kv_metric_add(KV_M_UPLOADS, 1);
     kv_metric_add(KV_M_UPLOAD_BYTES, (int64_t)u->size);
     kv_metric_observe_us(KV_M_UPLOAD_SECONDS, took);
-    if (done->deduplicated)
-        kv_metric_add(KV_M_UPLOADS_DEDUPLICATED, 1);
     char trace[33];
     trace_text(u, trace);
-    kv_log(KV_LOG_INFO, "upload_done", KV_ID("uploadId", u->id), KV_ID("mediaId", done->media), KV_STR("folder", u->folder),
-           KV_STR("filename", u->filename), KV_U64("size", u->size), KV_SLICE("hash", done->hash_hex),
-           KV_BOOL("deduplicated", done->deduplicated), KV_F64("ms", (double)took / 1000.0),
-           KV_BOOL("client_gone", u->req == NULL), KV_STR("traceId", trace));
+    /* the line of record is the ingest side's, with both hashes and the time of each step */
+    kv_log(KV_LOG_DEBUG, "upload_answered", KV_ID("uploadId", u->id), KV_ID("mediaId", done->media),
+           KV_STR("folder", u->folder), KV_STR("filename", u->filename), KV_U64("size", u->size),
+           KV_SLICE("hash", done->hash_hex), KV_BOOL("deduplicated", done->deduplicated),
+           KV_F64("ms", (double)took / 1000.0), KV_BOOL("client_gone", u->req == NULL),
+           KV_STR("traceId", trace));
     if (u->req != NULL) {
-        char id[KV_ID_TEXT + 1], location[64];
+        char location[1024];
+        kv_slice url;
         kv_buf body;
         kv_buf_init(&body, 0);
         body_of(u, done, &body);
-        kv_id_format(done->media, id);
-        snprintf(location, sizeof(location), "/api/media/%s", id);
-        kv_add_header(u->req, "location", location);
+        if (kv_scan_text(done->json, "url", &url) && url.len < sizeof location) {
+            snprintf(location, sizeof location, "%.*s", KV_SLICE_FMT(url));
+            kv_add_header(u->req, "location", location);
+        }
         if (kv_buf_ok(&body))
             kv_answer_json(u->req, 201, kv_buf_slice(&body));
         else
@@ -71,12 +74,15 @@ void kv_upload_answer_error(kv_upload *u, kv_err err, const char *detail, uint64
 {
     char trace[33];
     trace_text(u, trace);
+    int http = kv_err_info_of(err)->http;
     kv_err counted = err == KV_E_LENGTH_MISMATCH ? KV_E_CLIENT_GONE : err;
     kv_metric_add_label(KV_M_UPLOAD_FAILURES, kv_err_info_of(counted)->slug, 1);
-    kv_log(kv_err_info_of(err)->http >= 500 ? KV_LOG_ERROR : KV_LOG_WARN, "upload_failed", KV_ID("uploadId", u->id),
-           KV_ERRNAME("code", counted), KV_STR("detail", detail != NULL ? detail : ""), KV_STR("folder", u->folder),
-           KV_STR("filename", u->filename), KV_U64("size", u->size), KV_F64("ms", (double)took_us(u) / 1000.0),
-           KV_STR("traceId", trace));
+    kv_log_level level = http == 500 || http == 507 ? KV_LOG_ERROR : KV_LOG_WARN;
+    kv_log(u->begun ? KV_LOG_DEBUG : level, u->begun ? "upload_answered" : "upload_failed",
+           KV_ID("uploadId", u->id), KV_ERRNAME("code", counted),
+           KV_STR("detail", detail != NULL ? detail : ""), KV_STR("folder", u->folder),
+           KV_STR("filename", u->filename), KV_U64("size", u->size),
+           KV_F64("ms", (double)took_us(u) / 1000.0), KV_STR("traceId", trace));
     if (u->req != NULL) {
         if (u->conn->state == KV_CONN_UPLOAD) {
             kv_upload_stop_reading(u);

@@ -4,9 +4,10 @@
 
 #include "gateway/upload.h"
 
-#define MIN_ROOM    (64u * 1024) /* an arena with less room left is put aside (when more than that is expected) */
+#define MIN_ROOM                                                                                   \
+    (64u * 1024) /* an arena with less room left is put aside (when more than that is expected) */
 #define RESUME_ROOM (3 * KV_BODY_ARENA) /* a paused upload goes on with this much credit */
-#define TURN_BYTES  (1u << 20)   /* read for one upload in one go: others want their turn */
+#define TURN_BYTES  (1u << 20)          /* read for one upload in one go: others want their turn */
 
 static kv_body_pool *pool_of(kv_upload *u)
 {
@@ -29,7 +30,10 @@ static void on_rate_timer(h2o_timeout_entry_t *entry)
         u->paused_since_us = now;
     }
     int64_t listened_us = now - u->window_us - u->paused_us;
-    uint64_t needed = listened_us > 0 ? (uint64_t)listened_us * (uint64_t)u->loop->loop.gw->cfg->upload_min_rate / 1000000 : 0;
+    uint64_t needed =
+        listened_us > 0
+            ? (uint64_t)listened_us * (uint64_t)u->loop->loop.gw->cfg->upload_min_rate / 1000000
+            : 0;
     if (u->window_bytes < needed) {
         kv_upload_fail(u, KV_E_TIMEOUT_CLIENT, "UPLOAD_MIN_RATE");
         return;
@@ -134,7 +138,8 @@ static kv_err decoded(kv_upload *u, kv_slice bytes)
     return KV_OK;
 }
 
-/* `n` bytes as they came stand at `at`. Sets *ret_data to those of them that are data, at the same place. */
+/* `n` bytes as they came stand at `at`. Sets *ret_data to those of them that are data, at the same
+ * place. */
 static kv_err unframe(kv_upload *u, char *at, size_t n, size_t *ret_data, const char **ret_why)
 {
     kv_body_frame *f = &u->conn->frame;
@@ -169,8 +174,10 @@ static void over(kv_upload *u)
         kv_upload_body_over(u);
 }
 
-/* Reads into `at` until it is full or nothing is there. 0 with *ret_end: the peer's end; with *ret_errno: broken. */
-static size_t fill(kv_upload *u, char *at, size_t room, bool *ret_dry, bool *ret_end, bool *ret_broken)
+/* Reads into `at` until it is full or nothing is there. 0 with *ret_end: the peer's end; with
+ * *ret_errno: broken. */
+static size_t fill(kv_upload *u, char *at, size_t room, bool *ret_dry, bool *ret_end,
+                   bool *ret_broken)
 {
     kv_conn *c = u->conn;
     size_t n = kv_tap_take_rest(c, at, room);
@@ -204,7 +211,8 @@ static void on_end_of_input(kv_upload *u, bool broken)
         c->h2o_read(c->sock, h2o_socket_error_io); /* closes; kv_upload_conn_gone follows */
         return;
     }
-    /* a half-closed client can still read why; counted as the client's going, which it nearly always is */
+    /* a half-closed client can still read why; counted as the client's going, which it nearly
+     * always is */
     kv_upload_fail(u, KV_E_LENGTH_MISMATCH, NULL);
 }
 
@@ -284,9 +292,11 @@ void kv_upload_read(kv_upload *u)
             u->body_bytes += data;
             if (u->whole == NULL)
                 err = decoded(u, kv_slice_of(at, data));
-            if (u->whole != NULL || u->buf->nslices != slices) /* else nobody looks at these bytes any more */
+            if (u->whole != NULL ||
+                u->buf->nslices != slices) /* else nobody looks at these bytes any more */
                 u->buf->fill += data;
-            if (u->whole != NULL && u->body_bytes > u->size_max + (u->multipart ? KV_UPLOAD_OVERHEAD : 0))
+            if (u->whole != NULL &&
+                u->body_bytes > u->size_max + (u->multipart ? KV_UPLOAD_OVERHEAD : 0))
                 err = KV_E_TOO_LARGE;
         }
         if (err != KV_OK) {

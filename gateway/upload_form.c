@@ -1,4 +1,5 @@
-/* What a form may hold: one file part named "file", one field "folder", other small fields that are ignored. */
+/* What a form may hold: one file part named "file", one field "folder", other small fields that are
+ * ignored. */
 #include <stdio.h>
 
 #include "gateway/upload.h"

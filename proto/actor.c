@@ -229,6 +229,7 @@ static void run(kv_actor *a)
                 kv_session_set_credit(&a->out, 0);
         }
         bool did = run_batch(a, &session_ms);
+        kv_log_flush();
         if (until && kv_mono_ms(&kv_clock_real) >= until)
             return;
         if (did)
@@ -317,12 +318,15 @@ static void *thread_main(void *arg)
     snprintf(name, sizeof name, "%s",
              a->spec.session_name ? a->spec.session_name : a->spec.def->name);
     pthread_setname_np(pthread_self(), name);
+    kv_log_gather();
     a->start_err = open_all(a);
     bool started = !a->start_err;
+    kv_log_flush();
     sem_post(&a->ready);
     if (started)
         run(a);
     close_all(a);
+    kv_log_flush();
     return NULL;
 }
 

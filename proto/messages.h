@@ -180,7 +180,8 @@
 #define KV_UPLOAD_HASHED_FIELDS(F, T) \
     F(T, u64, upload, 0, 0, "upload id", "") \
     F(T, bin, hash, 32, 0, "SHA-256", "as received") \
-    F(T, bin, stored_hash, 32, 0, "SHA-256", "as kept")
+    F(T, bin, stored_hash, 32, 0, "SHA-256", "as kept") \
+    F(T, u64, number, 65535, 0, "", "0: hashed; else why not, the hashes are empty then")
 #define KV_UPLOAD_WRITTEN_FIELDS(F, T) \
     F(T, u64, upload, 0, 0, "upload id", "") \
     F(T, u64, number, 65535, 0, "", "0: all bytes are written; else why not") \

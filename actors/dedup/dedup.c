@@ -1,8 +1,10 @@
-/* dedup: ends every upload, exactly once. It waits for scanner, hasher and store, has the file placed under its key, commits the
- * row with the broker (which knows whether the bytes are here already), has the temporary file released, and answers.
+/* dedup: ends every upload, exactly once. It waits for scanner, hasher and store, has the file
+ * placed under its key, commits the row with the broker (which knows whether the bytes are here
+ * already), has the temporary file released, and answers.
  *
- * A failure before the file is placed waits until the store has closed it. One behind that leaves a linked file without a row, which
- * is taken back (orphan.c). Once PLACE was sent an abort comes too late and the upload runs to its end. */
+ * A failure before the file is placed waits until the others have let go of the upload. One behind
+ * that leaves a linked file without a row, which is taken back (orphan.c). Once PLACE was sent an
+ * abort comes too late and the upload runs to its end. */
 #include <assert.h>
 #include <search.h>
 #include <stdlib.h>
@@ -35,26 +37,23 @@ static void complete(kv_dedup_actor *a, kv_ending *e, kv_out *out)
     }
 }
 
-/* Goes on if enough is known. */
+/* Goes on once everybody has spoken. */
 static void settle(kv_dedup_actor *a, kv_ending *e, kv_out *out)
 {
-    if (e->state == KV_ENDED) {
-        kv_ending_end(a, e, out);
+    if (!e->begun || !e->scanned || !e->hashed || !e->closed)
         return;
-    }
-    if (e->state != KV_GATHER || !e->begun)
-        return;
-    if (e->failure == KV_OK && e->scanned && e->hashed && e->closed)
+    if (e->failure == KV_OK)
         complete(a, e, out);
-    else if (e->failure != KV_OK && e->closed && e->has_file)
+    else if (e->has_file)
         kv_ending_release(a, e, out);
-    else if (e->failure != KV_OK && e->closed)
+    else
         kv_ending_end(a, e, out);
 }
 
 /* ---- handlers ---- */
 
-/* Without memory for a record there is no way to keep the promise of one answer: the process ends, and its restart cleans up. */
+/* Without memory for a record there is no way to keep the promise of one answer: the process ends,
+ * and its restart cleans up. */
 static kv_ending *record(kv_dedup_actor *a, uint64_t upload, const kv_in *in)
 {
     kv_ending *e = kv_ending_of(a, upload, in->head);
@@ -81,7 +80,8 @@ static void on_begin(void *self, const kv_in *in, kv_out *out)
     settle(a, e, out);
 }
 
-/* The upload fails in hasher or store: the others are told. */
+/* The upload fails in hasher or store: the others are told. (When it was they who were told, the
+ * scanner knows it no more.) */
 static void fail_from_behind(kv_dedup_actor *a, kv_ending *e, kv_err err, kv_out *out)
 {
     bool first = e->failure == KV_OK;
@@ -114,12 +114,13 @@ static void on_hashed(void *self, const kv_in *in, kv_out *out)
     const kv_upload_hashed *h = &in->msg->upload_hashed;
     kv_ending *e = record(self, h->upload, in);
     e->hashed = true;
-    e->has_hash = h->hash.len == KV_HASH_LEN && h->stored_hash.len == KV_HASH_LEN;
+    e->has_hash = h->number == KV_OK;
     if (e->has_hash) {
+        assert(h->hash.len == KV_HASH_LEN && h->stored_hash.len == KV_HASH_LEN);
         memcpy(e->hash, h->hash.ptr, KV_HASH_LEN);
         memcpy(e->stored_hash, h->stored_hash.ptr, KV_HASH_LEN);
-    } else if (!h->aborted) {
-        fail_from_behind(self, e, KV_E_NO_MEMORY, out);
+    } else {
+        fail_from_behind(self, e, (kv_err)h->number, out);
     }
     settle(self, e, out);
 }
@@ -131,20 +132,20 @@ static void on_written(void *self, const kv_in *in, kv_out *out)
     e->closed = true;
     e->has_file = w->number == KV_OK;
     e->written = w->size;
-    if (w->number && !w->aborted)
+    if (w->number)
         fail_from_behind(self, e, (kv_err)w->number, out);
     settle(self, e, out);
 }
 
-/* Forwarded by the scanner when it knew the upload no more. Behind GATHER it comes too late: the row may be there already. */
+/* Forwarded by the scanner when the body was complete already. Behind GATHER it comes too late: the
+ * row may be there. */
 static void on_abort(void *self, const kv_in *in, kv_out *out)
 {
     const kv_upload_abort *m = &in->msg->upload_abort;
     kv_ending *e = kv_ending_find(self, m->upload);
-    if (!e || e->state != KV_GATHER)
-        return;
-    kv_ending_fail(e, m->number ? (kv_err)m->number : KV_E_CLIENT_GONE, (kv_slice){0});
-    settle(self, e, out);
+    (void)out;
+    if (e && e->state == KV_GATHER)
+        kv_ending_fail(e, m->number ? (kv_err)m->number : KV_E_CLIENT_GONE, (kv_slice){0});
 }
 
 static void on_placed(void *self, const kv_in *in, kv_out *out)

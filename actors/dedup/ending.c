@@ -59,8 +59,12 @@ void kv_ending_copy(char *to, size_t size, kv_slice from)
 
 void kv_ending_hex(const uint8_t hash[KV_HASH_LEN], char out[KV_HASH_HEX])
 {
-    for (int i = 0; i < KV_HASH_LEN; i++)
-        snprintf(out + 2 * i, 3, "%02x", hash[i]);
+    static const char digits[] = "0123456789abcdef";
+    for (int i = 0; i < KV_HASH_LEN; i++) {
+        out[2 * i] = digits[hash[i] >> 4];
+        out[2 * i + 1] = digits[hash[i] & 15];
+    }
+    out[KV_HASH_HEX - 1] = '\0';
 }
 
 int64_t kv_ending_now(kv_out *out)
@@ -140,10 +144,10 @@ void kv_ending_release(kv_dedup_actor *a, kv_ending *e, kv_out *out)
 
 void kv_ending_fail(kv_ending *e, kv_err err, kv_slice detail)
 {
-    if (e->failure != KV_OK)
-        return;
-    e->failure = err;
-    kv_ending_copy(e->detail, sizeof e->detail, detail);
+    if (e->failure == KV_OK)
+        e->failure = err;
+    if (e->failure == err && !e->detail[0])
+        kv_ending_copy(e->detail, sizeof e->detail, detail);
 }
 
 void kv_ending_drop_upstream(kv_dedup_actor *a, const kv_ending *e, kv_out *out)
@@ -156,11 +160,9 @@ void kv_ending_drop_upstream(kv_dedup_actor *a, const kv_ending *e, kv_out *out)
 
 void kv_ending_end(kv_dedup_actor *a, kv_ending *e, kv_out *out)
 {
-    kv_ending_set_state(a, e, KV_ENDED);
     if (!e->answered)
         kv_ending_answer(a, e, out);
-    if (!e->scanned || !e->hashed || !e->closed)
-        return;
+    kv_ending_set_state(a, e, KV_GATHER); /* no longer counted */
     tdelete(e, &a->endings, by_upload);
     kv_ending_free(e);
 }

@@ -1,11 +1,12 @@
 /* What dedup knows of an upload, and the steps to its end. For actors/dedup/ only; one thread.
  *
- *   GATHER → PLACING → COMMITTING → RELEASING → ENDED
+ *   GATHER → PLACING → COMMITTING → RELEASING → answered
  *               ↑         ↓  ↑
  *            RELINK     DYING (WAITING, 5 ms)
  *
- * Scanner, hasher and store each say one last word about every upload, good or bad, in no order among each other; even BEGIN may come
- * behind them. The record is made by the first message and goes when all have come and the client has its answer. */
+ * Scanner, hasher and store each say one last word about every upload, good or bad, in no order
+ * among each other; even BEGIN may come behind them. The record is made by the first message;
+ * nothing is decided before all four have come, so none comes late. */
 #ifndef KV_ACTORS_DEDUP_ENDING_H
 #define KV_ACTORS_DEDUP_ENDING_H
 
@@ -21,10 +22,9 @@ typedef enum kv_ending_state {
     KV_GATHER,
     KV_PLACING,
     KV_COMMITTING,
-    KV_WAITING,   /* for another try of the commit */
+    KV_WAITING, /* for another try of the commit */
     KV_RELEASING,
-    KV_ORPHAN,    /* answered; a link whose row is not decided */
-    KV_ENDED      /* answered; last words still to come */
+    KV_ORPHAN /* answered; a link whose row is not decided */
 } kv_ending_state;
 
 typedef struct kv_ending {
@@ -35,8 +35,7 @@ typedef struct kv_ending {
     char folder[KV_FOLDER_MAX + 1], filename[KV_FILENAME_MAX + 1], key[401];
     /* who has spoken */
     bool begun, scanned, hashed, closed;
-    bool has_file; /* the store left a complete temporary file */
-    bool has_hash;
+    bool has_file, has_hash; /* … and had something good to say */
     /* what they said */
     uint8_t hash[KV_HASH_LEN], stored_hash[KV_HASH_LEN];
     char mime[129], ext[9];
@@ -86,17 +85,18 @@ unsigned kv_dedup_placer(const kv_dedup_actor *a, const kv_ending *e); /* peer *
 /* Sends UPLOAD_DONE and the log line; once. */
 void kv_ending_answer(kv_dedup_actor *a, kv_ending *e, kv_out *out);
 void kv_ending_release(kv_dedup_actor *a, kv_ending *e, kv_out *out); /* the temporary file */
-/* Notes the first failure. */
+/* Notes the first failure, and its detail whoever has it. */
 void kv_ending_fail(kv_ending *e, kv_err err, kv_slice detail);
 /* Lets the scanner, and behind it hasher and store, drop an upload that failed here. */
 void kv_ending_drop_upstream(kv_dedup_actor *a, const kv_ending *e, kv_out *out);
-/* The file is gone: answers if nobody has, and frees the record once everybody has spoken. */
+/* Nothing is left of it: answers if nobody has, and frees the record. */
 void kv_ending_end(kv_dedup_actor *a, kv_ending *e, kv_out *out);
 
 /* ---- commit.c ---- */
 void kv_ending_place(kv_dedup_actor *a, kv_ending *e, bool again, kv_out *out);
 void kv_ending_commit(kv_dedup_actor *a, kv_ending *e, kv_out *out);
-void kv_ending_undo(kv_dedup_actor *a, kv_ending *e, kv_out *out); /* failed behind PLACE: take back, release */
+void kv_ending_undo(kv_dedup_actor *a, kv_ending *e,
+                    kv_out *out);                      /* failed behind PLACE: take back, release */
 void kv_dedup_run_due(kv_dedup_actor *a, kv_out *out); /* what waited long enough */
 
 /* ---- orphan.c ---- */

@@ -44,7 +44,8 @@ static void look_for_key(const void *node, VISIT visit, void *arg)
         s->found = true;
 }
 
-/* Every PLACE goes through this thread, so nobody can begin to rely on the file between the look and the removal. */
+/* Every PLACE goes through this thread, so nobody can begin to rely on the file between the look
+ * and the removal. */
 void kv_ending_take_back(kv_dedup_actor *a, kv_ending *e)
 {
     kv_same_key same = {.of = e};
@@ -55,8 +56,8 @@ void kv_ending_take_back(kv_dedup_actor *a, kv_ending *e)
     if (same.found || key_live(a, e->key))
         return;
     kv_err err = kv_store_delete(a->ingest->store, e->key);
-    kv_log(err == KV_OK ? KV_LOG_INFO : KV_LOG_ERROR, "orphan_removed", KV_ID("uploadId", e->upload),
-           KV_STR("key", e->key), KV_ERRNAME("code", err));
+    kv_log(err == KV_OK ? KV_LOG_INFO : KV_LOG_ERROR, "orphan_removed",
+           KV_ID("uploadId", e->upload), KV_STR("key", e->key), KV_ERRNAME("code", err));
 }
 
 static void on_unrow(void *self, void *arg, kv_err err, const kv_msg *answered, kv_out *out)
@@ -72,7 +73,8 @@ static void on_unrow(void *self, void *arg, kv_err err, const kv_msg *answered, 
     }
 }
 
-/* The ledger sees this behind the MEDIA_COMMIT, if that still arrives: after the answer there is no row of this upload. */
+/* The ledger sees this behind the MEDIA_COMMIT, if that still arrives: after the answer there is no
+ * row of this upload. */
 void kv_ending_unrow(kv_dedup_actor *a, kv_ending *e, kv_out *out)
 {
     kv_msg m = {.code = KV_MEDIA_DELETE};

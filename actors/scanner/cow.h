@@ -1,7 +1,9 @@
-/* One chunk on its way through the walkers: read-only as received, copied when the first byte has to change.
+/* One chunk on its way through the walkers: read-only as received, copied when the first byte has
+ * to change.
  *
- * Positions are those of the received chunk; bytes that the chunk before held back stand in front of it at negative
- * positions. Never grows: what is kept is at most `held` + `len` bytes. One thread. */
+ * Positions are those of the received chunk; bytes that the chunk before held back stand in front
+ * of it at negative positions. Never grows: what is kept is at most `held` + `len` bytes. One
+ * thread. */
 #ifndef KV_ACTORS_SCANNER_COW_H
 #define KV_ACTORS_SCANNER_COW_H
 
@@ -14,11 +16,11 @@
 typedef struct kv_cow {
     const uint8_t *in; /* borrowed */
     size_t len;
-    uint8_t *copy;  /* held + len bytes, malloc; NULL while nothing differs */
-    size_t held;    /* bytes in front, from the chunk before */
-    size_t keep;    /* bytes of held + len that are kept */
-    bool frozen;    /* changes are ignored: STRIP_ORIGINAL_METADATA=false */
-    bool failed;    /* out of memory */
+    uint8_t *copy; /* held + len bytes, malloc; NULL while nothing differs */
+    size_t held;   /* bytes in front, from the chunk before */
+    size_t keep;   /* bytes of held + len that are kept */
+    bool frozen;   /* changes are ignored: STRIP_ORIGINAL_METADATA=false */
+    bool failed;   /* out of memory */
 } kv_cow;
 
 /* `held` bytes are copied; held_len at most KV_COW_HELD_MAX. */

@@ -21,7 +21,8 @@ void kv_exif_begin(kv_exif *e, uint32_t len)
 {
     *e = (kv_exif){.len = len, .orientation = 1};
     if (len >= HEADER + 2 + ENTRY + 4)
-        e->out_ifd = (len - (2 + ENTRY + 4)) & ~1u; /* even, with the "no next directory" behind it */
+        e->out_ifd =
+            (len - (2 + ENTRY + 4)) & ~1u; /* even, with the "no next directory" behind it */
     else if (len >= KV_EXIF_MIN)
         e->out_ifd = len - (2 + ENTRY);
 }
@@ -49,8 +50,8 @@ static void read_entry(kv_exif *e)
     }
 }
 
-/* Sees one byte of the source. The value of an orientation counts as soon as its two bytes are there: ours may be the
- * next one to be written. */
+/* Sees one byte of the source. The value of an orientation counts as soon as its two bytes are
+ * there: ours may be the next one to be written. */
 static void see(kv_exif *e, uint8_t byte)
 {
     if (e->lost)
@@ -80,8 +81,8 @@ static void see(kv_exif *e, uint8_t byte)
         e->field_len = 0;
         if (orientation)
             e->lost = true; /* one that is not a SHORT is no orientation */
-    } else if (orientation && e->field_len == 9 && !e->big && get16(e, e->field + 2) == TYPE_SHORT &&
-               byte >= 1 && byte <= 8) {
+    } else if (orientation && e->field_len == 9 && !e->big &&
+               get16(e, e->field + 2) == TYPE_SHORT && byte >= 1 && byte <= 8) {
         e->orientation = byte; /* low byte first */
     }
 }

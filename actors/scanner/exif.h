@@ -1,8 +1,9 @@
-/* Turns a TIFF block (the payload of EXIF) into one of the same length that holds the orientation and nothing else.
+/* Turns a TIFF block (the payload of EXIF) into one of the same length that holds the orientation
+ * and nothing else.
  *
- * The block streams by: nothing is looked ahead. The header points to a directory at the very end, with the orientation
- * as its only entry; everything between is zero. A directory in the source cannot begin later than ours, so its
- * orientation is known when ours is written. */
+ * The block streams by: nothing is looked ahead. The header points to a directory at the very end,
+ * with the orientation as its only entry; everything between is zero. A directory in the source
+ * cannot begin later than ours, so its orientation is known when ours is written. */
 #ifndef KV_ACTORS_SCANNER_EXIF_H
 #define KV_ACTORS_SCANNER_EXIF_H
 
@@ -19,7 +20,7 @@ typedef struct kv_exif {
     uint32_t entries_left; /* of the directory being read */
     uint8_t field[12];     /* header or entry being read */
     uint8_t field_len;
-    uint8_t orientation;   /* 1..8; 1 until known */
+    uint8_t orientation; /* 1..8; 1 until known */
 } kv_exif;
 
 void kv_exif_begin(kv_exif *e, uint32_t len);

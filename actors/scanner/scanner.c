@@ -1,6 +1,6 @@
-/* The scanner: the first actor of a pipeline. It decides what a file is, blanks metadata and measures pictures while the
- * bytes go by, and hands them on: as received to the hasher, as kept to the store. It keeps nothing but the head
- * of a file that came in small pieces.
+/* The scanner: the first actor of a pipeline. It decides what a file is, blanks metadata and
+ * measures pictures while the bytes go by, and hands them on: as received to the hasher, as kept to
+ * the store. It keeps nothing but the head of a file that came in small pieces.
  *
  * What is judged stands in `stages`: one row a concern. */
 #include <assert.h>
@@ -58,7 +58,8 @@ static kv_err picture_error(kv_scan *s, kv_err err)
     return err;
 }
 
-static kv_err picture_chunk(kv_scanner_actor *a, kv_scan *s, const void *in, size_t len, kv_cow *cow)
+static kv_err picture_chunk(kv_scanner_actor *a, kv_scan *s, const void *in, size_t len,
+                            kv_cow *cow)
 {
     (void)a;
     return picture_error(s, kv_walk_push(&s->walk, in, len, cow));
@@ -70,9 +71,9 @@ static kv_err picture_end(kv_scanner_actor *a, kv_scan *s)
     return picture_error(s, kv_walk_end(&s->walk));
 }
 
-/* A stage may refuse at the head (the first min(KV_TYPE_HEAD, size) bytes), at any chunk and at the end; NULL: nothing to
- * do there. Only the picture stage changes bytes. A virus scanner goes behind it: `chunk` feeds its stream the
- * bytes as received, `end` has its verdict. */
+/* A stage may refuse at the head (the first min(KV_TYPE_HEAD, size) bytes), at any chunk and at the
+ * end; NULL: nothing to do there. Only the picture stage changes bytes. A virus scanner goes behind
+ * it: `chunk` feeds its stream the bytes as received, `end` has its verdict. */
 static const struct kv_stage {
     kv_err (*head)(kv_scanner_actor *a, kv_scan *s, const void *head, size_t len);
     kv_err (*chunk)(kv_scanner_actor *a, kv_scan *s, const void *in, size_t len, kv_cow *cow);
@@ -119,32 +120,33 @@ static void send(kv_scanner_actor *a, kv_out *out, int peer, const kv_header *he
         zmq_msg_close(payload);
 }
 
-static void send_all(kv_scanner_actor *a, kv_out *out, const kv_header *head, const kv_msg *m)
-{
-    send(a, out, KV_SCANNER_TO_DEDUP, head, m, NULL);
-    send(a, out, KV_SCANNER_TO_HASHER, head, m, NULL);
-    send(a, out, KV_SCANNER_TO_STORE, head, m, NULL);
-}
-
-/* Tells dedup why, the others to drop it, and forgets it: later chunks are not ours any more. */
-static void refuse(kv_scanner_actor *a, kv_scan *s, kv_err err, kv_out *out)
+/* Tells dedup why, and the others to drop it. */
+static void send_refusal(kv_scanner_actor *a, kv_out *out, const kv_header *head, uint64_t upload,
+                         kv_err err, const char *detail)
 {
     kv_msg m = {.code = KV_UPLOAD_SCANNED};
-    m.upload_scanned.upload = s->upload;
+    m.upload_scanned.upload = upload;
     m.upload_scanned.number = err;
-    m.upload_scanned.detail = kv_slice_str(s->detail);
-    send(a, out, KV_SCANNER_TO_DEDUP, &s->head, &m, NULL);
-    kv_msg abort = {.code = KV_UPLOAD_ABORT};
-    abort.upload_abort.upload = s->upload;
-    abort.upload_abort.number = err;
-    send(a, out, KV_SCANNER_TO_HASHER, &s->head, &abort, NULL);
-    send(a, out, KV_SCANNER_TO_STORE, &s->head, &abort, NULL);
+    m.upload_scanned.detail = kv_slice_str(detail);
+    send(a, out, KV_SCANNER_TO_DEDUP, head, &m, NULL);
+    m = (kv_msg){.code = KV_UPLOAD_ABORT};
+    m.upload_abort.upload = upload;
+    m.upload_abort.number = err;
+    send(a, out, KV_SCANNER_TO_HASHER, head, &m, NULL);
+    send(a, out, KV_SCANNER_TO_STORE, head, &m, NULL);
+}
+
+/* What still comes of it is ignored from here. */
+static void refuse(kv_scanner_actor *a, kv_scan *s, kv_err err, kv_out *out)
+{
+    send_refusal(a, out, &s->head, s->upload, err, s->detail);
     forget(a, s);
 }
 
 /* ---- bytes as kept ---- */
 
-/* A payload that stands for an original: while it lives, so does the original, whose release is the sender's credit. */
+/* A payload that stands for an original: while it lives, so does the original, whose release is the
+ * sender's credit. */
 typedef struct kv_kept {
     zmq_msg_t original;
     uint8_t *copy; /* owned; NULL: a part of the original */
@@ -192,8 +194,8 @@ static kv_err make_kept(kv_cow *cow, zmq_msg_t *original, zmq_msg_t *ret)
     return err;
 }
 
-static void hand_on(kv_scanner_actor *a, kv_scan *s, zmq_msg_t *received, zmq_msg_t *kept, bool same,
-                    kv_out *out)
+static void hand_on(kv_scanner_actor *a, kv_scan *s, zmq_msg_t *received, zmq_msg_t *kept,
+                    bool same, kv_out *out)
 {
     size_t received_len = zmq_msg_size(received), kept_len = zmq_msg_size(kept);
     kv_msg m = {.code = KV_UPLOAD_HASH};
@@ -276,8 +278,8 @@ static kv_err flow_from_pieces(kv_scanner_actor *a, kv_scan *s, kv_out *out)
     return begin_flow(a, s, &m, out);
 }
 
-/* A piece of a head: copied, so that its sender's credit comes back at once; what the head does not need goes on behind
- * it. Takes the payload. */
+/* A piece of a head: copied, so that its sender's credit comes back at once; what the head does not
+ * need goes on behind it. Takes the payload. */
 static kv_err collect_head(kv_scanner_actor *a, kv_scan *s, zmq_msg_t *payload, kv_out *out)
 {
     size_t len = zmq_msg_size(payload), room = KV_TYPE_HEAD - s->head_len;
@@ -310,20 +312,19 @@ static void on_begin(void *self, const kv_in *in, kv_out *out)
     kv_scanner_actor *a = self;
     const kv_upload_begin *b = &in->msg->upload_begin;
     atomic_fetch_add(&a->state->in_flight, 1);
-    send_all(a, out, in->head, in->msg);
+    send(a, out, KV_SCANNER_TO_DEDUP, in->head, in->msg, NULL);
+    send(a, out, KV_SCANNER_TO_HASHER, in->head, in->msg, NULL);
+    send(a, out, KV_SCANNER_TO_STORE, in->head, in->msg, NULL);
     kv_scan *s = calloc(1, sizeof *s);
     if (s) {
         s->upload = b->upload;
         s->head = *in->head;
         kv_claim_read(&s->claim, b->filename, b->declared);
+        if (tsearch(s, &a->scans, by_upload))
+            return;
     }
-    if (s && tsearch(s, &a->scans, by_upload))
-        return;
     free(s);
-    kv_msg m = {.code = KV_UPLOAD_ABORT};
-    m.upload_abort.upload = b->upload;
-    m.upload_abort.number = KV_E_NO_MEMORY;
-    send_all(a, out, in->head, &m);
+    send_refusal(a, out, in->head, b->upload, KV_E_NO_MEMORY, "");
 }
 
 static void on_chunk(void *self, const kv_in *in, kv_out *out)
@@ -391,14 +392,16 @@ static void on_end(void *self, const kv_in *in, kv_out *out)
     forget(a, s);
 }
 
-/* From the loop, at any time; or from dedup, when the store failed. Those who know it no more ignore it. */
+/* From the loop, at any time; or from dedup, when hasher or store failed. */
 static void on_abort(void *self, const kv_in *in, kv_out *out)
 {
     kv_scanner_actor *a = self;
-    kv_scan *s = find(a, in->msg->upload_abort.upload);
-    send_all(a, out, in->head, in->msg);
+    const kv_upload_abort *m = &in->msg->upload_abort;
+    kv_scan *s = find(a, m->upload);
     if (s)
-        forget(a, s);
+        refuse(a, s, m->number ? (kv_err)m->number : KV_E_CLIENT_GONE, out);
+    else /* refused, or complete: only dedup may still know it */
+        send(a, out, KV_SCANNER_TO_DEDUP, in->head, in->msg, NULL);
 }
 
 static kv_err create(const kv_config *cfg, const void *arg, void **ret_self)

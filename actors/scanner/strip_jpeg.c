@@ -1,5 +1,6 @@
-/* JPEG: segments are kept, kept in part, or zeroed by their marker and identifier; entropy-coded data is skipped by its
- * markers; what stands behind EOI goes. A zeroed segment keeps marker and length: decoders skip it. */
+/* JPEG: segments are kept, kept in part, or zeroed by their marker and identifier; entropy-coded
+ * data is skipped by its markers; what stands behind EOI goes. A zeroed segment keeps marker and
+ * length: decoders skip it. */
 #include "actors/scanner/walk.h"
 
 #include <string.h>

@@ -1,6 +1,7 @@
-/* PNG: chunks that are not on the list below are renamed to "zeRo" (private, ancillary, safe to copy) and zeroed with a fresh
- * CRC; eXIf keeps the orientation; what stands behind IEND goes. A chunk's type is four bytes that are judged together, so a
- * type cut by the end of a chunk of the stream is held back: at most three bytes. */
+/* PNG: chunks that are not on the list below are renamed to "zeRo" (private, ancillary, safe to
+ * copy) and zeroed with a fresh CRC; eXIf keeps the orientation; what stands behind IEND goes. A
+ * chunk's type is four bytes that are judged together, so a type cut by the end of a chunk of the
+ * stream is held back: at most three bytes. */
 #include "actors/scanner/walk.h"
 
 #include <string.h>
@@ -11,8 +12,8 @@ enum { KEEP, ZERO, EXIF, IHDR };
 #define HEAD_LEN 8
 
 static const char kept_types[][5] = {
-    "IDAT", "fdAT", "fcTL", "acTL", "PLTE", "tRNS", "IEND", "iCCP", "sRGB", "gAMA", "cHRM",
-    "sBIT", "cICP", "mDCV", "mDCv", "cLLI", "cLLi", "bKGD", "hIST", "pHYs",
+    "IDAT", "fdAT", "fcTL", "acTL", "PLTE", "tRNS", "IEND", "iCCP", "sRGB", "gAMA",
+    "cHRM", "sBIT", "cICP", "mDCV", "mDCv", "cLLI", "cLLi", "bKGD", "hIST", "pHYs",
 };
 
 static uint32_t crc_table[256];

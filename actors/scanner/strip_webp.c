@@ -1,5 +1,6 @@
-/* WebP: chunks keep their names and sizes, so the flags of VP8X stay true. EXIF keeps the orientation, XMP becomes an
- * empty document, unknown chunks are zeroed; what stands behind the container goes. Frames of an animation hold chunks too. */
+/* WebP: chunks keep their names and sizes, so the flags of VP8X stay true. EXIF keeps the
+ * orientation, XMP becomes an empty document, unknown chunks are zeroed; what stands behind the
+ * container goes. Frames of an animation hold chunks too. */
 #include "actors/scanner/walk.h"
 
 #include <string.h>

@@ -97,9 +97,10 @@ static void take_brand(kv_brands *b, const uint8_t *brand)
         b->mp4 = b->mp4 || memcmp(brand, mp4[i], 4) == 0;
 }
 
-/* ISO media: libmagic looks at the major brand only, calls mif1 "image/heif" whatever is inside, takes MSNV (a camera's
- * video) for audio and does not know some brands. The major brand decides where it is one of ours; the compatible ones
- * where it is a mere container (mif1, msf1, miaf) or unknown to libmagic. */
+/* ISO media: libmagic looks at the major brand only, calls mif1 "image/heif" whatever is inside,
+ * takes MSNV (a camera's video) for audio and does not know some brands. The major brand decides
+ * where it is one of ours; the compatible ones where it is a mere container (mif1, msf1, miaf) or
+ * unknown to libmagic. */
 static const char *iso_media(const char *seen, const uint8_t *p, size_t len)
 {
     if (len < 16 || memcmp(p + 4, "ftyp", 4) != 0)
@@ -143,8 +144,8 @@ static bool is_markup(const uint8_t *p, size_t len)
 /* Source code, mail and the like are text to us, and served as such; HTML and XML are not. */
 static const char *text(const char *seen, const uint8_t *p, size_t len)
 {
-    static const char *const plain[] = {"text/x-", "text/troff", "text/csv", "text/PGP",
-                                        "message/rfc822", "application/json"};
+    static const char *const plain[] = {"text/x-",  "text/troff",     "text/csv",
+                                        "text/PGP", "message/rfc822", "application/json"};
     if (len == 1 && p[0] >= 0x20 && p[0] < 0x7f)
         return p[0] == '<' ? seen : "text/plain"; /* libmagic does not look at a single byte */
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {

@@ -1,4 +1,5 @@
-/* What a file is, by its first bytes: libmagic decides, with care where it is vague (ISO media brands, text). */
+/* What a file is, by its first bytes: libmagic decides, with care where it is vague (ISO media
+ * brands, text). */
 #ifndef KV_ACTORS_SCANNER_TYPES_H
 #define KV_ACTORS_SCANNER_TYPES_H
 
@@ -8,9 +9,10 @@
 #include "proto/base/error.h"
 #include "proto/base/media_name.h"
 
-/* Bytes of the head that are judged: always the first min(KV_TYPE_HEAD, size), so the answer does not depend on how the
- * file was cut. libmagic 5.44 a call, 2.5 GHz core: JPEG 25 µs, PNG 27, GIF 55, PDF 65, ZIP 150, MP4 120-190, HEIC/AVIF
- * 190, WebP 180-260 (the count of its rules, not of our bytes), text 300-3000. With 64 KiB: JPEG 85, WebP 360, text 4900. */
+/* Bytes of the head that are judged: always the first min(KV_TYPE_HEAD, size), so the answer does
+ * not depend on how the file was cut. libmagic 5.44 a call, 2.5 GHz core: JPEG 25 µs, PNG 27, GIF
+ * 55, PDF 65, ZIP 150, MP4 120-190, HEIC/AVIF 190, WebP 180-260 (the count of its rules, not of our
+ * bytes), text 300-3000. With 64 KiB: JPEG 85, WebP 360, text 4900. */
 #define KV_TYPE_HEAD 4096
 
 typedef struct kv_types kv_types; /* one libmagic cookie; one thread */
@@ -25,7 +27,8 @@ typedef struct kv_claim {
 } kv_claim;
 void kv_claim_read(kv_claim *c, kv_slice filename, kv_slice declared);
 
-/* TYPE_REFUSED, TYPE_NOT_YET, TYPE_MISMATCH; `seen` (128 bytes) gets what libmagic saw, also then. */
+/* TYPE_REFUSED, TYPE_NOT_YET, TYPE_MISMATCH; `seen` (128 bytes) gets what libmagic saw, also then.
+ */
 kv_err kv_types_judge(kv_types *t, const kv_claim *claim, const void *head, size_t len,
                       const kv_mime_info **ret, char seen[128]);
 

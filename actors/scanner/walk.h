@@ -1,8 +1,10 @@
-/* Walkers: go through a picture as it streams by, find its dimensions and blank its metadata at equal length.
+/* Walkers: go through a picture as it streams by, find its dimensions and blank its metadata at
+ * equal length.
  *
- * Chunks may be cut anywhere; the result is the same byte for byte. Memory is constant: nothing is collected. What stays: pixels,
- * colour (ICC, gamma), density, animation, and the orientation, in a minimal EXIF block. What goes: EXIF with thumbnail,
- * XMP, IPTC, comments, MPF, unknown extensions, and all bytes behind the end of the picture. */
+ * Chunks may be cut anywhere; the result is the same byte for byte. Memory is constant: nothing is
+ * collected. What stays: pixels, colour (ICC, gamma), density, animation, and the orientation, in a
+ * minimal EXIF block. What goes: EXIF with thumbnail, XMP, IPTC, comments, MPF, unknown extensions,
+ * and all bytes behind the end of the picture. */
 #ifndef KV_ACTORS_SCANNER_WALK_H
 #define KV_ACTORS_SCANNER_WALK_H
 
@@ -15,7 +17,7 @@
 
 typedef struct kv_walk_jpeg {
     uint8_t state, marker, kind, id_len;
-    uint16_t len, pos;  /* payload of the segment and where in it we are */
+    uint16_t len, pos; /* payload of the segment and where in it we are */
     bool sof, sos, exif_seen;
     uint8_t dims[4];
 } kv_walk_jpeg;
@@ -59,8 +61,9 @@ typedef struct kv_walk {
 
 /* KV_STRIP_NONE passes everything. */
 void kv_walk_begin(kv_walk *w, kv_strip type, bool blank);
-/* Sets `c` up over the chunk and lets the walker change it. The caller takes what is kept and then calls
- * kv_cow_release. BAD_IMAGE: surely not decodable, or metadata could not be told from pixels; NO_MEMORY. */
+/* Sets `c` up over the chunk and lets the walker change it. The caller takes what is kept and then
+ * calls kv_cow_release. BAD_IMAGE: surely not decodable, or metadata could not be told from pixels;
+ * NO_MEMORY. */
 kv_err kv_walk_push(kv_walk *w, const void *in, size_t len, kv_cow *c);
 /* The file ended. BAD_IMAGE: before anything could be seen of the picture. */
 kv_err kv_walk_end(kv_walk *w);

@@ -1,5 +1,6 @@
-/* The placing half of the store: makes files durable under their keys. What arrived together is synced together: write-back
- * of all is begun before the first is waited for, folders are synced once. */
+/* The placing half of the store: makes files durable under their keys. What arrived together is
+ * synced together: write-back of all is begun before the first is waited for, folders are synced
+ * once. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
-/* The writing half of the store: kept bytes go into a temporary file. Every UPLOAD_BEGIN is answered with exactly one
- * UPLOAD_WRITTEN: 0 when all bytes are there (the file then waits in kv_puts for the placer), an error as soon as it
- * happens, the number of the UPLOAD_ABORT otherwise; with an error nothing is left of the file. */
+/* The writing half of the store: kept bytes go into a temporary file. Every UPLOAD_BEGIN is
+ * answered with exactly one UPLOAD_WRITTEN: 0 when all bytes are there (the file then waits in
+ * kv_puts for the placer), an error as soon as it happens, the number of the UPLOAD_ABORT
+ * otherwise; with an error nothing is left of the file. */
 #include <assert.h>
 #include <search.h>
 #include <stdlib.h>

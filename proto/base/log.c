@@ -10,6 +10,7 @@
 #include "proto/base/text.h"
 
 #define LINE_MAX_BYTES 4096
+#define GATHER_BYTES   65536
 #define TAIL           2 /* "}\n" */
 
 static char process_name[32] = "kervan";
@@ -20,6 +21,13 @@ typedef struct line {
     char text[LINE_MAX_BYTES];
     size_t len;
 } line;
+
+/* What a thread has gathered; pages are touched only as far as they are used. */
+static _Thread_local struct {
+    bool on;
+    size_t len;
+    char text[GATHER_BYTES];
+} gathered;
 
 void kv_log_setup(const char *process, kv_log_level min_level)
 {
@@ -108,18 +116,44 @@ static void add_field(line *l, const kv_log_field *f)
         l->len = before;
 }
 
-static void write_line(const line *l)
+static void write_out(const char *text, size_t len)
 {
     size_t done = 0;
 
-    while (done < l->len) {
-        ssize_t n = write(STDOUT_FILENO, l->text + done, l->len - done);
+    while (done < len) {
+        ssize_t n = write(STDOUT_FILENO, text + done, len - done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return; /* nowhere left to say so */
         done += (size_t)n;
     }
+}
+
+void kv_log_gather(void)
+{
+    gathered.on = true;
+}
+
+void kv_log_flush(void)
+{
+    if (gathered.len > 0)
+        write_out(gathered.text, gathered.len);
+    gathered.len = 0;
+}
+
+static void write_line(const line *l, kv_log_level level)
+{
+    if (!gathered.on) {
+        write_out(l->text, l->len);
+        return;
+    }
+    if (gathered.len + l->len > sizeof gathered.text)
+        kv_log_flush();
+    memcpy(gathered.text + gathered.len, l->text, l->len);
+    gathered.len += l->len;
+    if (level >= KV_LOG_WARN)
+        kv_log_flush();
 }
 
 void kv_log_write(kv_log_level level, const char *event, const kv_log_field *fields)
@@ -140,6 +174,6 @@ void kv_log_write(kv_log_level level, const char *event, const kv_log_field *fie
         add_field(&l, f);
     memcpy(l.text + l.len, "}\n", TAIL);
     l.len += TAIL;
-    write_line(&l);
+    write_line(&l, level);
     errno = saved;
 }

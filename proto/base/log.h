@@ -35,6 +35,11 @@ typedef struct kv_log_field {
 
 void kv_log_setup(const char *process, kv_log_level min_level); /* once, before threads */
 kv_log_level kv_log_min(void);
+
+/* A busy thread gathers its lines and writes them together: gather once at its start, flush at the end of each turn of its loop, before it
+ * may sleep, and before it ends. Lines of WARN and ERROR go out at once, with what was gathered before them. */
+void kv_log_gather(void);
+void kv_log_flush(void);
 void kv_log_write(kv_log_level level, const char *event, const kv_log_field *fields);
 
 #define kv_log(level, event, ...)                                                                  \

@@ -1,10 +1,9 @@
-/* The ingest actors alone: 64 KiB JPEGs through scanner, hasher, store, placer and dedup, with a broker that answers at once.
+/* The ingest actors alone: 64 KiB JPEGs through scanner, hasher, store, placer and dedup, with a
+ * broker that answers at once.
  *
  *   bench_ingest FOLDER [uploads] [at once] [bytes]
  *
  * Says uploads a second and processor time an upload, this program's part (the driver) included. */
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,69 +14,9 @@
 #include "proto/actor.h"
 #include "proto/base/log.h"
 #include "proto/endpoints.h"
+#include "tests/unit/yes_broker.h"
 
 static void *zmq;
-static atomic_bool stop;
-static atomic_long commits;
-
-/* ---- a broker that says yes ---- */
-
-static void reply(void *router, zmq_msg_t *peer, const kv_header *asked, const kv_msg *m)
-{
-    kv_header head = {.code = m->code, .request = asked->request};
-    uint8_t bytes[KV_HEADER_SIZE];
-    kv_buf body;
-    kv_header_encode(&head, bytes);
-    kv_buf_init(&body, 0);
-    kv_body_encode(m, &body);
-    zmq_msg_send(peer, router, ZMQ_SNDMORE);
-    zmq_send(router, bytes, sizeof bytes, ZMQ_SNDMORE);
-    zmq_send(router, body.data, body.len, 0);
-    kv_buf_release(&body);
-}
-
-static void serve(void *router)
-{
-    zmq_msg_t peer, head_frame, body;
-    kv_header head;
-    kv_msg m, answer = {0};
-    zmq_msg_init(&peer);
-    zmq_msg_init(&head_frame);
-    zmq_msg_init(&body);
-    zmq_msg_recv(&peer, router, 0);
-    zmq_msg_recv(&head_frame, router, 0);
-    zmq_msg_recv(&body, router, 0);
-    if (kv_header_decode(zmq_msg_data(&head_frame), zmq_msg_size(&head_frame), &head) ||
-        kv_body_decode(head.code, zmq_msg_data(&body), zmq_msg_size(&body), &m, NULL))
-        abort();
-    kv_msg_defaults(kv_code_answer(head.code), &answer);
-    answer.code = kv_code_answer(head.code);
-    if (head.code == KV_MEDIA_COMMIT) {
-        answer.media_committed.media = m.media_commit.media;
-        answer.media_committed.json = kv_slice_str("{}");
-        commits++;
-    } else if (head.code == KV_BEAT) {
-        answer.beat_ok.known = true;
-        answer.beat_ok.epoch = 1;
-    } else if (head.code == KV_HELLO) {
-        answer.hello_ok.epoch = 1;
-    }
-    reply(router, &peer, &head, &answer);
-    zmq_msg_close(&head_frame);
-    zmq_msg_close(&body);
-}
-
-static void *broker_main(void *arg)
-{
-    void *router = arg;
-    while (!stop) {
-        zmq_pollitem_t item = {router, 0, ZMQ_POLLIN, 0};
-        if (zmq_poll(&item, 1, 20) > 0)
-            serve(router);
-    }
-    zmq_close(router);
-    return NULL;
-}
 
 /* ---- the driver ---- */
 
@@ -88,10 +27,10 @@ static size_t picture_len = 65536;
 
 static void make_picture(void)
 {
-    static const uint8_t head[] = {
-        0xff, 0xd8, 0xff, 0xe0, 0, 16, 'J', 'F', 'I', 'F', 0,    1, 1, 0,  0,    1, 0, 1,
-        0,    0,    0xff, 0xc0, 0, 11, 8,   2,   88,  3,   32,   1, 1, 17, 0,    0xff,
-        0xda, 0,    8,    1,    1, 0,  0,   63,  0};
+    static const uint8_t head[] = {0xff, 0xd8, 0xff, 0xe0, 0,  16, 'J', 'F', 'I', 'F',  0,
+                                   1,    1,    0,    0,    1,  0,  1,   0,   0,   0xff, 0xc0,
+                                   0,    11,   8,    2,    88, 3,  32,  1,   1,   17,   0,
+                                   0xff, 0xda, 0,    8,    1,  1,  0,   0,   63,  0};
     picture = malloc(picture_len);
     for (size_t i = 0; i < picture_len; i++)
         picture[i] = (uint8_t)(rand() % 255);
@@ -192,31 +131,33 @@ int main(int argc, char **argv)
     kv_buf problems, warnings;
     char data[300];
     void *ingest;
-    pthread_t broker;
+    yes_broker broker = {0};
     if (argc < 2)
         return 2;
     snprintf(data, sizeof data, "KERVAN_DATA=%s", argv[1]);
-    char *env[] = {data, "KERVAN_BROKER=inproc://bench-broker", "IMAGE_PROCESSING_ENABLED=false", NULL};
+    char *env[] = {data, "IMAGE_PROCESSING_ENABLED=false", NULL};
     if (argc > 4)
         picture_len = (size_t)atol(argv[4]);
-    kv_log_setup("bench", KV_LOG_DEBUG);
+    kv_log_setup("bench", KV_LOG_ERROR);
     kv_buf_init(&problems, 0);
     kv_buf_init(&warnings, 0);
-    kv_config_load(&cfg, env, &problems, &warnings);
-    cfg.broker = "inproc://bench-broker"; /* the configuration knows ipc and tcp only */
+    if (kv_config_load(&cfg, env, &problems, &warnings) != KV_OK) {
+        fputs(kv_buf_str(&problems), stderr);
+        return 2;
+    }
+    cfg.broker = "inproc://bench-broker"; /* no socket file */
     make_picture();
     zmq = zmq_ctx_new();
-    void *router = zmq_socket(zmq, ZMQ_ROUTER);
-    zmq_bind(router, cfg.broker);
-    pthread_create(&broker, NULL, broker_main, router);
+    yes_start(&broker, zmq, cfg.broker);
     if (kv_ingest_start(zmq, &cfg, &kv_clock_real, 1, &ingest) != KV_OK)
         return 1;
     drive(argc > 2 ? atol(argv[2]) : 5000, argc > 3 ? atol(argv[3]) : 32);
     kv_ingest_stop(&ingest, 1000);
-    stop = true;
-    pthread_join(broker, NULL);
+    yes_stop(&broker);
     zmq_ctx_term(zmq);
     kv_config_release(&cfg);
+    kv_buf_release(&problems);
+    kv_buf_release(&warnings);
     free(picture);
     return 0;
 }

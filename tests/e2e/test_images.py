@@ -8,7 +8,7 @@ PRIVATE = ("GPS", "Artist", "Creator", "Comment", "gizli", "Gizli")
 
 
 def private(data, ext):
-    return {k: v for k, v in metadata(data, ext).items() if any(p in k or p in str(v) for p in PRIVATE)}
+    return {k: v for k, v in metadata(data, ext).items() if str(v).strip() and any(p in k or p in str(v) for p in PRIVATE)}
 
 
 def test_variants_of_a_large_picture(kervan):

@@ -100,3 +100,11 @@ def test_processing_failed_or_off_serves_the_original(fresh):
     m = k.upload(picture).json()
     got = k.get(m["url"] + "?w=320", headers={"Accept": "image/avif"})
     assert got.content == picture and got.headers["Content-Type"] == "image/png"
+
+
+def test_cdn_in_front(fresh):
+    """S0-13 S0-05: a CDN is an address in front, nothing more."""
+    k = fresh(MEDIA_BASE_URL="https://cdn.example.com")
+    m = k.upload(png()).json()
+    assert m["url"].startswith("https://cdn.example.com/api/static/genel/")
+    assert k.get(m["url"][len("https://cdn.example.com"):]).status_code == 200

@@ -1,4 +1,4 @@
-"""Upload, as clients do it. S0-04 S0-12 S0-15 S0-16 S0-17 S0-28 S0-29 S0-34 S0-53 S0-64 S0-68 S0-82 S0-90"""
+"""Upload, as clients do it. S0-04 S0-12 S0-15 S0-16 S0-17 S0-28 S0-29 S0-34 S0-53 S0-63 S0-64 S0-67 S0-68 S0-70 S0-81 S0-82 S0-90"""
 import hashlib
 import json
 import re
@@ -74,6 +74,16 @@ def test_other_types(kervan):
         assert media["mime"] == mime and media["status"] == "READY"  # Y23: nothing to process
         got = kervan.get(media["url"])
         assert got.content == data and got.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_video_is_kept_and_not_transcoded(kervan):
+    """S0-14"""
+    data = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2mp41" + b"\0\0\0\x08free" + b"\0\0\1\x08mdat" + bytes(256)
+    answer = kervan.upload(data, "a.mp4")
+    assert answer.status_code == 201, answer.text
+    media = answer.json()
+    assert (media["mime"], media["status"], media["variants"]) == ("video/mp4", "READY", []) and media["metadata_kept"] is True
+    assert kervan.get(media["url"]).content == data
 
 
 def test_file_and_folder_permissions(kervan):

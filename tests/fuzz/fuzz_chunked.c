@@ -1,4 +1,5 @@
-/* The chunked decoder: never outside, and the same result wherever the body is cut (the first byte says how). */
+/* The chunked decoder: never outside, and the same result wherever the body is cut (the first byte
+ * says how). */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,8 +42,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2)
         return 0;
     result a = run(data + 1, size - 1, size), b = run(data + 1, size - 1, 1 + data[0] % 32u);
-    if (a.err != b.err || (a.err == KV_OK && (a.end != b.end || a.data != b.data || a.used != b.used ||
-                                              memcmp(a.bytes, b.bytes, a.data) != 0)))
+    if (a.err != b.err ||
+        (a.err == KV_OK && (a.end != b.end || a.data != b.data || a.used != b.used ||
+                            memcmp(a.bytes, b.bytes, a.data) != 0)))
         abort();
     free(a.bytes);
     free(b.bytes);

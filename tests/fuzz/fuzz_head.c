@@ -1,5 +1,6 @@
-/* The head check never reads outside, does not depend on where it looked before, and agrees with the parser of h2o on where a head ends:
- * a head that we pass and h2o sees otherwise would be a way to smuggle. */
+/* The head check never reads outside, does not depend on where it looked before, and agrees with
+ * the parser of h2o on where a head ends: a head that we pass and h2o sees otherwise would be a way
+ * to smuggle. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/types.h>
@@ -13,8 +14,9 @@ struct phr_header {
     size_t value_len;
 };
 /* exported by libh2o without a header */
-int phr_parse_request(const char *buf, size_t len, const char **method, size_t *method_len, const char **path, size_t *path_len,
-                      int *minor_version, struct phr_header *headers, size_t *num_headers, size_t last_len);
+int phr_parse_request(const char *buf, size_t len, const char **method, size_t *method_len,
+                      const char **path, size_t *path_len, int *minor_version,
+                      struct phr_header *headers, size_t *num_headers, size_t last_len);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -23,9 +25,10 @@ static void same_as_h2o(const char *bytes, size_t len, const kv_head *h)
     struct phr_header headers[KV_HEAD_HEADERS_MAX];
     size_t n = KV_HEAD_HEADERS_MAX, method_len, path_len;
     const char *method, *path;
-    int minor, got = phr_parse_request(bytes, len, &method, &method_len, &path, &path_len, &minor, headers, &n, 0);
-    if (got < 0 || (size_t)got != h->len || minor != h->minor || path_len != h->target.len || path != h->target.ptr ||
-        method_len != h->method.len)
+    int minor, got = phr_parse_request(bytes, len, &method, &method_len, &path, &path_len, &minor,
+                                       headers, &n, 0);
+    if (got < 0 || (size_t)got != h->len || minor != h->minor || path_len != h->target.len ||
+        path != h->target.ptr || method_len != h->method.len)
         abort();
     unsigned lengths = 0, codings = 0;
     for (size_t i = 0; i < n; i++) {
@@ -49,7 +52,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     kv_head_state first = kv_head_check(bytes, seen, 0, &h, &err, &why);
     kv_head_state whole = kv_head_check(bytes, size, 0, &h, &err, &why);
     if (first == KV_HEAD_MORE) { /* go on where the first look ended */
-        if (kv_head_check(bytes, size, seen, &again, &err2, &why) != whole || again.len != h.len || err != err2)
+        if (kv_head_check(bytes, size, seen, &again, &err2, &why) != whole || again.len != h.len ||
+            err != err2)
             abort();
     } else if (first == KV_HEAD_WHOLE && whole != KV_HEAD_WHOLE) {
         abort();
@@ -57,7 +61,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (whole == KV_HEAD_WHOLE) {
         same_as_h2o(bytes, size, &h);
         kv_head_hide_body(&h, bytes);
-        if (kv_head_check(bytes, size, 0, &again, &err, &why) != KV_HEAD_WHOLE || again.has_length || again.chunked)
+        if (kv_head_check(bytes, size, 0, &again, &err, &why) != KV_HEAD_WHOLE ||
+            again.has_length || again.chunked)
             abort();
     }
     free(bytes);

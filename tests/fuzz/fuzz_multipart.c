@@ -1,4 +1,5 @@
-/* The multipart parser: never outside, bounded, and the same parts wherever the body is cut (the first byte says how). Boundary: "XX". */
+/* The multipart parser: never outside, bounded, and the same parts wherever the body is cut (the
+ * first byte says how). Boundary: "XX". */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     kv_buf a, b;
     kv_buf_init(&a, 0);
     kv_buf_init(&b, 0);
-    kv_err ea = run(data + 1, size - 1, size, &a), eb = run(data + 1, size - 1, 1 + data[0] % 64u, &b);
+    kv_err ea = run(data + 1, size - 1, size, &a),
+           eb = run(data + 1, size - 1, 1 + data[0] % 64u, &b);
     if (ea != eb || (ea == KV_OK && !kv_slice_eq(kv_buf_slice(&a), kv_buf_slice(&b))))
         abort();
     kv_buf_release(&a);

@@ -1,5 +1,6 @@
-/* What holds for every walker and every input: the result does not depend on how the stream is cut, never grows, and a
- * walk over a result changes nothing any more; looking only changes nothing at all. */
+/* What holds for every walker and every input: the result does not depend on how the stream is cut,
+ * never grows, and a walk over a result changes nothing any more; looking only changes nothing at
+ * all. */
 #ifndef KV_TESTS_WALK_PROPERTIES_H
 #define KV_TESTS_WALK_PROPERTIES_H
 

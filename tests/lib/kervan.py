@@ -59,6 +59,7 @@ class Kervan:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("KERVAN_", "IMAGE_", "UPLOAD_"))}
         env |= {"KERVAN_DATA": str(self.data), "KERVAN_LISTEN": f"127.0.0.1:{self.port}", **self.env}
         env.setdefault("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=1")
+        self.earlier = len(self.lines)
         self.process = subprocess.Popen([*self.wrapper, str(BINARY), "up"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self.reader.start()
@@ -74,7 +75,7 @@ class Kervan:
         def up():
             if self.process.poll() is not None:
                 raise AssertionError("kervan up ended:\n" + "\n".join(self.lines[-40:]))
-            return any(line.startswith("kervan is ready") for line in self.lines)
+            return any(line.startswith("kervan is ready") for line in self.lines[self.earlier:])
 
         wait_for("kervan to be ready", up)
 

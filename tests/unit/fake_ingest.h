@@ -1,5 +1,6 @@
-/* An ingest side for gateway tests: one thread that hashes what comes and answers. What it does besides depends on the file name: "early…" is refused
- * at its first chunk (TYPE_REFUSED), "late…" at its end, "slow…" is taken in slowly. */
+/* An ingest side for gateway tests: one thread that hashes what comes and answers. What it does
+ * besides depends on the file name: "early…" is refused at its first chunk (TYPE_REFUSED), "late…"
+ * at its end, "slow…" is taken in slowly. */
 #ifndef KV_TESTS_FAKE_INGEST_H
 #define KV_TESTS_FAKE_INGEST_H
 
@@ -19,7 +20,7 @@
 typedef struct fake_upload {
     uint64_t id, loop, size;
     EVP_MD_CTX *md;
-    bool early, late, slow, over;
+    bool early, late, slow;
     char folder[256], name[256], declared[129];
 } fake_upload;
 
@@ -32,7 +33,7 @@ typedef struct fake_ingest {
 } fake_ingest;
 
 /* What the last run saw; read after the gateway has stopped, or between answers. */
-static _Atomic unsigned fake_begun, fake_aborted, fake_ended;
+static _Atomic unsigned fake_begun, fake_refused, fake_aborted, fake_ended;
 
 static fake_upload *fake_find(fake_ingest *f, uint64_t id)
 {
@@ -80,7 +81,7 @@ static void fake_done(fake_ingest *f, fake_upload *u, kv_err err)
         m.upload_done.detail = kv_slice_str("seen by the fake");
     kv_actor_post(f->loops[u->loop], NULL, &m, NULL);
     kv_buf_release(&json);
-    u->over = true;
+    u->id = 0;
 }
 
 static void fake_begin(fake_ingest *f, const kv_upload_begin *b)
@@ -106,38 +107,36 @@ static void fake_handle(fake_ingest *f, const kv_msg *m, zmq_msg_t *payload)
         break;
     case KV_UPLOAD_CHUNK:
         u = fake_find(f, m->upload_chunk.upload);
-        if (u == NULL || u->over)
-            break;
+        if (u == NULL)
+            break; /* refused before */
         if (m->upload_chunk.offset != u->size)
             abort();
         if (u->slow)
             usleep(2000);
         EVP_DigestUpdate(u->md, zmq_msg_data(payload), zmq_msg_size(payload));
         u->size += zmq_msg_size(payload);
-        if (u->early)
+        if (u->early) {
+            fake_refused++;
             fake_done(f, u, KV_E_TYPE_REFUSED);
+        }
         break;
     case KV_UPLOAD_END:
         u = fake_find(f, m->upload_end.upload);
-        fake_ended++;
         if (u == NULL)
             break;
+        fake_ended++;
         if (m->upload_end.folder.len > 0)
             snprintf(u->folder, sizeof(u->folder), "%.*s", KV_SLICE_FMT(m->upload_end.folder));
-        if (!u->over && m->upload_end.size != u->size)
+        if (m->upload_end.size != u->size)
             abort();
-        if (!u->over)
-            fake_done(f, u, u->late ? KV_E_TYPE_MISMATCH : KV_OK);
-        u->id = 0;
+        fake_done(f, u, u->late ? KV_E_TYPE_MISMATCH : KV_OK);
         break;
     case KV_UPLOAD_ABORT:
         u = fake_find(f, m->upload_abort.upload);
-        fake_aborted++;
         if (u == NULL)
             break;
-        if (!u->over)
-            fake_done(f, u, (kv_err)m->upload_abort.number);
-        u->id = 0;
+        fake_aborted++;
+        fake_done(f, u, (kv_err)m->upload_abort.number);
         break;
     default:
         abort();
@@ -162,7 +161,8 @@ static void *fake_run(void *arg)
     return NULL;
 }
 
-static kv_err fake_start(void *zmq, const kv_config *cfg, const kv_clock *clock, unsigned loops, void **ret)
+static kv_err fake_start(void *zmq, const kv_config *cfg, const kv_clock *clock, unsigned loops,
+                         void **ret)
 {
     (void)clock;
     fake_ingest *f = calloc(1, sizeof(*f));

@@ -1,4 +1,5 @@
-/* What the tests of the ingest actors share: an actor outside its thread, messages in, messages out. */
+/* What the tests of the ingest actors share: an actor outside its thread, messages in, messages
+ * out. */
 #ifndef KV_TESTS_INGEST_FAKE_H
 #define KV_TESTS_INGEST_FAKE_H
 
@@ -97,7 +98,8 @@ static inline void rig_begin(rig *r, uint64_t upload, const char *filename, cons
     rig_send(r, &m, NULL, 0);
 }
 
-static inline void rig_chunk(rig *r, uint64_t upload, uint64_t offset, const void *bytes, size_t len)
+static inline void rig_chunk(rig *r, uint64_t upload, uint64_t offset, const void *bytes,
+                             size_t len)
 {
     kv_msg m = {.code = KV_UPLOAD_CHUNK};
     m.upload_chunk.upload = upload;

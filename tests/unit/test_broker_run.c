@@ -177,7 +177,8 @@ static kv_err done(peer *p, const char *result)
     return ask(p, &m);
 }
 
-/* Reads the event stream until an event of this type came; type NULL: until anything came, so that the subscription stands. */
+/* Reads the event stream until an event of this type came; type NULL: until anything came, so that
+ * the subscription stands. */
 static bool heard(void *sub, const char *type, uint64_t *last)
 {
     for (int i = 0; i < 50; i++) {

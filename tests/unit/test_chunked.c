@@ -1,4 +1,5 @@
-/* The strict chunked decoder: cut anywhere, the same data; malformed and unbounded bodies are refused. */
+/* The strict chunked decoder: cut anywhere, the same data; malformed and unbounded bodies are
+ * refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,8 +12,10 @@
 
 #include "gateway/chunked.h"
 
-/* Decodes in pieces of `piece` bytes. Returns the data in `out`, what was used, and whether the end came. */
-static kv_err run(const char *text, size_t len, size_t piece, char *out, size_t *ret_data, size_t *ret_used, bool *ret_end)
+/* Decodes in pieces of `piece` bytes. Returns the data in `out`, what was used, and whether the end
+ * came. */
+static kv_err run(const char *text, size_t len, size_t piece, char *out, size_t *ret_data,
+                  size_t *ret_used, bool *ret_end)
 {
     kv_chunked c = {0};
     const char *why;
@@ -67,9 +70,26 @@ static void test_bad(void **state)
 {
     (void)state;
     static const char *const forms[] = {
-        "\r\n", "g\r\n", " 5\r\nhello\r\n", "5 \r\nhello\r\n", "+5\r\nhello\r\n", "0x5\r\nhello\r\n", "-1\r\n", "5\nhello\n",
-        "5\r\nhelloX", "5\r\nhello\nX", "5\r\nhello\r\r", "5;\x01\r\nhello\r\n", "5\r\rhello", "00000000000000005\r\nhello\r\n",
-        "ffffffffffffffff\r\n", "0\r\nbad trailer\r\n", "0\r\n folded\r\n", "0\r\nA: \x01\r\n", "0\r\n\n", "0\r\nA: b\n",
+        "\r\n",
+        "g\r\n",
+        " 5\r\nhello\r\n",
+        "5 \r\nhello\r\n",
+        "+5\r\nhello\r\n",
+        "0x5\r\nhello\r\n",
+        "-1\r\n",
+        "5\nhello\n",
+        "5\r\nhelloX",
+        "5\r\nhello\nX",
+        "5\r\nhello\r\r",
+        "5;\x01\r\nhello\r\n",
+        "5\r\rhello",
+        "00000000000000005\r\nhello\r\n",
+        "ffffffffffffffff\r\n",
+        "0\r\nbad trailer\r\n",
+        "0\r\n folded\r\n",
+        "0\r\nA: \x01\r\n",
+        "0\r\n\n",
+        "0\r\nA: b\n",
     };
     for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
         for (size_t piece = 1; piece < 4; piece++) {
@@ -111,6 +131,7 @@ static void test_bounds(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_bad), cmocka_unit_test(test_bounds)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_bad),
+                                       cmocka_unit_test(test_bounds)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,6 +50,7 @@ static int64_t one_number(kv_db *db, const char *sql)
     return v;
 }
 
+/* S0-39 S0-65 S0-85 */
 static void migrates_once(void **state)
 {
     scratch *s = *state;

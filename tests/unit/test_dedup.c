@@ -58,6 +58,14 @@ static void scanned(uint64_t upload, kv_err number)
     rig_send(&r, &m, NULL, 0);
 }
 
+static void not_hashed(uint64_t upload, kv_err number)
+{
+    kv_msg m = {.code = KV_UPLOAD_HASHED};
+    m.upload_hashed.upload = upload;
+    m.upload_hashed.number = number;
+    rig_send(&r, &m, NULL, 0);
+}
+
 static void hashed(uint64_t upload)
 {
     uint8_t hash[32], stored[32];
@@ -213,59 +221,76 @@ static void canary_folders(void **state)
     assert_false(kv_out_fake_asked(r.out, 0)->media_commit.process);
 }
 
-/* S0-57, S0-94: a refused upload ends when the store has let go of its file, and not before */
-static void a_refusal_waits_for_the_store(void **state)
+/* S0-57, S0-94: a refused upload ends when everybody has let go of it, in whatever order they say
+ * so */
+static void a_refusal_waits_for_the_others(void **state)
 {
     (void)state;
-    begin(1);
-    scanned(1, KV_E_TYPE_REFUSED);
-    assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 0);
-    written(1, KV_E_TYPE_REFUSED);
-    assert_int_equal(done(1)->number, KV_E_TYPE_REFUSED);
-    assert_true(kv_slice_is(done(1)->detail, "seen"));
-    rig_abort(&r, 1, KV_E_CLIENT_GONE); /* late ones are ignored */
-    hashed(1);
-    written(1, KV_OK);
-    done(1);
+    for (int order = 0; order < 24; order++) {
+        int left[4] = {0, 1, 2, 3}, n = 4;
+        kv_out_fake_clear(r.out);
+        for (int rest = order; n > 0; n--) {
+            int i = rest % n, who = left[i];
+            rest /= n;
+            left[i] = left[n - 1];
+            assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 0);
+            if (who == 0)
+                begin(1);
+            else if (who == 1)
+                scanned(1, KV_E_TYPE_REFUSED);
+            else if (who == 2)
+                written(1, KV_E_TYPE_REFUSED);
+            else
+                not_hashed(1, KV_E_TYPE_REFUSED);
+        }
+        assert_int_equal(done(1)->number, KV_E_TYPE_REFUSED);
+        assert_true(kv_slice_is(done(1)->detail, "seen"));
+        rig_abort(&r, 1, KV_E_CLIENT_GONE); /* a late one is ignored */
+        done(1);
+    }
 }
 
-static void a_full_disk_is_told_at_once(void **state)
+/* Messages of different senders have no order: BEGIN may come last. */
+static void any_order_will_do(void **state)
+{
+    (void)state;
+    written(1, KV_OK);
+    hashed(1);
+    scanned(1, KV_OK);
+    assert_int_equal(rig_count(&r, KV_PLACE), 0);
+    begin(1);
+    assert_int_equal(rig_count(&r, KV_PLACE), 1);
+}
+
+static void a_full_disk_stops_the_pipeline(void **state)
 {
     (void)state;
     int peer;
     begin(1);
     written(1, KV_E_DISK_FULL);
-    assert_int_equal(done(1)->number, KV_E_DISK_FULL);
     const kv_msg *m = rig_got(&r, KV_UPLOAD_ABORT, 0, &peer, NULL);
     assert_int_equal(peer, SCANNER); /* the rest of the pipeline drops it */
     assert_int_equal(m->upload_abort.number, KV_E_DISK_FULL);
+    scanned(1, KV_E_DISK_FULL);
+    not_hashed(1, KV_E_DISK_FULL);
+    assert_int_equal(done(1)->number, KV_E_DISK_FULL);
+    assert_int_equal(rig_count(&r, KV_UPLOAD_ABORT), 1);
 }
 
-static void aborts_before_the_file_is_placed(void **state)
+/* The body was complete, and then the client went before the file was placed. */
+static void an_abort_before_the_file_is_placed(void **state)
 {
     (void)state;
-    begin(1);
-    rig_abort(&r, 1, KV_E_CLIENT_GONE);
-    assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 0);
-    written(1, KV_E_CLIENT_GONE);
-    assert_int_equal(done(1)->number, KV_E_CLIENT_GONE);
-    kv_out_fake_clear(r.out);
-    begin(2); /* the body was complete already */
+    begin(2);
     written(2, KV_OK);
     rig_abort(&r, 2, KV_E_TIMEOUT_CLIENT);
-    assert_int_equal(rig_count(&r, KV_RELEASE), 1);
     scanned(2, KV_OK);
     hashed(2);
     assert_int_equal(rig_count(&r, KV_PLACE), 0);
+    assert_int_equal(rig_count(&r, KV_RELEASE), 1);
+    assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 0);
     released(2);
     assert_int_equal(done(2)->number, KV_E_TIMEOUT_CLIENT);
-    kv_out_fake_clear(r.out);
-    begin(3);
-    rig_abort(&r, 3, KV_E_CLIENT_GONE);
-    written(3, KV_OK);
-    assert_int_equal(rig_count(&r, KV_RELEASE), 1);
-    released(3);
-    done(3);
 }
 
 static void an_abort_behind_place_is_too_late(void **state)
@@ -416,10 +441,9 @@ static void a_hasher_without_memory(void **state)
 {
     (void)state;
     begin(1);
-    kv_msg m = {.code = KV_UPLOAD_HASHED};
-    m.upload_hashed.upload = 1;
-    rig_send(&r, &m, NULL, 0);
+    not_hashed(1, KV_E_NO_MEMORY);
     assert_int_equal(rig_count(&r, KV_UPLOAD_ABORT), 1);
+    scanned(1, KV_E_NO_MEMORY);
     written(1, KV_E_NO_MEMORY);
     assert_int_equal(done(1)->number, KV_E_NO_MEMORY);
 }
@@ -432,9 +456,10 @@ int main(void)
         T(the_straight_way),
         T(large_files_go_to_their_own_placer),
         T(canary_folders),
-        T(a_refusal_waits_for_the_store),
-        T(a_full_disk_is_told_at_once),
-        T(aborts_before_the_file_is_placed),
+        T(a_refusal_waits_for_the_others),
+        T(any_order_will_do),
+        T(a_full_disk_stops_the_pipeline),
+        T(an_abort_before_the_file_is_placed),
         T(an_abort_behind_place_is_too_late),
         T(dying_is_tried_again),
         T(relink_places_again),

@@ -116,6 +116,7 @@ static void put_then_read(void **state)
     assert_int_equal(len, 0);
 }
 
+/* S0-33 */
 static void abort_leaves_nothing(void **state)
 {
     kv_store *store = ((fixture *)*state)->store;

@@ -102,9 +102,11 @@ static void uploads_do_not_mix_and_an_abort_forgets(void **state)
     hash(2, true, "ef", NULL);
     rig_end(&r, 2, 6);
     rig_end(&r, 1, 3);
-    assert_int_equal(rig_count(&r, KV_UPLOAD_HASHED), 2);
-    expect(0, 2, ABCDEF, ABCDEF);
-    expect(1, 1, ABC, ABC);
+    assert_int_equal(rig_count(&r, KV_UPLOAD_HASHED), 3);
+    const kv_msg *m = rig_got(&r, KV_UPLOAD_HASHED, 0, NULL, NULL);
+    assert_int_equal(m->upload_hashed.number, KV_E_CLIENT_GONE);
+    expect(1, 2, ABCDEF, ABCDEF);
+    expect(2, 1, ABC, ABC);
 }
 
 int main(void)

@@ -1,4 +1,5 @@
-/* The strict head check: every smuggling form is refused, ordinary heads pass, cuts change nothing. */
+/* The strict head check: every smuggling form is refused, ordinary heads pass, cuts change nothing.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,8 +42,9 @@ static void test_ordinary(void **state)
     (void)state;
     kv_head h;
     kv_err err;
-    static const char text[] = "POST /api/media?folder=a HTTP/1.1\r\nHost: x.test:8080\r\ncontent-LENGTH:  42 \r\n"
-                               "Expect: 100-Continue\r\nAccept-Language: en\r\nX: \t\xc3\xb6\r\nEmpty:\r\n\r\nbody";
+    static const char text[] =
+        "POST /api/media?folder=a HTTP/1.1\r\nHost: x.test:8080\r\ncontent-LENGTH:  42 \r\n"
+        "Expect: 100-Continue\r\nAccept-Language: en\r\nX: \t\xc3\xb6\r\nEmpty:\r\n\r\nbody";
     assert_int_equal(check(text, sizeof(text) - 1, &h, &err), KV_HEAD_WHOLE);
     assert_int_equal(h.len, sizeof(text) - 1 - 4);
     assert_true(kv_slice_is(h.method, "POST"));
@@ -63,15 +65,18 @@ static void test_smuggling(void **state)
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "
+        "chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: "
+        "chunked\r\n\r\n",
         "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding\t: chunked\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\x0b" "chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\x0b"
+        "chunked\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n",
@@ -156,7 +161,8 @@ static void test_cuts(void **state)
         for (size_t from = 0; from <= i; from++)
             assert_int_equal(kv_head_check(text, i, from, &h, &err, &why), KV_HEAD_MORE);
     for (size_t from = 0; from < sizeof(text) - 1; from++)
-        assert_int_equal(kv_head_check(text, sizeof(text) - 1, from, &h, &err, &why), KV_HEAD_WHOLE);
+        assert_int_equal(kv_head_check(text, sizeof(text) - 1, from, &h, &err, &why),
+                         KV_HEAD_WHOLE);
 }
 
 static void test_hide_body(void **state)
@@ -177,8 +183,9 @@ static void test_hide_body(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ordinary), cmocka_unit_test(test_smuggling), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_cuts),     cmocka_unit_test(test_hide_body),
+        cmocka_unit_test(test_ordinary),  cmocka_unit_test(test_smuggling),
+        cmocka_unit_test(test_limits),    cmocka_unit_test(test_cuts),
+        cmocka_unit_test(test_hide_body),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,9 +15,11 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "actors/image/job.h"
+#include "actors/image/sandbox.h"
 #include "actors/image/zygote.h"
 #include "actors/image/zygote_link.h"
 #include "tests/unit/scratch.h"
@@ -436,6 +438,82 @@ static void zygote_comes_back(void **state)
     kv_image_job_close(&j);
 }
 
+/* ---- the sandbox ---- */
+
+static void call_open(void)
+{
+    _exit(open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES ? 7 : 8);
+}
+
+static void call_socket(void)
+{
+    (void)socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static void call_fork(void)
+{
+    (void)!fork();
+}
+
+static void call_exec(void)
+{
+    execl("/bin/true", "true", (char *)NULL);
+}
+
+static void call_kill(void)
+{
+    kill(getpid(), 0);
+}
+
+static void call_executable_memory(void)
+{
+    void *p =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    _exit(p == MAP_FAILED ? 7 : 8);
+}
+
+/* Calls `fn` in a sandboxed process; its exit status, and what it reported. */
+static int sandboxed(void (*fn)(void), kv_image_job *j)
+{
+    int pair[2], status;
+    kv_image_report r;
+    kv_image_settings s = settings();
+    *j = (kv_image_job){.keeping = {.settings = s, .output_fd = -1}, .report_fd = -1};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (kv_image_sandbox(&s, pair[1]))
+            fn();
+        _exit(99);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (recv(pair[0], &r, sizeof r, MSG_DONTWAIT) == (ssize_t)sizeof r)
+        (void)kv_image_job_report(j, &r);
+    close(pair[0]);
+    close(pair[1]);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void sandbox_refuses(void **state)
+{
+    (void)state;
+    static const struct {
+        void (*fn)(void);
+        const char *name;
+    } calls[] = {{call_socket, "call socket"},
+                 {call_fork, "call clone"},
+                 {call_exec, "call execve"},
+                 {call_kill, "call kill"}};
+    kv_image_job j;
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        assert_int_equal(sandboxed(calls[i].fn, &j), 1);
+        assert_int_equal(j.err, KV_E_IMAGE_CRASH);
+        assert_non_null(strstr(j.detail, calls[i].name));
+    }
+    assert_int_equal(sandboxed(call_open, &j), 7);
+    assert_int_equal(sandboxed(call_executable_memory, &j), 7);
+}
+
 /* What a taken-over child could say. */
 static void reports_are_not_believed(void **state)
 {
@@ -506,6 +584,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(time_limit_holds),
         cmocka_unit_test(cancel_kills),
         cmocka_unit_test(zygote_comes_back),
+        cmocka_unit_test(sandbox_refuses),
         cmocka_unit_test(reports_are_not_believed),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -12,7 +12,8 @@
 
 static kv_err on_begin(void *arg, const kv_part *p)
 {
-    kv_buf_addf(arg, "[%.*s|%.*s|%.*s|%d]", KV_SLICE_FMT(p->name), KV_SLICE_FMT(p->filename), KV_SLICE_FMT(p->type), p->has_filename);
+    kv_buf_addf(arg, "[%.*s|%.*s|%.*s|%d]", KV_SLICE_FMT(p->name), KV_SLICE_FMT(p->filename),
+                KV_SLICE_FMT(p->type), p->has_filename);
     return KV_OK;
 }
 
@@ -31,7 +32,8 @@ static kv_err on_end(void *arg)
 
 static const kv_multipart_events events = {on_begin, on_data, on_end};
 
-/* Pushed as text[0..a), text[a..b), rest; each in a block of its own so that a sanitizer sees reads beyond it. */
+/* Pushed as text[0..a), text[a..b), rest; each in a block of its own so that a sanitizer sees reads
+ * beyond it. */
 static kv_err run(const char *text, size_t len, size_t a, size_t b, kv_buf *out)
 {
     kv_multipart m;
@@ -54,11 +56,15 @@ static kv_err run(const char *text, size_t len, size_t a, size_t b, kv_buf *out)
 static void test_every_cut(void **state)
 {
     (void)state;
-    static const char text[] = "preamble\r\n--XX\r\nContent-Disposition: form-data; name=\"folder\"\r\n\r\nbanners\r\n--XX \t\r\n"
-                               "content-type: image/png\r\nContent-Disposition: form-data; name=file; filename=\"a.png\"\r\n\r\n"
-                               "\r\n-\r\n--X\r\n\r\n--XY--XX\r\r\n--\r\n--XX\r\n"
-                               "Content-Disposition: form-data; name=\"e\"\r\n\r\n\r\n--XX--\r\nepilogue --XX";
-    static const char want[] = "[folder|||0]banners[end][file|a.png|image/png|1]\r\n-\r\n--X\r\n\r\n--XY--XX\r\r\n--[end][e|||0][end]";
+    static const char text[] =
+        "preamble\r\n--XX\r\nContent-Disposition: form-data; "
+        "name=\"folder\"\r\n\r\nbanners\r\n--XX \t\r\n"
+        "content-type: image/png\r\nContent-Disposition: form-data; name=file; "
+        "filename=\"a.png\"\r\n\r\n"
+        "\r\n-\r\n--X\r\n\r\n--XY--XX\r\r\n--\r\n--XX\r\n"
+        "Content-Disposition: form-data; name=\"e\"\r\n\r\n\r\n--XX--\r\nepilogue --XX";
+    static const char want[] = "[folder|||0]banners[end][file|a.png|image/"
+                               "png|1]\r\n-\r\n--X\r\n\r\n--XY--XX\r\r\n--[end][e|||0][end]";
     size_t len = sizeof(text) - 1;
     kv_buf out;
     kv_buf_init(&out, 0);
@@ -81,13 +87,24 @@ static void test_bad(void **state)
     (void)state;
 #define CD "Content-Disposition: form-data; name=\"f\""
     static const char *const forms[] = {
-        "", "--XX", "no boundary at all", "--XX\r\n" CD "\r\n\r\nx", "--XX\n" CD "\n\nx\n--XX--", "--XXY\r\n" CD "\r\n\r\nx\r\n--XX--",
-        "--XX\r\n\r\nx\r\n--XX--", "--XX\r\nContent-Disposition: attachment; name=\"f\"\r\n\r\nx\r\n--XX--",
-        "--XX\r\nContent-Disposition: form-data\r\n\r\nx\r\n--XX--", "--XX\r\n" CD "\r\n" CD "\r\n\r\nx\r\n--XX--",
-        "--XX\r\n" CD "; name=\"g\"\r\n\r\nx\r\n--XX--", "--XX\r\n" CD "\r\n folded\r\n\r\nx\r\n--XX--",
-        "--XX\r\nContent-Disposition: form-data; name=\"f\r\n\r\nx\r\n--XX--", "--XX\r\n" CD " junk\r\n\r\nx\r\n--XX--",
-        "--XX\r\n" CD "\r\nContent-Transfer-Encoding: base64\r\n\r\nx\r\n--XX--", "--XX\r\n" CD "\r\nX: \x01\r\n\r\nx\r\n--XX--",
-        "--XX-\r\n", "--XX -- \r\n",
+        "",
+        "--XX",
+        "no boundary at all",
+        "--XX\r\n" CD "\r\n\r\nx",
+        "--XX\n" CD "\n\nx\n--XX--",
+        "--XXY\r\n" CD "\r\n\r\nx\r\n--XX--",
+        "--XX\r\n\r\nx\r\n--XX--",
+        "--XX\r\nContent-Disposition: attachment; name=\"f\"\r\n\r\nx\r\n--XX--",
+        "--XX\r\nContent-Disposition: form-data\r\n\r\nx\r\n--XX--",
+        "--XX\r\n" CD "\r\n" CD "\r\n\r\nx\r\n--XX--",
+        "--XX\r\n" CD "; name=\"g\"\r\n\r\nx\r\n--XX--",
+        "--XX\r\n" CD "\r\n folded\r\n\r\nx\r\n--XX--",
+        "--XX\r\nContent-Disposition: form-data; name=\"f\r\n\r\nx\r\n--XX--",
+        "--XX\r\n" CD " junk\r\n\r\nx\r\n--XX--",
+        "--XX\r\n" CD "\r\nContent-Transfer-Encoding: base64\r\n\r\nx\r\n--XX--",
+        "--XX\r\n" CD "\r\nX: \x01\r\n\r\nx\r\n--XX--",
+        "--XX-\r\n",
+        "--XX -- \r\n",
     };
     kv_buf out;
     kv_buf_init(&out, 0);
@@ -130,7 +147,8 @@ static void test_names(void **state)
     name_is("filename=\"a\\\"b\\\\c\\d.png\"", "a\"b\\c\\d.png", KV_OK);
     name_is("filename=\"a%22b%0D%0A100%25.png\"", "a\"b\r\n100%25.png", KV_OK);
     name_is("filename=\"g\xc3\xb6rsel.png\"", "g\xc3\xb6rsel.png", KV_OK);
-    name_is("filename=\"plain\"; filename*=UTF-8''g%C3%B6rsel%20x.png", "g\xc3\xb6rsel x.png", KV_OK);
+    name_is("filename=\"plain\"; filename*=UTF-8''g%C3%B6rsel%20x.png", "g\xc3\xb6rsel x.png",
+            KV_OK);
     name_is("filename*=utf-8'tr'%e2%82%ac; filename=plain", "\xe2\x82\xac", KV_OK);
     name_is("filename=\"\"", "", KV_OK);
     name_is("filename*=iso-8859-1''x", "", KV_E_BAD_FILENAME);
@@ -155,7 +173,8 @@ static void test_boundary(void **state)
     } cases[] = {
         {"multipart/form-data; boundary=abc", "abc"},
         {"Multipart/Form-Data;charset=utf-8;BOUNDARY=\"a b'(c)\"", "a b'(c)"},
-        {"multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxkTrZu0gW", "----WebKitFormBoundary7MA4YWxkTrZu0gW"},
+        {"multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxkTrZu0gW",
+         "----WebKitFormBoundary7MA4YWxkTrZu0gW"},
         {"multipart/form-data; boundary=abc;", "abc"},
         {"multipart/form-data", NULL},
         {"multipart/form-data; boundary=", NULL},
@@ -163,9 +182,12 @@ static void test_boundary(void **state)
         {"multipart/form-data; boundary=\"a \"", NULL},
         {"multipart/form-data; boundary=a; boundary=b", NULL},
         {"multipart/form-data; boundary=\"a\xc3\xb6\"", NULL},
-        {"multipart/form-data; boundary=1234567890123456789012345678901234567890123456789012345678901234567890", /* 70 */
+        {"multipart/form-data; "
+         "boundary=1234567890123456789012345678901234567890123456789012345678901234567890", /* 70 */
          "1234567890123456789012345678901234567890123456789012345678901234567890"},
-        {"multipart/form-data; boundary=12345678901234567890123456789012345678901234567890123456789012345678901", NULL},
+        {"multipart/form-data; "
+         "boundary=12345678901234567890123456789012345678901234567890123456789012345678901",
+         NULL},
         {"multipart/mixed; boundary=abc", NULL},
         {"multipart/form-datax; boundary=abc", NULL},
     };

@@ -47,7 +47,7 @@ static void test_bucket(void **state)
     assert_false(take(r, "10.0.0.1", 1999).allowed);
     assert_true(take(r, "10.0.0.1", 2000).allowed); /* one a second */
     assert_false(take(r, "10.0.0.1", 2000).allowed);
-    assert_true(take(r, "10.0.0.2", 2000).allowed); /* others are not touched */
+    assert_true(take(r, "10.0.0.2", 2000).allowed);               /* others are not touched */
     assert_int_equal(take(r, "10.0.0.1", 1000000).remaining, 59); /* full again, not more */
     kv_ratelimit_destroy(&r);
     assert_null(r);
@@ -86,7 +86,8 @@ static void test_off_and_crowded(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bucket), cmocka_unit_test(test_addresses),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bucket),
+                                       cmocka_unit_test(test_addresses),
                                        cmocka_unit_test(test_off_and_crowded)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

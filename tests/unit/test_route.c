@@ -1,4 +1,5 @@
-/* Routes: aliases, trailing slashes, parameters, 404 and 405, HEAD; hosts and origins; languages. */
+/* Routes: aliases, trailing slashes, parameters, 404 and 405, HEAD; hosts and origins; languages.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,7 +20,8 @@ static void goes(kv_method method, const char *path, const char *pattern, const 
 {
     kv_route_match m = kv_route_find(method, kv_slice_str(path));
     if (m.index < 0 || strcmp(paths[m.index], pattern) != 0 || !kv_slice_is(m.param, param))
-        fail_msg("%s -> %s '%.*s'", path, m.index < 0 ? "nothing" : paths[m.index], KV_SLICE_FMT(m.param));
+        fail_msg("%s -> %s '%.*s'", path, m.index < 0 ? "nothing" : paths[m.index],
+                 KV_SLICE_FMT(m.param));
 }
 
 static void nowhere(kv_method method, const char *path, unsigned allow)
@@ -93,10 +95,14 @@ static void test_hosts(void **state)
     assert_false(kv_host_allowed("a.test", kv_slice_str("a.test.evil")));
     assert_false(kv_host_allowed("a.test", kv_slice_str("")));
     assert_int_equal(kv_origin_of("", kv_slice_of(NULL, 0), kv_slice_str("a")), KV_ORIGIN_NONE);
-    assert_int_equal(kv_origin_of("", kv_slice_str("http://a:80"), kv_slice_str("A:80")), KV_ORIGIN_OWN);
-    assert_int_equal(kv_origin_of("https://x", kv_slice_str("https://x"), kv_slice_str("a")), KV_ORIGIN_LISTED);
-    assert_int_equal(kv_origin_of("https://x", kv_slice_str("https://x.evil"), kv_slice_str("a")), KV_ORIGIN_FOREIGN);
-    assert_int_equal(kv_origin_of("https://x", kv_slice_str("null"), kv_slice_str("a")), KV_ORIGIN_FOREIGN);
+    assert_int_equal(kv_origin_of("", kv_slice_str("http://a:80"), kv_slice_str("A:80")),
+                     KV_ORIGIN_OWN);
+    assert_int_equal(kv_origin_of("https://x", kv_slice_str("https://x"), kv_slice_str("a")),
+                     KV_ORIGIN_LISTED);
+    assert_int_equal(kv_origin_of("https://x", kv_slice_str("https://x.evil"), kv_slice_str("a")),
+                     KV_ORIGIN_FOREIGN);
+    assert_int_equal(kv_origin_of("https://x", kv_slice_str("null"), kv_slice_str("a")),
+                     KV_ORIGIN_FOREIGN);
 }
 
 static void test_language(void **state)
@@ -106,8 +112,17 @@ static void test_language(void **state)
         const char *accept;
         bool english;
     } cases[] = {
-        {"", false}, {"en", true}, {"en-US,en;q=0.9", true}, {"tr-TR,tr;q=0.9,en;q=0.8", false}, {"de", false}, {"*", false},
-        {"en;q=0", false}, {"de, en;q=0.5, tr;q=0.4", true}, {"EN", true}, {"en;q=0.5, *;q=0.8", false}, {"en;q=x", false},
+        {"", false},
+        {"en", true},
+        {"en-US,en;q=0.9", true},
+        {"tr-TR,tr;q=0.9,en;q=0.8", false},
+        {"de", false},
+        {"*", false},
+        {"en;q=0", false},
+        {"de, en;q=0.5, tr;q=0.4", true},
+        {"EN", true},
+        {"en;q=0.5, *;q=0.8", false},
+        {"en;q=x", false},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         if (kv_language_is_english(kv_slice_str(cases[i].accept)) != cases[i].english)
@@ -117,8 +132,9 @@ static void test_language(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find),  cmocka_unit_test(test_allow),    cmocka_unit_test(test_percent),
-        cmocka_unit_test(test_hosts), cmocka_unit_test(test_language),
+        cmocka_unit_test(test_find),     cmocka_unit_test(test_allow),
+        cmocka_unit_test(test_percent),  cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_language),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

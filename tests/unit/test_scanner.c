@@ -108,7 +108,8 @@ static void good_files_pass(void **state)
     assert_int_equal(verdict_str("code.txt", "", "#include <stdio.h>\nint main(void){}\n"), KV_OK);
 }
 
-/* S0-25, S0-94: what libmagic sees decides; names and declarations that say otherwise are refused */
+/* S0-25, S0-94: what libmagic sees decides; names and declarations that say otherwise are refused
+ */
 static void spoofs_are_refused(void **state)
 {
     (void)state;
@@ -122,8 +123,9 @@ static void spoofs_are_refused(void **state)
     assert_int_equal(verdict_str("a.jpg", "image/jpeg", plain), KV_E_TYPE_MISMATCH);
     assert_int_equal(verdict("a.jpg", "image/jpeg", "MZ\x90\0\3\0\0\0\4\0\0\0\xff\xff\0\0", 16),
                      KV_E_TYPE_REFUSED);
-    assert_int_equal(verdict("a.jpg", "", "\x7f"
-                                          "ELF\2\1\1\0\0\0\0\0\0\0\0\0\2\0\x3e\0",
+    assert_int_equal(verdict("a.jpg", "",
+                             "\x7f"
+                             "ELF\2\1\1\0\0\0\0\0\0\0\0\0\2\0\x3e\0",
                              20),
                      KV_E_TYPE_REFUSED);
     static const char *const markup[] = {
@@ -320,7 +322,13 @@ static void payloads_are_shared_and_released(void **state)
     zmq_msg_close(&payload);
     assert_int_equal(released, 1); /* the fake copies what it keeps */
     rig_abort(&r, 1, KV_E_CLIENT_GONE);
-    assert_int_equal(rig_count(&r, KV_UPLOAD_ABORT), 3);
+    assert_int_equal(rig_count(&r, KV_UPLOAD_ABORT), 2);
+    assert_int_equal(rig_got(&r, KV_UPLOAD_SCANNED, 0, NULL, NULL)->upload_scanned.number,
+                     KV_E_CLIENT_GONE);
+    int peer;
+    rig_abort(&r, 1, KV_E_CLIENT_GONE); /* not known any more: dedup may care */
+    assert_non_null(rig_got(&r, KV_UPLOAD_ABORT, 2, &peer, NULL));
+    assert_int_equal(peer, KV_SCANNER_TO_DEDUP);
 }
 
 static void stripping_can_be_off(void **state)

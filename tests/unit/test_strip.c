@@ -40,9 +40,9 @@ static const struct sample {
     kv_strip type;
     size_t trailer; /* bytes behind the end of the picture */
 } samples[] = {
-    {"gps.jpg", KV_STRIP_JPEG, 14},  {"gps-progressive.jpg", KV_STRIP_JPEG, 14},
+    {"gps.jpg", KV_STRIP_JPEG, 14},         {"gps-progressive.jpg", KV_STRIP_JPEG, 14},
     {"gps-restart.jpg", KV_STRIP_JPEG, 14}, {"gps.png", KV_STRIP_PNG, 14},
-    {"gps.webp", KV_STRIP_WEBP, 14}, {"gps-lossless.webp", KV_STRIP_WEBP, 0},
+    {"gps.webp", KV_STRIP_WEBP, 14},        {"gps-lossless.webp", KV_STRIP_WEBP, 0},
 };
 #define SAMPLES (sizeof samples / sizeof *samples)
 
@@ -210,7 +210,8 @@ static walked strip_jpeg(maker *m, size_t step)
     return w;
 }
 
-/* An EXIF block of `size` bytes whose orientation stands `skip` entries down, in either byte order. */
+/* An EXIF block of `size` bytes whose orientation stands `skip` entries down, in either byte order.
+ */
 static size_t make_exif(uint8_t *out, bool big, unsigned skip, uint8_t orientation, size_t size)
 {
     memset(out, 'x', size);
@@ -423,7 +424,8 @@ static uint32_t crc_of(const uint8_t *p, size_t len)
     return ~crc;
 }
 
-/* Every chunk of a stripped PNG has a right CRC, a length in bounds, and a name that is on the list or ours. */
+/* Every chunk of a stripped PNG has a right CRC, a length in bounds, and a name that is on the list
+ * or ours. */
 static void png_stays_valid(void **state)
 {
     (void)state;

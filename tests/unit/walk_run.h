@@ -1,4 +1,5 @@
-/* Runs a walker over a whole file cut into pieces, as the scanner does. For tests and fuzz targets. */
+/* Runs a walker over a whole file cut into pieces, as the scanner does. For tests and fuzz targets.
+ */
 #ifndef KV_TESTS_WALK_RUN_H
 #define KV_TESTS_WALK_RUN_H
 
@@ -15,7 +16,8 @@ typedef struct walked {
     uint8_t orientation;
 } walked;
 
-/* `step` bytes a piece; 0: pieces of 1, 2, 3 … bytes. Kept bytes go on even if the end is refused. */
+/* `step` bytes a piece; 0: pieces of 1, 2, 3 … bytes. Kept bytes go on even if the end is refused.
+ */
 static inline walked walk_run(kv_strip type, bool blank, const uint8_t *in, size_t len, size_t step)
 {
     walked r = {.bytes = malloc(len + 1)};

@@ -1,0 +1,384 @@
+/* Core and ledger commands together, driven by random histories from seeds: clients and workers
+ * that send, resend, fall silent and come back, a ledger that fails now and then, restarts. No
+ * sockets, no threads; a failing seed replays.
+ *
+ * Holds: what was acknowledged ends exactly once in a terminal state, and the core's view is that
+ * of the rows when all is quiet. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "broker/core.h"
+#include "broker/exec.h"
+#include "storage/read/jobs.h"
+
+enum { JOBS = 60, WORKERS = 3, STEPS = 1500, HELD = 8 };
+
+typedef struct worker {
+    char peer[8];
+    uint64_t instance;
+    bool silent;
+    kv_job held[HELD];
+    int n;
+} worker;
+
+typedef struct world {
+    kv_fake_clock clock;
+    kv_exec x;
+    kv_core *core;
+    kv_cmd_list commands;
+    worker workers[WORKERS];
+    uint64_t random, request, jobs_made;
+    bool acknowledged[JOBS + 1];
+    uint64_t submits[JOBS + 1]; /* request of the SUBMIT */
+    int failures;               /* percent of commands that the ledger fails */
+} world;
+
+static uint64_t pick(world *w, uint64_t n)
+{
+    uint64_t v = w->random += 0x9e3779b97f4a7c15u;
+    v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9u;
+    v = (v ^ v >> 27) * 0x94d049bb133111ebu;
+    return (v ^ v >> 31) % n;
+}
+
+static kv_now now_of(const world *w)
+{
+    return (kv_now){w->clock.wall_ms_now, w->clock.mono_us_now / 1000};
+}
+
+static void drop_held(worker *k, uint64_t job)
+{
+    for (int i = 0; i < k->n; i++) {
+        if (k->held[i].job == job)
+            k->held[i--] = k->held[--k->n];
+    }
+}
+
+static void sink_send(void *arg, kv_slice peer, uint64_t request, const kv_msg *m)
+{
+    world *w = arg;
+    if (m->code == KV_SUBMIT_OK) {
+        assert_in_range(m->submit_ok.job, 1, JOBS);
+        w->acknowledged[m->submit_ok.job] = true;
+    }
+    for (int i = 0; i < WORKERS; i++) {
+        worker *k = &w->workers[i];
+        if (!kv_slice_is(peer, k->peer))
+            continue;
+        if (m->code == KV_JOB && k->n < HELD) {
+            drop_held(k, m->job.job);
+            k->held[k->n++] = m->job;
+        }
+        if (m->code == KV_JOB_CANCEL)
+            drop_held(k, m->job_cancel.job);
+        if (m->code == KV_BEAT_OK && !m->beat_ok.known)
+            k->silent = true; /* it registers again with the next step that wakes it */
+    }
+    (void)request;
+}
+
+static void sink_command(void *arg, kv_cmd *cmd)
+{
+    kv_cmd_push(&((world *)arg)->commands, cmd);
+}
+
+static uint64_t say(world *w, const char *peer, const kv_msg *m, uint64_t request)
+{
+    kv_header head = {.code = m->code, .request = request ? request : ++w->request};
+    kv_core_message(w->core, now_of(w), kv_slice_str(peer), &head, m);
+    return head.request;
+}
+
+static void hello(world *w, const char *peer, const char *name, uint64_t instance)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_HELLO, &m);
+    m.hello.role = kv_slice_str("worker");
+    m.hello.name = kv_slice_str(name);
+    m.hello.instance = instance;
+    say(w, peer, &m, 0);
+}
+
+/* HELLO, then what it holds, then READY. */
+static void wake(world *w, int i)
+{
+    worker *k = &w->workers[i];
+    char name[8];
+    kv_msg m;
+    snprintf(name, sizeof name, "w%d", i);
+    k->silent = false;
+    hello(w, k->peer, name, k->instance);
+    for (int j = 0; j < k->n; j++) {
+        kv_msg_defaults(KV_LEASE_HELD, &m);
+        m.lease_held = (kv_lease_held){k->held[j].job, k->held[j].epoch, k->held[j].attempt};
+        say(w, k->peer, &m, 0);
+    }
+    kv_msg_defaults(KV_READY, &m);
+    m.ready.service = kv_slice_str("s");
+    m.ready.credit = 1 + pick(w, 3);
+    say(w, k->peer, &m, 0);
+}
+
+static void die(world *w, int i)
+{
+    worker *k = &w->workers[i];
+    k->n = 0;
+    k->instance = 1 + pick(w, 1u << 30);
+    snprintf(k->peer, sizeof k->peer, "p%u", (unsigned)(++w->request % 100000));
+    k->silent = true;
+}
+
+/* ---- the ledger ---- */
+
+static void ledger_step(world *w)
+{
+    kv_cmd *cmd = kv_cmd_pop(&w->commands);
+    if (!cmd)
+        return;
+    if (kv_exec_begin(&w->x) != KV_OK)
+        fail();
+    kv_err err = kv_exec_run(&w->x, cmd);
+    bool bad = (int)pick(w, 100) < w->failures;
+    if (err != KV_OK || bad) {
+        kv_exec_rollback(&w->x);
+        kv_cmd_reset(cmd);
+        cmd->err = err != KV_OK ? err : KV_E_DISK_FULL;
+        assert_int_equal(err, KV_OK);
+    } else {
+        assert_int_equal(kv_exec_commit(&w->x), KV_OK);
+    }
+    kv_event_row *rows = kv_exec_take_rows(&w->x);
+    kv_event_rows_free(&rows);
+    kv_core_result(w->core, now_of(w), cmd);
+}
+
+static bool load_row(void *arg, const kv_job_row *row)
+{
+    world *w = arg;
+    return kv_core_load(w->core, now_of(w), row) == KV_OK;
+}
+
+static void core_start(world *w)
+{
+    kv_core_opts opts;
+    kv_core_defaults(&opts);
+    opts.sink = (kv_core_sink){w, sink_send, sink_command};
+    opts.epoch = w->x.epoch;
+    opts.seed = w->random;
+    opts.stuck_after_ms = 20000;
+    assert_int_equal(kv_core_new(&opts, now_of(w), &w->core), KV_OK);
+    assert_int_equal(kv_jobs_unfinished(w->x.db, load_row, w), KV_OK);
+}
+
+/* What was at the ledger and not executed is lost, as by kill -9. */
+static void restart(world *w)
+{
+    kv_db *db = w->x.db;
+    kv_core_destroy(&w->core);
+    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&w->commands));)
+        kv_cmd_free(&cmd);
+    w->x.db = NULL;
+    kv_exec_close(&w->x);
+    assert_int_equal(kv_exec_attach(db, "", 3, &w->clock.clock, &w->x), KV_OK);
+    core_start(w);
+    for (int i = 0; i < WORKERS; i++)
+        w->workers[i].silent = true;
+}
+
+/* ---- what happens ---- */
+
+static void submit(world *w)
+{
+    kv_msg m;
+    hello(w, "client", "client", 5);
+    kv_msg_defaults(KV_SUBMIT, &m);
+    uint64_t job = 1 + pick(w, JOBS); /* often one that was sent before */
+    m.submit.job = job;
+    m.submit.service = kv_slice_str("s");
+    m.submit.lane = pick(w, 3);
+    m.submit.params = kv_slice_str("{}");
+    w->submits[job] = say(w, "client", &m, pick(w, 2) ? w->submits[job] : 0);
+}
+
+static void cancel(world *w)
+{
+    kv_msg m;
+    hello(w, "client", "client", 5);
+    kv_msg_defaults(KV_CANCEL, &m);
+    m.cancel.job = 1 + pick(w, JOBS);
+    say(w, "client", &m, 0);
+}
+
+static void answer(world *w, worker *k)
+{
+    kv_msg m;
+    if (k->n == 0)
+        return;
+    kv_job job = k->held[pick(w, (uint64_t)k->n)];
+    uint64_t what = pick(w, 6);
+    if (what == 0) {
+        kv_msg_defaults(KV_JOB_PROGRESS, &m);
+        m.job_progress = (kv_job_progress){job.job, job.epoch, job.attempt, pick(w, 101)};
+    } else if (what == 1) {
+        kv_msg_defaults(KV_JOB_FAIL, &m);
+        m.job_fail = (kv_job_fail){job.job, job.epoch,         job.attempt,
+                                   KV_E_IO, kv_slice_str("x"), pick(w, 2) == 0};
+    } else {
+        kv_msg_defaults(KV_JOB_DONE, &m);
+        m.job_done = (kv_job_done){job.job, job.epoch, job.attempt, kv_slice_str("{}")};
+    }
+    uint64_t request = say(w, k->peer, &m, 0);
+    if (pick(w, 4) == 0)
+        say(w, k->peer, &m, pick(w, 2) ? request : 0); /* twice */
+    if (what > 0 && pick(w, 3))
+        drop_held(k, job.job); /* else it may send it once more later, as after a lost answer */
+}
+
+static void pass_time(world *w, int64_t ms)
+{
+    for (int64_t at = 0; at < ms; at += 500) {
+        kv_fake_clock_advance(&w->clock, 500);
+        for (int i = 0; i < WORKERS; i++) {
+            kv_msg m;
+            kv_msg_defaults(KV_BEAT, &m);
+            m.beat.busy = (uint64_t)w->workers[i].n;
+            if (!w->workers[i].silent)
+                say(w, w->workers[i].peer, &m, 0);
+        }
+        kv_core_tick(w->core, now_of(w));
+    }
+}
+
+static void step(world *w)
+{
+    int i = (int)pick(w, WORKERS);
+    uint64_t what = pick(w, 100);
+    if (what < 20)
+        submit(w);
+    else if (what < 22)
+        cancel(w);
+    else if (what < 50)
+        answer(w, &w->workers[i]);
+    else if (what < 54)
+        wake(w, i);
+    else if (what < 55)
+        w->workers[i].silent = true;
+    else if (what < 56)
+        die(w, i);
+    else if (what < 57 && pick(w, 3) == 0)
+        restart(w);
+    else if (what < 62)
+        pass_time(w, 500 + (int64_t)pick(w, 3000));
+    else
+        ledger_step(w);
+}
+
+/* Everybody works, nothing fails: all must end. */
+static void settle(world *w)
+{
+    w->failures = 0;
+    for (int round = 0; round < 400; round++) {
+        for (int i = 0; i < WORKERS; i++) {
+            if (w->workers[i].silent)
+                wake(w, i);
+        }
+        while (w->commands.first)
+            ledger_step(w);
+        for (int i = 0; i < WORKERS; i++) {
+            worker *k = &w->workers[i];
+            while (k->n > 0) {
+                kv_msg m;
+                kv_job job = k->held[0];
+                drop_held(k, job.job);
+                kv_msg_defaults(KV_JOB_DONE, &m);
+                m.job_done = (kv_job_done){job.job, job.epoch, job.attempt, kv_slice_str("{}")};
+                say(w, k->peer, &m, 0);
+            }
+        }
+        while (w->commands.first)
+            ledger_step(w);
+        if (kv_core_jobs(w->core) == 0)
+            return;
+        pass_time(w, 1000);
+    }
+}
+
+static int64_t number(world *w, const char *sql)
+{
+    kv_stmt *s;
+    bool row;
+    assert_int_equal(kv_db_prepare(w->x.db, sql, &s), KV_OK);
+    assert_int_equal(kv_db_step(s, &row), KV_OK);
+    int64_t v = kv_col_i64(s, 0);
+    kv_db_done(s);
+    return v;
+}
+
+static void history(uint64_t seed)
+{
+    world w = {.random = seed, .failures = (int)(seed % 3) * 5};
+    kv_db *db;
+    kv_fake_clock_init(&w.clock, 1790000000000);
+    assert_int_equal(kv_db_open_memory(&db), KV_OK);
+    assert_int_equal(kv_exec_attach(db, "", 3, &w.clock.clock, &w.x), KV_OK);
+    core_start(&w);
+    for (int i = 0; i < WORKERS; i++)
+        die(&w, i);
+    for (int i = 0; i < STEPS; i++)
+        step(&w);
+    settle(&w);
+    for (uint64_t job = 1; job <= JOBS && kv_core_jobs(w.core) > 0; job++) {
+        kv_job_place place;
+        assert_int_equal(kv_job_find(w.x.db, job, &place), KV_OK);
+        int core = kv_core_job_state(w.core, job, NULL);
+        if (core >= 0 || (place.found && place.state < KV_JOB_COMPLETE))
+            print_message("job %llu: core %d, row %d\n", (unsigned long long)job, core,
+                          place.found ? place.state : -1);
+    }
+    assert_int_equal(kv_core_jobs(w.core), 0);
+    assert_int_equal(number(&w, "SELECT count(*) FROM job WHERE state < 2"), 0);
+    for (uint64_t job = 1; job <= JOBS; job++) {
+        kv_job_place place;
+        assert_int_equal(kv_job_find(w.x.db, job, &place), KV_OK);
+        assert_true(place.found || !w.acknowledged[job]);
+    }
+    /* exactly one terminal event a job */
+    assert_int_equal(number(&w, "SELECT count(*) FROM job"),
+                     number(&w,
+                            "SELECT coalesce(sum((length(body) - length(replace(body, "
+                            "'\"job.complete\"', ''))) / 14 + "
+                            "(length(body) - length(replace(body, '\"job.error\"', ''))) / 11 + "
+                            "(length(body) - length(replace(body, '\"job.cancelled\"', ''))) / "
+                            "15), 0) FROM event"));
+    kv_core_destroy(&w.core);
+    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&w.commands));)
+        kv_cmd_free(&cmd);
+    kv_exec_close(&w.x);
+}
+
+static void test_histories(void **state)
+{
+    const char *one = getenv("KV_SEED"), *many = getenv("KV_SEEDS");
+    uint64_t n = many ? strtoull(many, NULL, 10) : 40;
+    (void)state;
+    if (one) {
+        history(strtoull(one, NULL, 10));
+        return;
+    }
+    for (uint64_t seed = 1; seed <= n; seed++) {
+        if (many)
+            print_message("seed %llu\n", (unsigned long long)seed);
+        history(seed);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_histories)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
