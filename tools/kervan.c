@@ -91,6 +91,12 @@ static int run_config(const kv_config *cfg, int signal_fd, int argc, char **argv
     (void)signal_fd;
     if (argc > 0 && strcmp(argv[0], "--example") == 0)
         return print_config(kv_config_example, NULL);
+    if (argc > 0 && strcmp(argv[0], "--manual") == 0)
+        return print_config(kv_config_manual, NULL);
+    if (argc > 0) {
+        fprintf(stderr, "kervan config: there is no option \"%s\"\n", argv[0]);
+        return 2;
+    }
     return print_config(NULL, cfg);
 }
 
@@ -113,7 +119,8 @@ static const command commands[] = {
     {"gateway", "", "an HTTP gateway alone", NEEDS_CONFIG | NEEDS_SIGNALS, run_gateway},
     {"worker", "ACTOR...", "a worker with these actors: image, reaper",
      NEEDS_CONFIG | NEEDS_SIGNALS, run_worker},
-    {"config", "[--example]", "the configuration in force, or an .env.example", NEEDS_CONFIG,
+    {"config", "[--example|--manual]",
+     "the configuration in force, an .env.example or the manual's tables", NEEDS_CONFIG,
      run_config},
     {"migrate", "", "bring the database to this version", NEEDS_CONFIG, run_migrate},
     {"version", "", "version of program and schema", 0, run_version},
@@ -128,7 +135,7 @@ static int run_help(const kv_config *cfg, int signal_fd, int argc, char **argv)
     (void)argv;
     puts("kervan takes files and work in over HTTP and loses neither.\n\n  kervan COMMAND\n");
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        printf("  %-8s %-13s %s\n", commands[i].name, commands[i].args, commands[i].text);
+        printf("  %-8s %-20s %s\n", commands[i].name, commands[i].args, commands[i].text);
     puts("\nSettings are environment variables; `kervan config` shows them.");
     return 0;
 }

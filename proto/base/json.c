@@ -30,22 +30,15 @@ void kv_json_close(kv_buf *b, char brace)
     kv_buf_addc(b, brace);
 }
 
-static bool plain(unsigned char c)
-{
-    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
-}
-
 static void quoted(kv_buf *b, kv_slice s)
 {
     size_t i = 0;
 
     kv_buf_addc(b, '"');
     while (i < s.len) {
-        size_t run = i;
-        while (run < s.len && plain((unsigned char)s.ptr[run]))
-            run++;
-        kv_buf_add(b, s.ptr + i, run - i);
-        i = run;
+        size_t run = kv_json_plain(s.ptr + i, s.len - i);
+        kv_buf_add(b, s.ptr + i, run);
+        i += run;
         if (i < s.len) {
             char out[8];
             size_t used;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "proto/base/clock.h"
@@ -64,6 +65,14 @@ static bool add_string(line *l, kv_slice s)
         return false;
     l->text[l->len++] = '"';
     for (size_t i = 0; i < s.len; i += used) {
+        used = kv_json_plain(s.ptr + i, s.len - i);
+        if (used > 0) {
+            if (used + 1 > room(l))
+                used = room(l) - 1;
+            if (!add(l, s.ptr + i, used) || used == 0)
+                break;
+            continue;
+        }
         n = kv_json_escape(s.ptr + i, s.len - i, out, &used);
         if (n + 1 > room(l))
             break;
@@ -73,15 +82,54 @@ static bool add_string(line *l, kv_slice s)
     return true;
 }
 
+/* Keys are literals of the code: nothing in them needs an escape. */
 static bool add_key(line *l, const char *key)
 {
-    return (l->len == 1 || add(l, ",", 1)) && add_string(l, kv_slice_str(key)) && add(l, ":", 1);
+    size_t n = strlen(key);
+    if (n + 4 > room(l))
+        return false;
+    if (l->len > 1)
+        l->text[l->len++] = ',';
+    l->text[l->len++] = '"';
+    memcpy(l->text + l->len, key, n);
+    l->len += n;
+    l->text[l->len++] = '"';
+    l->text[l->len++] = ':';
+    return true;
+}
+
+static bool add_unsigned(line *l, uint64_t v)
+{
+    char text[20];
+    size_t at = sizeof text;
+    do {
+        text[--at] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v > 0);
+    return add(l, text + at, sizeof text - at);
+}
+
+static bool add_signed(line *l, int64_t v)
+{
+    return (v >= 0 || add(l, "-", 1)) && add_unsigned(l, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+}
+
+/* Three decimals are enough for a log, and printf's exact ones cost more than the rest of the line. */
+static bool add_real(line *l, double v)
+{
+    if (!isfinite(v))
+        return add(l, "null", 4);
+    if (fabs(v) >= 1e15)
+        return add_signed(l, v > 0 ? INT64_MAX : INT64_MIN);
+    uint64_t thousandths = (uint64_t)(fabs(v) * 1000 + 0.5);
+    char digits[4] = {'.', (char)('0' + thousandths / 100 % 10), (char)('0' + thousandths / 10 % 10),
+                      (char)('0' + thousandths % 10)};
+    return (v >= 0 || add(l, "-", 1)) && add_unsigned(l, thousandths / 1000) && add(l, digits, 4);
 }
 
 static bool add_value(line *l, const kv_log_field *f)
 {
-    char text[64];
-    int n = 0;
+    char text[KV_ID_TEXT + 1];
 
     switch (f->type) {
     case KV_LF_STR:
@@ -94,17 +142,13 @@ static bool add_value(line *l, const kv_log_field *f)
     case KV_LF_BOOL:
         return f->num ? add(l, "true", 4) : add(l, "false", 5);
     case KV_LF_U64:
-        n = snprintf(text, sizeof text, "%llu", (unsigned long long)f->num);
-        break;
+        return add_unsigned(l, (uint64_t)f->num);
     case KV_LF_I64:
-        n = snprintf(text, sizeof text, "%lld", (long long)f->num);
-        break;
+        return add_signed(l, f->num);
     case KV_LF_F64:
-        n = isfinite(f->real) ? snprintf(text, sizeof text, "%.6g", f->real)
-                              : snprintf(text, sizeof text, "null");
-        break;
+        return add_real(l, f->real);
     }
-    return add(l, text, (size_t)n);
+    return false;
 }
 
 /* A field that does not fit (other than a string, which is cut) leaves no trace. */
@@ -156,6 +200,24 @@ static void write_line(const line *l, kv_log_level level)
         kv_log_flush();
 }
 
+/* The second's part changes once a second: a thread keeps it. */
+static void format_now(char out[KV_TIME_TEXT + 1])
+{
+    static _Thread_local char kept[KV_TIME_TEXT + 1];
+    static _Thread_local int64_t kept_second = INT64_MIN;
+    int64_t now = kv_wall_ms(&kv_clock_real), ms = now % 1000;
+    if (now / 1000 != kept_second || now < 0) {
+        kv_time_format(now, kept);
+        kept_second = now / 1000;
+    }
+    memcpy(out, kept, KV_TIME_TEXT + 1);
+    if (now >= 0) {
+        out[20] = (char)('0' + ms / 100);
+        out[21] = (char)('0' + ms / 10 % 10);
+        out[22] = (char)('0' + ms % 10);
+    }
+}
+
 void kv_log_write(kv_log_level level, const char *event, const kv_log_field *fields)
 {
     static const char *const names[] = {"debug", "info", "warn", "error"};
@@ -165,7 +227,7 @@ void kv_log_write(kv_log_level level, const char *event, const kv_log_field *fie
 
     l.text[0] = '{';
     l.len = 1;
-    kv_time_format(kv_wall_ms(&kv_clock_real), when);
+    format_now(when);
     add_field(&l, &KV_STR("time", when));
     add_field(&l, &KV_STR("level", names[level]));
     add_field(&l, &KV_STR("process", process_name));

@@ -79,6 +79,14 @@ kv_slice kv_utf8_cut(kv_slice s, size_t max)
     return kv_slice_of(s.ptr, max);
 }
 
+size_t kv_json_plain(const char *s, size_t len)
+{
+    size_t n = 0;
+    while (n < len && (unsigned char)(s[n] - 0x20) < 0x7f - 0x20 && s[n] != '"' && s[n] != '\\')
+        n++;
+    return n;
+}
+
 size_t kv_json_escape(const char *s, size_t len, char out[8], size_t *ret_used)
 {
     static const char hex[] = "0123456789abcdef";

@@ -42,13 +42,14 @@ def wait_for(what, check, timeout=None):
 
 
 class Kervan:
-    def __init__(self, env=None, data=None, wrapper=()):
+    def __init__(self, env=None, data=None, wrapper=(), log=None):
         self.own_data = data is None
         # short: unix socket paths have 107 bytes
         self.data = pathlib.Path(data or tempfile.mkdtemp(prefix="kv"))
         self.port = free_port()
         self.env = {"UPLOAD_RATE_LIMIT": "0", **(env or {})}
         self.wrapper = list(wrapper)
+        self.log = log  # a file for the output: for measuring, where reading it here would take CPU
         self.process = None
         self.lines = []
         self.session = requests.Session()
@@ -60,7 +61,8 @@ class Kervan:
         env |= {"KERVAN_DATA": str(self.data), "KERVAN_LISTEN": f"127.0.0.1:{self.port}", **self.env}
         env.setdefault("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=1")
         self.earlier = len(self.lines)
-        self.process = subprocess.Popen([*self.wrapper, str(BINARY), "up"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        out = open(self.log, "wb") if self.log else subprocess.PIPE  # noqa: SIM115
+        self.process = subprocess.Popen([*self.wrapper, str(BINARY), "up"], env=env, stdout=out, stderr=subprocess.STDOUT)
         self.reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self.reader.start()
         if wait:
@@ -68,14 +70,15 @@ class Kervan:
         return self
 
     def _read(self, process):
-        for line in process.stdout:
+        for line in process.stdout or ():
             self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
 
     def wait_up(self):
         def up():
             if self.process.poll() is not None:
                 raise AssertionError("kervan up ended:\n" + "\n".join(self.lines[-40:]))
-            return any(line.startswith("kervan is ready") for line in self.lines[self.earlier:])
+            lines = pathlib.Path(self.log).read_text().splitlines() if self.log else self.lines[self.earlier:]
+            return any(line.startswith("kervan is ready") for line in lines)
 
         wait_for("kervan to be ready", up)
 
