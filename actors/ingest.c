@@ -41,6 +41,7 @@ typedef struct kv_ingest {
     kv_ingest_arg arg;
     kv_store *store;
     kv_puts *puts;
+    char dedup_session[KV_SESSION_NAME];
     kv_actor *dedup, *placers[KV_PLACERS];
     kv_wires to_dedup, to_placers[KV_PLACERS];
     kv_pipeline *pipelines; /* arg.pipelines of them */
@@ -79,7 +80,8 @@ static kv_err start_dedup(kv_ingest *i, const kv_actor_spec *base)
     kv_actor_spec spec = *base;
     spec.broker = base->cfg->broker;
     spec.role = "gateway";
-    spec.session_name = "dedup";
+    kv_session_name(i->dedup_session, "dedup");
+    spec.session_name = i->dedup_session;
     return start(i, &spec, &kv_dedup, w, &i->dedup);
 }
 

@@ -12,7 +12,7 @@
 #include "proto/base/log.h"
 #include "proto/base/process.h"
 
-enum { REAPER_CREDIT = 16, NAME_SIZE = 64 };
+enum { REAPER_CREDIT = 16 };
 
 static uint64_t reaper_credit(const kv_config *cfg)
 {
@@ -31,8 +31,8 @@ static const struct {
 enum { ACTORS = sizeof table / sizeof table[0] };
 
 typedef struct worker {
-    kv_actor *actors[ACTORS];        /* by table row; NULL: not asked for */
-    char session[ACTORS][NAME_SIZE]; /* the shell keeps pointers to its names */
+    kv_actor *actors[ACTORS];              /* by table row; NULL: not asked for */
+    char session[ACTORS][KV_SESSION_NAME]; /* the shell keeps pointers to its names */
 } worker;
 
 static int row_of(const char *name)
@@ -63,7 +63,9 @@ static bool names_fit(int n, char *const *names)
 
 static kv_err start(worker *w, const kv_config *cfg, void *zmq, int row)
 {
-    snprintf(w->session[row], NAME_SIZE, "worker-%s-%d", table[row].name, (int)getpid());
+    char what[32];
+    snprintf(what, sizeof what, "worker-%s", table[row].name);
+    kv_session_name(w->session[row], what);
     kv_actor_spec spec = {
         .def = table[row].def,
         .cfg = cfg,

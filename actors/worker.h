@@ -1,5 +1,5 @@
-/* The worker process: `kervan worker image reaper …`. Blocks until SIGTERM; returns the exit status. Names no actor: the table in
- * worker.c lists those a worker process can run. */
+/* The worker process: `kervan worker image reaper …`. Blocks until SIGTERM; returns the exit
+ * status. Names no actor: the table in worker.c lists those a worker process can run. */
 #ifndef KV_ACTORS_WORKER_H
 #define KV_ACTORS_WORKER_H
 

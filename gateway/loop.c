@@ -128,10 +128,11 @@ static kv_err open_sockets(kv_loop_own *l)
 {
     kv_loop *loop = &l->loop;
     const kv_config *cfg = loop->gw->cfg;
-    char endpoint[64], name[32];
+    char endpoint[64], what[32], name[KV_SESSION_NAME];
     int zero = 0;
     snprintf(endpoint, sizeof(endpoint), KV_EP_LOOP, loop->index);
-    snprintf(name, sizeof(name), "gateway-loop-%u", loop->index);
+    snprintf(what, sizeof(what), "gateway-loop-%u", loop->index);
+    kv_session_name(name, what);
     loop->inbox = zmq_socket(loop->gw->zmq, ZMQ_PULL);
     if (loop->inbox == NULL || zmq_setsockopt(loop->inbox, ZMQ_RCVHWM, &zero, sizeof(zero)) != 0 ||
         zmq_setsockopt(loop->inbox, ZMQ_LINGER, &zero, sizeof(zero)) != 0 ||

@@ -3,13 +3,14 @@
 #include <string.h>
 
 typedef struct row {
-    const char *path;
+    kv_slice path; /* lengths are known when compiled: this runs for every request */
     kv_method method;
     unsigned flags;
 } row;
 
 static const row rows[] = {
-#define ROW(method, path, handler, flags, text) {path, KV_METHOD_##method, flags},
+#define ROW(method, path, handler, flags, text)                                                    \
+    {{path, sizeof path - 1}, KV_METHOD_##method, flags},
     KV_ROUTES(ROW)
 #undef ROW
 };
@@ -43,9 +44,8 @@ static bool starts(kv_slice s, const char *with)
 }
 
 /* Both without a trailing "/". */
-static bool match(const char *pattern, kv_slice path, kv_slice *ret_param)
+static bool match(kv_slice p, kv_slice path, kv_slice *ret_param)
 {
-    kv_slice p = kv_slice_str(pattern);
     *ret_param = kv_slice_of(NULL, 0);
     while (p.len > 0) {
         if (*p.ptr == '*') {
@@ -73,14 +73,13 @@ static bool match(const char *pattern, kv_slice path, kv_slice *ret_param)
 
 /* Below /api/ both names are one: a pattern written as /api/v1/x is asked as /api/x too, and the
  * other way round. */
-static bool match_alias(const char *pattern, kv_slice path, kv_slice *ret_param)
+static bool match_alias(kv_slice pattern, kv_slice path, kv_slice *ret_param)
 {
     if (match(pattern, path, ret_param))
         return true;
-    if (!starts(path, "/api/v1/") || !starts(kv_slice_str(pattern), "/api/") ||
-        starts(kv_slice_str(pattern), "/api/v1/"))
+    if (!starts(path, "/api/v1/") || !starts(pattern, "/api/") || starts(pattern, "/api/v1/"))
         return false;
-    return match(pattern + strlen("/api/"), from(path, strlen("/api/v1/")), ret_param);
+    return match(from(pattern, strlen("/api/")), from(path, strlen("/api/v1/")), ret_param);
 }
 
 kv_route_match kv_route_find(kv_method method, kv_slice path)

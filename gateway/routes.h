@@ -1,6 +1,7 @@
-/* Every route: R(METHOD, "path", handler, flags, "what it does"). ":id" is one part, "*" at the end is the rest. Each path below /api/ also
- * answers under /api/v1/ . Paths with and without a trailing "/" are the same. HEAD is answered where GET is. The
- * OpenAPI document is held against this table by a test. */
+/* Every route: R(METHOD, "path", handler, flags, "what it does"). ":id" is one part, "*" at the end
+ * is the rest. Each path below /api/ also answers under /api/v1/ . Paths with and without a
+ * trailing "/" are the same. HEAD is answered where GET is. The OpenAPI document is held against
+ * this table by a test. */
 #ifndef KV_GATEWAY_ROUTES_H
 #define KV_GATEWAY_ROUTES_H
 

@@ -3,10 +3,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <zmq.h>
 
+#include "proto/base/id.h"
 #include "proto/base/log.h"
 #include "proto/waiting.h"
 
@@ -424,6 +427,11 @@ static kv_err open_socket(kv_client *c)
         zmq_connect(c->socket, c->endpoint) || zmq_getsockopt(c->socket, ZMQ_FD, &c->fd, &size))
         return KV_E_IO;
     return KV_OK;
+}
+
+void kv_session_name(char out[KV_SESSION_NAME], const char *what)
+{
+    snprintf(out, KV_SESSION_NAME, "%.32s-%d-%03x", what, (int)getpid(), kv_id_random_node());
 }
 
 kv_err kv_client_new(const kv_client_opts *opts, kv_client **ret)

@@ -1,11 +1,12 @@
-/* Every message of kervan, once. Structs, codec, validation, log line, the tables of PROTOCOL.md and the round-trip test
- * come from this table.
+/* Every message of kervan, once. Structs, codec, validation, log line, the tables of PROTOCOL.md
+ * and the round-trip test come from this table.
  *
  * KV_MESSAGES row: M(CODE, NAME, name, "from > to", "answer", KV_NAME_FIELDS, "one sentence").
- * Field row: F(T, type, name, limit, default, "unit", "sentence"), in wire order; new fields go at the end.
- * Types: u64, i64, boolean, str (UTF-8 text or JSON), bin. `limit` is the largest value of a number (0: any) or the largest
- * length of str and bin. A str or bin default is always empty; a number's default is given.
- * Codes: 0x01.. session, 0x10.. jobs, 0x20.. workers, 0x30.. media, 0x40.. events and inspection, 0x60.. ingest (inside a gateway only). */
+ * Field row: F(T, type, name, limit, default, "unit", "sentence"), in wire order; new fields go at
+ * the end. Types: u64, i64, boolean, str (UTF-8 text or JSON), bin. `limit` is the largest value of
+ * a number (0: any) or the largest length of str and bin. A str or bin default is always empty; a
+ * number's default is given. Codes: 0x01.. session, 0x10.. jobs, 0x20.. workers, 0x30.. media,
+ * 0x40.. events and inspection, 0x60.. ingest (inside a gateway only). */
 #ifndef KV_MESSAGES_H
 #define KV_MESSAGES_H
 
@@ -189,7 +190,8 @@
 #define KV_PLACE_FIELDS(F, T) \
     F(T, u64, upload, 0, 0, "upload id", "sync the written file and link it to its key") \
     F(T, str, key, 400, 0, "", "object key") \
-    F(T, boolean, again, 0, 0, "", "the file is synced already, link only")
+    F(T, boolean, again, 0, 0, "", "the file was placed before and has gone meanwhile") \
+    F(T, str, same, 400, 0, "", "object key that holds these bytes already, durable: link that one if it still stands (one physical file)")
 #define KV_PLACED_FIELDS(F, T) \
     F(T, u64, upload, 0, 0, "upload id", "") \
     F(T, u64, number, 65535, 0, "", "0: the file stands under its key, durable")

@@ -1,9 +1,11 @@
-/* A thin driver over the database: prepare, bind $1, step, transaction. SQLite now; PostgreSQL fits behind the same header.
+/* A thin driver over the database: prepare, bind $1, step, transaction. SQLite now; PostgreSQL fits
+ * behind the same header.
  *
- * SQLite: WAL, synchronous=FULL, foreign keys off, mmap off; statements are cached per handle by their text pointer (pass
- * string literals). One handle, one thread. Only the broker's ledger and offline tools open KV_DB_WRITE. A reader must
- * finish within 100 ms (a long read keeps the WAL growing), counted from kv_db_begin or else the first open statement: the
- * handle interrupts it, the step gives BUSY. */
+ * SQLite: WAL, synchronous=FULL, foreign keys off, mmap off; statements are cached per handle by
+ * their text pointer (pass string literals). One handle, one thread. Only the broker's ledger and
+ * offline tools open KV_DB_WRITE. A reader must finish within 100 ms (a long read keeps the WAL
+ * growing), counted from kv_db_begin or else the first open statement: the handle interrupts it,
+ * the step gives BUSY. */
 #ifndef KV_STORAGE_DB_H
 #define KV_STORAGE_DB_H
 
@@ -17,17 +19,19 @@ typedef struct kv_stmt kv_stmt;
 
 typedef enum kv_db_mode { KV_DB_READ, KV_DB_WRITE } kv_db_mode;
 
-/* The database of the configuration: SQLite at $KERVAN_DATA/kervan.db. READ: NOT_FOUND while it does not exist yet or is not migrated
- * yet, SCHEMA_NEWER when it is ahead of this program. DURABILITY=relaxed opens with
- * synchronous=NORMAL. */
+/* The database of the configuration: SQLite at $KERVAN_DATA/kervan.db. READ: NOT_FOUND while it
+ * does not exist yet or is not migrated yet, SCHEMA_NEWER when it is ahead of this program.
+ * DURABILITY=relaxed opens with synchronous=NORMAL. */
 kv_err kv_db_open(const kv_config *cfg, kv_db_mode mode, kv_db **ret);
 kv_err kv_db_open_memory(kv_db **ret); /* tests: private, migrated */
 void kv_db_close(kv_db **db);
 
-/* Takes a cached statement ready to bind; give it back with kv_db_done (reset). On error: DB, DISK_FULL, IO … and a log line. */
+/* Takes a cached statement ready to bind; give it back with kv_db_done (reset). On error: DB,
+ * DISK_FULL, IO … and a log line. */
 kv_err kv_db_prepare(kv_db *db, const char *sql, kv_stmt **ret);
-void kv_bind_i64(kv_stmt *s, int index, int64_t v);  /* index from 1 */
-void kv_bind_str(kv_stmt *s, int index, kv_slice v); /* not copied: must live until kv_db_done; ptr NULL binds NULL */
+void kv_bind_i64(kv_stmt *s, int index, int64_t v); /* index from 1 */
+void kv_bind_str(kv_stmt *s, int index,
+                 kv_slice v); /* not copied: must live until kv_db_done; ptr NULL binds NULL */
 void kv_bind_blob(kv_stmt *s, int index, kv_slice v);
 void kv_bind_null(kv_stmt *s, int index);
 /* *ret_row: a row is there. */
@@ -40,22 +44,24 @@ void kv_db_done(kv_stmt *s);
 int64_t kv_db_changes(kv_db *db); /* rows of the last write: a refusal is judged by it */
 
 kv_err kv_db_exec(kv_db *db, const char *sql); /* one or more statements without parameters */
-kv_err kv_db_begin(kv_db *db);                 /* BEGIN IMMEDIATE (WRITE) or BEGIN (READ: one snapshot) */
+kv_err kv_db_begin(kv_db *db); /* BEGIN IMMEDIATE (WRITE) or BEGIN (READ: one snapshot) */
 kv_err kv_db_commit(kv_db *db);
-/* Always follows a failed commit. After some errors (a full disk) SQLite has rolled back by itself: every further call
- * gives that error until this one is made. */
+/* Always follows a failed commit. After some errors (a full disk) SQLite has rolled back by itself:
+ * every further call gives that error until this one is made. */
 void kv_db_rollback(kv_db *db);
-kv_err kv_db_savepoint(kv_db *db);             /* one level, inside a transaction */
+kv_err kv_db_savepoint(kv_db *db); /* one level, inside a transaction */
 kv_err kv_db_savepoint_release(kv_db *db);
 void kv_db_savepoint_rollback(kv_db *db);
 
-/* Bytes of the WAL file. It starts over once a checkpoint has got everything, and then keeps 64 MB at most: more than that
- * is what was written since. Checkpoint, passive: never waits; else RESTART: waits for readers, up to 5 s (BUSY). Own
- * handle (either mode) and thread for the passive one. */
+/* Bytes of the WAL file. It starts over once a checkpoint has got everything, and then keeps 64 MB
+ * at most: more than that is what was written since. Checkpoint, passive: never waits; else
+ * RESTART: waits for readers, up to 5 s (BUSY). Own handle (either mode) and thread for the passive
+ * one. */
 int64_t kv_db_wal_bytes(const kv_config *cfg);
 kv_err kv_db_checkpoint(kv_db *db, bool passive);
 
-/* Migrations: numbered files of storage/migrations, embedded; forward only. SCHEMA_NEWER when the database is ahead. */
+/* Migrations: numbered files of storage/migrations, embedded; forward only. SCHEMA_NEWER when the
+ * database is ahead. */
 kv_err kv_db_migrate(kv_db *db, int *ret_from, int *ret_to);
 kv_err kv_db_version(kv_db *db, int *ret); /* of the database; 0: empty */
 int kv_db_schema_version(void);            /* of this program */

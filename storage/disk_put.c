@@ -21,6 +21,7 @@ struct kv_put {
     kv_store *store;
     int fd;
     uint64_t size, written_back; /* written_back: write-back was begun up to here */
+    bool synced;                 /* nothing was written since the last sync */
     kv_err failed;               /* the first error; the object is of no use after it */
     char name[KV_ID_TEXT + 1];
 };
@@ -94,6 +95,7 @@ kv_err kv_put_write(kv_put *put, const void *bytes, size_t len)
     if (put->failed != KV_OK)
         return put->failed;
     const char *at = bytes;
+    put->synced = false;
     while (len > 0) {
         ssize_t n = write(put->fd, at, len);
         if (n < 0 && errno == EINTR)
@@ -109,9 +111,12 @@ kv_err kv_put_write(kv_put *put, const void *bytes, size_t len)
 
 kv_err kv_put_sync(kv_put *put)
 {
-    if (put->failed != KV_OK || put->store->relaxed)
+    if (put->failed != KV_OK || put->store->relaxed || put->synced)
         return put->failed;
-    return fsync(put->fd) == 0 ? KV_OK : put_failed(put, errno, "sync");
+    if (fsync(put->fd) != 0)
+        return put_failed(put, errno, "sync");
+    put->synced = true;
+    return KV_OK;
 }
 
 uint64_t kv_put_size(const kv_put *put)

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "actors/dedup/ending.h"
+#include "storage/read/media.h"
 
 #define COMMIT_US (10 * INT64_C(1000000)) /* first MEDIA_COMMIT to BROKER_AWAY */
 #define DYING_US  (5 * INT64_C(1000))
@@ -12,13 +13,22 @@
 void kv_ending_place(kv_dedup_actor *a, kv_ending *e, bool again, kv_out *out)
 {
     kv_msg m = {.code = KV_PLACE};
+    kv_db *db = again ? NULL : kv_dedup_reader(a);
+    kv_buf same;
+    bool here;
+    kv_buf_init(&same, sizeof e->key);
     m.place.upload = e->upload;
     m.place.key = kv_slice_str(e->key);
     m.place.again = again;
+    /* Only a hint: the ledger decides, and the placer falls back to the file that has just come. */
+    if (db &&
+        kv_media_placement_find(db, e->stored_hash, kv_slice_str(e->folder), &same, &here) == KV_OK)
+        m.place.same = kv_buf_slice(&same);
     e->gone_seq = a->gone_seq;
     e->linked = true;
     kv_ending_set_state(a, e, KV_PLACING);
     kv_dedup_send(a, out, kv_dedup_placer(a, e), e, &m);
+    kv_buf_release(&same);
 }
 
 void kv_ending_undo(kv_dedup_actor *a, kv_ending *e, kv_out *out)

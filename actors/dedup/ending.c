@@ -88,12 +88,18 @@ unsigned kv_dedup_placer(const kv_dedup_actor *a, const kv_ending *e)
 /* One line an upload, whatever became of it. */
 static void log_end(const kv_ending *e, const char *hash, int64_t now)
 {
+    char trace[2 * sizeof e->head.trace + 1];
+    for (size_t i = 0; i < sizeof e->head.trace; i++) {
+        trace[2 * i] = "0123456789abcdef"[e->head.trace[i] >> 4];
+        trace[2 * i + 1] = "0123456789abcdef"[e->head.trace[i] & 15];
+    }
+    trace[sizeof trace - 1] = '\0';
     if (e->failure != KV_OK) {
         kv_log(KV_LOG_WARN, "upload_failed", KV_ID("uploadId", e->upload),
                KV_ERRNAME("code", e->failure), KV_STR("detail", e->detail),
                KV_STR("folder", e->folder), KV_STR("filename", e->filename),
                KV_U64("size", e->kept_size), KV_STR("hash", hash), KV_STR("mime", e->mime),
-               KV_I64("ms", (now - e->begun_us) / 1000));
+               KV_I64("ms", (now - e->begun_us) / 1000), KV_STR("traceId", trace));
         return;
     }
     char stored[KV_HASH_HEX];
@@ -105,7 +111,7 @@ static void log_end(const kv_ending *e, const char *hash, int64_t now)
            KV_I64("receiveMs", (e->gathered_us - e->begun_us) / 1000),
            KV_I64("placeMs", (e->placed_us - e->gathered_us) / 1000),
            KV_I64("commitMs", (e->committed_us - e->placed_us) / 1000),
-           KV_I64("ms", (now - e->begun_us) / 1000));
+           KV_I64("ms", (now - e->begun_us) / 1000), KV_STR("traceId", trace));
 }
 
 void kv_ending_answer(kv_dedup_actor *a, kv_ending *e, kv_out *out)

@@ -17,8 +17,8 @@ typedef struct kv_place_job {
     kv_header head;
     kv_put *put;
     kv_err err;
-    bool again;
-    char key[KEY_MAX + 1];
+    bool done; /* linked to bytes that stood here already */
+    char key[KEY_MAX + 1], same[KEY_MAX + 1];
 } kv_place_job;
 
 typedef struct kv_placer_actor {
@@ -32,16 +32,19 @@ typedef struct kv_placer_actor {
 static void sync_and_link(kv_placer_actor *a)
 {
     for (size_t i = 0; i < a->count; i++) {
-        if (!a->jobs[i].again)
-            a->jobs[i].err = kv_put_start_sync(a->jobs[i].put);
+        kv_place_job *j = &a->jobs[i];
+        /* Bytes that are durable here already: one more name for them, nothing to sync. They may
+         * have gone meanwhile: then ours. */
+        j->done = *j->same && kv_put_link_same(j->put, j->same, j->key, NULL) == KV_OK;
+        if (!j->done)
+            j->err = kv_put_start_sync(j->put);
     }
     for (size_t i = 0; i < a->count; i++) {
         kv_place_job *j = &a->jobs[i];
-        bool existed;
-        if (j->err == KV_OK && !j->again)
+        if (j->err == KV_OK && !j->done)
             j->err = kv_put_sync(j->put);
-        if (j->err == KV_OK)
-            j->err = kv_put_link(j->put, j->key, &existed);
+        if (j->err == KV_OK && !j->done)
+            j->err = kv_put_link(j->put, j->key, NULL);
     }
 }
 
@@ -84,9 +87,11 @@ static void on_place(void *self, const kv_in *in, kv_out *out)
     if (a->count == BATCH_MAX)
         place_all(a, out);
     kv_place_job *j = &a->jobs[a->count++];
-    *j = (kv_place_job){.upload = m->upload, .head = *in->head, .again = m->again};
-    assert(m->key.len <= KEY_MAX);
+    *j = (kv_place_job){.upload = m->upload, .head = *in->head};
+    assert(m->key.len <= KEY_MAX && m->same.len <= KEY_MAX);
     memcpy(j->key, m->key.ptr, m->key.len);
+    if (m->same.len > 0)
+        memcpy(j->same, m->same.ptr, m->same.len);
     j->put = kv_puts_get(a->puts, m->upload);
     assert(j->put);
 }

@@ -1,8 +1,8 @@
 /* A growing byte buffer with a limit, and a JSON writer on top of it.
  *
- * Running out of memory or over the limit sets `failed` once; later calls do nothing, so a sequence of appends is
- * checked once at its end with kv_buf_ok(). The bytes are always NUL-terminated (data may be used as a C string). Not
- * shared between threads. */
+ * Running out of memory or over the limit sets `failed` once; later calls do nothing, so a sequence
+ * of appends is checked once at its end with kv_buf_ok(). The bytes are always NUL-terminated (data
+ * may be used as a C string). Not shared between threads. */
 #ifndef KV_BASE_BUF_H
 #define KV_BASE_BUF_H
 
@@ -35,11 +35,15 @@ void kv_buf_addc(kv_buf *b, char c);
 void kv_buf_addu(kv_buf *b, uint64_t v); /* decimal, faster than addf */
 void kv_buf_addi(kv_buf *b, int64_t v);
 void kv_buf_add_hex(kv_buf *b, const void *bytes, size_t len); /* lower case */
-char *kv_buf_reserve(kv_buf *b, size_t len); /* room for len more, or NULL (failed); then add to len yourself */
+char *
+kv_buf_reserve(kv_buf *b,
+               size_t len); /* room for len more, or NULL (failed); then add to len yourself */
 
-/* JSON: commas are put by the writer from the last byte, so `kv_json_key(b, "a")` may follow a `{` or a value.
- * Strings are escaped, invalid UTF-8 becomes U+FFFD. A slice with ptr NULL is written as null by kv_json_str. */
-void kv_json_open(kv_buf *b, char brace);  /* '{' or '[' (with the comma that a value before it needs) */
+/* JSON: commas are put by the writer from the last byte, so `kv_json_key(b, "a")` may follow a `{`
+ * or a value. Strings are escaped, invalid UTF-8 becomes U+FFFD. A slice with ptr NULL is written
+ * as null by kv_json_str. */
+void kv_json_open(kv_buf *b,
+                  char brace); /* '{' or '[' (with the comma that a value before it needs) */
 void kv_json_close(kv_buf *b, char brace); /* '}' or ']' */
 void kv_json_key(kv_buf *b, const char *key);
 void kv_json_str(kv_buf *b, kv_slice s);
@@ -52,6 +56,7 @@ void kv_json_hex(kv_buf *b, const void *bytes, size_t len); /* a string of lower
 void kv_json_raw(kv_buf *b, kv_slice json);                 /* a value that is JSON already */
 void kv_json_time(kv_buf *b, int64_t ms); /* "2026-11-21T10:00:00.000Z"; 0 is written as null */
 
-bool kv_hex_decode(const char *hex, size_t hex_len, void *out, size_t out_len); /* exact length, either case */
+bool kv_hex_decode(const char *hex, size_t hex_len, void *out,
+                   size_t out_len); /* exact length, either case */
 
 #endif

@@ -19,7 +19,8 @@ void kv_fake_clock_init(kv_fake_clock *f, int64_t wall_ms);
 void kv_fake_clock_advance(kv_fake_clock *f, int64_t ms);
 
 #define KV_TIME_TEXT 24 /* characters of "2026-11-21T10:00:00.000Z", without the NUL */
-void kv_time_format(int64_t wall_ms, char out[KV_TIME_TEXT + 1]); /* UTC; clamped to the years 0..9999 */
+void kv_time_format(int64_t wall_ms,
+                    char out[KV_TIME_TEXT + 1]); /* UTC; clamped to the years 0..9999 */
 
 static inline int64_t kv_wall_ms(const kv_clock *c)
 {

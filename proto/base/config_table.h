@@ -1,5 +1,6 @@
-/* Every variable kervan reads: V(ENV_NAME, member, type, "unit", "default", min, max, secret, "text").
- * Types: STR, LIST (comma separated), ENUM (unit holds the words, joined by "|"), INT (min..max), BOOL (true|false). */
+/* Every variable kervan reads: V(ENV_NAME, member, type, "unit", "default", min, max, secret,
+ * "text"). Types: STR, LIST (comma separated), ENUM (unit holds the words, joined by "|"), INT
+ * (min..max), BOOL (true|false). */
 #ifndef KV_BASE_CONFIG_TABLE_H
 #define KV_BASE_CONFIG_TABLE_H
 

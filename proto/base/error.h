@@ -1,8 +1,8 @@
 /* Errors: one table from which the enum, the HTTP status, the stable code and the texts come.
  *
- * A row is E(NAME, number, http, "slug", "English sentence", "Turkish sentence"). Numbers are stable and travel on
- * the wire (message ERROR); groups leave gaps. The sentence says what happened and what to do. Bugs
- * assert; everything a peer, a disk or a user can cause is one of these. */
+ * A row is E(NAME, number, http, "slug", "English sentence", "Turkish sentence"). Numbers are
+ * stable and travel on the wire (message ERROR); groups leave gaps. The sentence says what happened
+ * and what to do. Bugs assert; everything a peer, a disk or a user can cause is one of these. */
 #ifndef KV_BASE_ERROR_H
 #define KV_BASE_ERROR_H
 
@@ -91,10 +91,12 @@ typedef struct kv_err_info {
 } kv_err_info;
 const kv_err_info *kv_err_info_of(kv_err code);
 
-/* errno to kv_err: ENOSPC, EDQUOT and EFBIG are DISK_FULL, ENOMEM is NO_MEMORY, ENOENT NOT_FOUND, the rest IO. */
+/* errno to kv_err: ENOSPC, EDQUOT and EFBIG are DISK_FULL, ENOMEM is NO_MEMORY, ENOENT NOT_FOUND,
+ * the rest IO. */
 kv_err kv_err_from_errno(int e);
 
-/* Passes an error up: `KV_TRY(f(x));` inside a function that returns kv_err and has nothing to clean up. */
+/* Passes an error up: `KV_TRY(f(x));` inside a function that returns kv_err and has nothing to
+ * clean up. */
 #define KV_TRY(expr)                                                                               \
     do {                                                                                           \
         kv_err kv_try_ = (expr);                                                                   \

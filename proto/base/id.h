@@ -1,8 +1,9 @@
 /* Ids: 63-bit, time-ordered, made without a round trip.
  *
- * bits 62..22 milliseconds since 2025-01-01T00:00:00Z (41 bits, until 2094), 21..12 node (10 bits), 11..0 counter. When the
- * counter is used up within a millisecond the maker borrows from the next one. Shown as 13 characters of Crockford
- * base32 (lower case; decoding accepts either case and i/l/o as 1/1/0). 0 is never a valid id. */
+ * bits 62..22 milliseconds since 2025-01-01T00:00:00Z (41 bits, until 2094), 21..12 node (10
+ * bits), 11..0 counter. When the counter is used up within a millisecond the maker borrows from the
+ * next one. Shown as 13 characters of Crockford base32 (lower case; decoding accepts either case
+ * and i/l/o as 1/1/0). 0 is never a valid id. */
 #ifndef KV_BASE_ID_H
 #define KV_BASE_ID_H
 
@@ -12,7 +13,7 @@
 
 #include "proto/base/clock.h"
 
-#define KV_ID_TEXT 13 /* characters, without the NUL */
+#define KV_ID_TEXT     13            /* characters, without the NUL */
 #define KV_ID_EPOCH_MS 1735689600000 /* 2025-01-01T00:00:00Z: the ids begin here */
 
 typedef struct kv_id_maker {

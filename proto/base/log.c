@@ -114,7 +114,8 @@ static bool add_signed(line *l, int64_t v)
     return (v >= 0 || add(l, "-", 1)) && add_unsigned(l, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
 }
 
-/* Three decimals are enough for a log, and printf's exact ones cost more than the rest of the line. */
+/* Three decimals are enough for a log, and printf's exact ones cost more than the rest of the line.
+ */
 static bool add_real(line *l, double v)
 {
     if (!isfinite(v))
@@ -122,8 +123,8 @@ static bool add_real(line *l, double v)
     if (fabs(v) >= 1e15)
         return add_signed(l, v > 0 ? INT64_MAX : INT64_MIN);
     uint64_t thousandths = (uint64_t)(fabs(v) * 1000 + 0.5);
-    char digits[4] = {'.', (char)('0' + thousandths / 100 % 10), (char)('0' + thousandths / 10 % 10),
-                      (char)('0' + thousandths % 10)};
+    char digits[4] = {'.', (char)('0' + thousandths / 100 % 10),
+                      (char)('0' + thousandths / 10 % 10), (char)('0' + thousandths % 10)};
     return (v >= 0 || add(l, "-", 1)) && add_unsigned(l, thousandths / 1000) && add(l, digits, 4);
 }
 

@@ -13,7 +13,8 @@ bool kv_utf8_valid(kv_slice s);
 /* The longest prefix of `s` of at most `max` bytes that does not cut a character. */
 kv_slice kv_utf8_cut(kv_slice s, size_t max);
 
-/* How many bytes at the start of `s` stand in a JSON string as they are (ASCII without escapes): nearly all of most strings. */
+/* How many bytes at the start of `s` stand in a JSON string as they are (ASCII without escapes):
+ * nearly all of most strings. */
 size_t kv_json_plain(const char *s, size_t len);
 
 /* Writes the character at the start of `s` as it stands inside a JSON string and says how many

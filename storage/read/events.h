@@ -5,10 +5,12 @@
 #include "proto/base/buf.h"
 #include "storage/db.h"
 
-/* Calls `fn` for each commit that holds events after `after`, oldest first, until fn returns false or max_commits are done. NOT_FOUND: `after` is older than
- * what is kept (the reader must resync), or newer than the newest. after 0 = from the beginning of what is kept. */
+/* Calls `fn` for each commit that holds events after `after`, oldest first, until fn returns false
+ * or max_commits are done. NOT_FOUND: `after` is older than what is kept (the reader must resync),
+ * or newer than the newest. after 0 = from the beginning of what is kept. */
 kv_err kv_events_after(kv_db *db, uint64_t after, int max_commits,
-                       bool (*fn)(void *arg, uint64_t first, uint64_t last, kv_slice json_array), void *arg);
+                       bool (*fn)(void *arg, uint64_t first, uint64_t last, kv_slice json_array),
+                       void *arg);
 kv_err kv_events_last(kv_db *db, uint64_t *ret_last);
 
 #endif

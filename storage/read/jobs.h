@@ -8,7 +8,8 @@
 enum { KV_JOB_QUEUED, KV_JOB_PROCESSING, KV_JOB_COMPLETE, KV_JOB_ERROR, KV_JOB_CANCELLED };
 const char *kv_job_state_name(int state); /* "queued" … */
 
-/* {"jobId","service","lane","status","progress","attempts","max_attempts","params","metadata","result","error","error_detail","created_at","updated_at","history":[…]} */
+/* {"jobId","service","lane","status","progress","attempts","max_attempts","params","metadata","result","error","error_detail","created_at","updated_at","history":[…]}
+ */
 kv_err kv_job_get_json(kv_db *db, uint64_t id, kv_buf *out); /* NOT_FOUND */
 
 /* Unfinished jobs in seq order, at start of the broker. */

@@ -212,7 +212,7 @@ static void test_log(void **state)
     assert_non_null(strstr(
         line,
         "\"level\":\"info\",\"process\":\"tester\",\"event\":\"upload_done\",\"s\":\"a\\\"b\","
-        "\"u\":18446744073709551615,\"i\":-1,\"b\":true,\"id\":\"0000000000011\",\"f\":1.5,"
+        "\"u\":18446744073709551615,\"i\":-1,\"b\":true,\"id\":\"0000000000011\",\"f\":1.500,"
         "\"j\":[1],\"null\":\"\",\"e\":\"io\"}\n"));
     assert_null(strstr(line, "hidden"));
     size_t n = capture(line, sizeof line, log_long);

@@ -11,7 +11,7 @@
 #include "tests/unit/scratch.h"
 
 /* Peers of this rig: loops 0 and 1, scanner 2, placers 3, 4 and 5. */
-enum { SCANNER = 2, SMALL_0 = 3, SMALL_1 = 4, LARGE = 5 };
+enum { SCANNER = 2, SMALL_0 = 3, SMALL_1 = 4, LARGE = 2 + KV_PLACERS };
 
 static scratch dir;
 static rig r;
