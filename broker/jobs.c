@@ -288,7 +288,7 @@ void kv_jobs_cancel(kv_core *c, const kv_from *from, uint64_t job)
         kv_core_refuse(c, from, KV_E_BUSY, NULL);
         return;
     }
-    if (kv_slice_is(kv_slice_str(t->service->name), KV_SERVICE_REAP)) {
+    if (strcmp(t->service->name, KV_SERVICE_REAP) == 0) {
         kv_core_refuse(c, from, KV_E_CONFLICT, "jobs of this service cannot be cancelled");
         return;
     }

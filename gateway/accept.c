@@ -17,7 +17,10 @@
 static bool split(const char *address, char host[256], char port[8])
 {
     const char *colon = strrchr(address, ':');
-    if (colon == NULL || strlen(colon + 1) == 0 || strlen(colon + 1) > 5)
+    if (colon == NULL)
+        return false;
+    size_t digits = strlen(colon + 1);
+    if (digits == 0 || digits > 5)
         return false;
     size_t n = (size_t)(colon - address);
     if (n >= 2 && address[0] == '[' && address[n - 1] == ']') {
@@ -30,13 +33,13 @@ static bool split(const char *address, char host[256], char port[8])
         return false;
     memcpy(host, address, n);
     host[n] = 0;
-    strcpy(port, colon + 1);
+    memcpy(port, colon + 1, digits + 1);
     return true;
 }
 
 static void say(int fd)
 {
-    struct sockaddr_storage a;
+    struct sockaddr_storage a = {0};
     socklen_t len = sizeof(a);
     char host[NI_MAXHOST], port[NI_MAXSERV], text[NI_MAXHOST + NI_MAXSERV + 4];
     if (getsockname(fd, (struct sockaddr *)&a, &len) != 0 ||

@@ -1,4 +1,5 @@
 #include "gateway/body_pool.h"
+#include "proto/base/handover.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -198,6 +199,7 @@ static void slice_back(void *data, void *hint)
 {
     (void)data;
     kv_body_slice *s = hint;
+    KV_HANDOVER_TAKE(s);
     kv_body_pool *p = s->buf->pool;
     kv_body_credit *credit = s->credit;
     atomic_fetch_sub(&credit->in_flight, s->len);
@@ -212,6 +214,7 @@ bool kv_body_message(kv_body_buf *b, kv_body_credit *credit, kv_slice bytes, zmq
         return false;
     kv_body_slice *s = &b->slices[b->nslices];
     *s = (kv_body_slice){b, credit, bytes.len};
+    KV_HANDOVER_GIVE(s);
     if (zmq_msg_init_data(ret, (void *)(uintptr_t)bytes.ptr, bytes.len, slice_back, s) != 0)
         return false;
     b->nslices++;

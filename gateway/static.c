@@ -1,5 +1,6 @@
 #include "gateway/static.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -159,6 +160,7 @@ static void send_part(h2o_req_t *req, kv_static_file *f, int fd, uint64_t first,
 
 static void answer(kv_request *r, kv_static_file *f, const char *cache_control)
 {
+    assert(f != NULL);
     h2o_req_t *req = r->req;
     conditions c = conditions_of(req);
     if (not_modified(&c, f)) {

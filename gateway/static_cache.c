@@ -49,6 +49,7 @@ static bool tag_of_path(const struct kv_static_cache *c, kv_slice path, uint64_t
 
 static void lru_unlink(struct kv_static_cache *c, kv_static_file *f)
 {
+    assert((f->newer == NULL) == (f == c->newest) && (f->older == NULL) == (f == c->oldest));
     *(f->newer != NULL ? &f->newer->older : &c->newest) = f->older;
     *(f->older != NULL ? &f->older->newer : &c->oldest) = f->newer;
     f->newer = f->older = NULL;

@@ -80,8 +80,10 @@ kv_err kv_static_file_describe(kv_static_file *f, kv_slice filename, kv_slice ex
     gmtime_r(&t, &tm);
     h2o_time2str_rfc1123(f->modified, &tm);
     /* text without a charset would be guessed by browsers */
-    if (strncmp(f->mime, "text/", 5) == 0 && strlen(f->mime) + 16 < sizeof(f->mime))
-        strcat(f->mime, "; charset=utf-8");
+    static const char charset[] = "; charset=utf-8";
+    size_t n = strlen(f->mime);
+    if (strncmp(f->mime, "text/", 5) == 0 && n + sizeof(charset) <= sizeof(f->mime))
+        memcpy(f->mime + n, charset, sizeof(charset));
 
     set(f, KV_H_CACHE_CONTROL, H2O_TOKEN_CACHE_CONTROL, NULL, EXACT_CACHE);
     set(f, KV_H_ETAG, H2O_TOKEN_ETAG, NULL, f->etag);

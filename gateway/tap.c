@@ -67,6 +67,7 @@ size_t kv_tap_take_rest(kv_conn *c, char *out, size_t len)
 
 bool kv_tap_put_rest(kv_conn *c, const char *bytes, size_t len)
 {
+    assert((c->rest != NULL) == (c->rest_len > 0));
     if (len == 0)
         return true;
     if (c->rest != NULL && c->rest_at >= len) { /* where it was taken from */

@@ -154,6 +154,7 @@ kv_err kv_folder_get(kv_store *s, const char *path, size_t len, bool create, kv_
             kv_folder_put(s, parent);
         return err;
     }
+    assert(f);
     pthread_mutex_lock(&s->lock);
     kv_folder *other = list_find(s, path, len); /* another thread was faster */
     if (other) {
@@ -223,7 +224,8 @@ static void collect(kv_store *s, kv_folder **list, size_t *n, kv_folder *f)
         each->refs++;
         list[(*n)++] = each;
     }
-    unref(f);
+    assert(f->refs >= 2); /* the list has one of its own: this never frees */
+    f->refs--;
     pthread_mutex_unlock(&s->lock);
 }
 

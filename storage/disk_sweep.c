@@ -134,9 +134,11 @@ kv_err kv_store_sweep(kv_store *store, int64_t min_age_ms,
     sweep *s = calloc(1, sizeof *s);
     int fd = openat(store->tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    kv_err err = !s ? KV_E_NO_MEMORY : !dir ? kv_err_from_errno(errno) : KV_OK;
-    if (err != KV_OK)
+    kv_err err = KV_OK;
+    if (!s || !dir) {
+        err = !s ? KV_E_NO_MEMORY : kv_err_from_errno(errno);
         goto done;
+    }
     *s = (sweep){
         .store = store, .min_age_ms = min_age_ms, .orphan = orphan, .arg = arg, .result = ret};
     struct dirent *e;

@@ -66,7 +66,9 @@ static kv_err make_stmt(kv_db *db, const char *sql, kv_stmt **ret)
     int rc = sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &s->handle, NULL);
     if (rc != SQLITE_OK) {
         free(s);
-        return kv_sqlite_fail(db, rc, sql);
+        kv_err err = kv_sqlite_fail(db, rc, sql);
+        assert(err != KV_OK);
+        return err;
     }
     assert(s->handle); /* text without a statement is a bug */
     map_parameters(s);

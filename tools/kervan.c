@@ -162,6 +162,8 @@ static int load_config(const command *c, kv_config *cfg)
         fputs(kv_buf_str(&warnings), stderr);
     kv_buf_release(&problems);
     kv_buf_release(&warnings);
+    if (err != KV_OK)
+        kv_config_release(cfg);
     return err == KV_OK ? 0 : 2;
 }
 

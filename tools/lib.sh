@@ -25,12 +25,13 @@ packages() {
     }
 }
 
-# build PRESET [TARGET...]: configures when needed and builds; quiet unless it fails.
+# build PRESET [TARGET...]: configures when needed (with $KERVAN_CMAKE) and builds; quiet unless it fails.
 build() {
     preset=$1
     shift
     if [ ! -f "build/$preset/build.ninja" ]; then
-        cmake --preset "$preset" >"$log_dir/configure-$preset.log" 2>&1 || { cat "$log_dir/configure-$preset.log" >&2; return 1; }
+        # shellcheck disable=SC2086
+        cmake --preset "$preset" ${KERVAN_CMAKE:-} >"$log_dir/configure-$preset.log" 2>&1 || { cat "$log_dir/configure-$preset.log" >&2; return 1; }
     fi
     ninja -C "build/$preset" "$@" >"$log_dir/build-$preset.log" 2>&1 || { tail -n 60 "$log_dir/build-$preset.log" >&2; return 1; }
 }

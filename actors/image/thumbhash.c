@@ -34,8 +34,9 @@ static uint32_t round_up(double v)
 }
 
 /* Transparent pixels are laid over the mean colour, so they do not pull the coefficients. */
-static void split(uint32_t n, const uint8_t *rgba, planes *to)
+static void split(uint32_t w, uint32_t h, const uint8_t *rgba, planes *to)
 {
+    uint32_t n = w * h;
     double mean[3] = {0, 0, 0}, opaque = 0;
     for (uint32_t i = 0; i < n; i++) {
         double alpha = rgba[4 * i + 3] / 255.0;
@@ -46,14 +47,17 @@ static void split(uint32_t n, const uint8_t *rgba, planes *to)
     for (int c = 0; c < 3 && opaque > 0; c++)
         mean[c] /= opaque;
     to->transparent = opaque < n;
-    for (uint32_t i = 0; i < n; i++) {
-        double alpha = rgba[4 * i + 3] / 255.0, rgb[3];
-        for (int c = 0; c < 3; c++)
-            rgb[c] = mean[c] * (1 - alpha) + alpha / 255.0 * rgba[4 * i + c];
-        to->l[i] = ((rgb[0] + rgb[1] + rgb[2]) / 3);
-        to->p[i] = ((rgb[0] + rgb[1]) / 2 - rgb[2]);
-        to->q[i] = (rgb[0] - rgb[1]);
-        to->a[i] = alpha;
+    for (uint32_t y = 0; y < h; y++) {
+        for (uint32_t x = 0; x < w; x++) {
+            uint32_t i = y * w + x;
+            double alpha = rgba[4 * i + 3] / 255.0, rgb[3];
+            for (int c = 0; c < 3; c++)
+                rgb[c] = mean[c] * (1 - alpha) + alpha / 255.0 * rgba[4 * i + c];
+            to->l[i] = ((rgb[0] + rgb[1] + rgb[2]) / 3);
+            to->p[i] = ((rgb[0] + rgb[1]) / 2 - rgb[2]);
+            to->q[i] = (rgb[0] - rgb[1]);
+            to->a[i] = alpha;
+        }
     }
 }
 
@@ -113,7 +117,7 @@ size_t kv_thumbhash(uint32_t w, uint32_t h, const uint8_t *rgba, uint8_t out[KV_
     assert(w >= 1 && h >= 1 && w <= KV_THUMBHASH_SIDE && h <= KV_THUMBHASH_SIDE);
     planes from;
     channel l, p, q, a = {0};
-    split(w * h, rgba, &from);
+    split(w, h, rgba, &from);
     uint32_t limit = from.transparent ? 5 : 7, longer = w > h ? w : h;
     uint32_t lx = round_up((double)limit * w / longer), ly = round_up((double)limit * h / longer);
     lx = lx < 1 ? 1 : lx;

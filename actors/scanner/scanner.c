@@ -12,6 +12,7 @@
 #include "actors/ingest_actors.h"
 #include "actors/scanner/types.h"
 #include "actors/scanner/walk.h"
+#include "proto/base/handover.h"
 #include "proto/base/log.h"
 
 typedef struct kv_scan {
@@ -156,6 +157,7 @@ static void free_kept(void *data, void *hint)
 {
     (void)data;
     kv_kept *k = hint;
+    KV_HANDOVER_TAKE(k);
     zmq_msg_close(&k->original);
     free(k->copy);
     free(k);
@@ -172,6 +174,7 @@ static kv_err wrap(zmq_msg_t *original, size_t from, uint8_t *copy, size_t len, 
     zmq_msg_copy(&k->original, original);
     /* a small message holds its bytes itself: only the one that stays has an address that stays */
     uint8_t *bytes = copy ? copy : (uint8_t *)zmq_msg_data(&k->original) + from;
+    KV_HANDOVER_GIVE(k);
     if (zmq_msg_init_data(ret, bytes, len, free_kept, k) != 0) {
         zmq_msg_close(&k->original);
         free(k);
@@ -381,6 +384,7 @@ static void on_end(void *self, const kv_in *in, kv_out *out)
         refuse(a, s, err, out);
         return;
     }
+    assert(s->type); /* a head was judged, or there was an error */
     assert(s->received == in->msg->upload_end.size);
     send_scanned(a, s, in->msg->upload_end.folder, out);
     kv_msg m = {.code = KV_UPLOAD_END};

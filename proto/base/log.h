@@ -25,16 +25,15 @@ typedef struct kv_log_field {
     double real;
 } kv_log_field;
 
-#define KV_STR(k, cstr) ((kv_log_field){.key = (k), .type = KV_LF_STR, .str = kv_slice_str(cstr)})
-#define KV_SLICE(k, s)  ((kv_log_field){.key = (k), .type = KV_LF_STR, .str = (s)})
-#define KV_U64(k, v)    ((kv_log_field){.key = (k), .type = KV_LF_U64, .num = (int64_t)(v)})
-#define KV_I64(k, v)    ((kv_log_field){.key = (k), .type = KV_LF_I64, .num = (v)})
-#define KV_BOOL(k, v)   ((kv_log_field){.key = (k), .type = KV_LF_BOOL, .num = (v)})
-#define KV_ID(k, v)     ((kv_log_field){.key = (k), .type = KV_LF_ID, .num = (int64_t)(v)}) /* base32 \
-                                                                                             */
-#define KV_F64(k, v) ((kv_log_field){.key = (k), .type = KV_LF_F64, .real = (v)})
-#define KV_JSON(k, s)                                                                              \
-    ((kv_log_field){.key = (k), .type = KV_LF_JSON, .str = (s)}) /* valid JSON already */
+/* KV_ID is written in base32, KV_JSON is JSON already, KV_F64 has three decimals. */
+#define KV_STR(k, cstr)  ((kv_log_field){.key = (k), .type = KV_LF_STR, .str = kv_slice_str(cstr)})
+#define KV_SLICE(k, s)   ((kv_log_field){.key = (k), .type = KV_LF_STR, .str = (s)})
+#define KV_U64(k, v)     ((kv_log_field){.key = (k), .type = KV_LF_U64, .num = (int64_t)(v)})
+#define KV_I64(k, v)     ((kv_log_field){.key = (k), .type = KV_LF_I64, .num = (v)})
+#define KV_BOOL(k, v)    ((kv_log_field){.key = (k), .type = KV_LF_BOOL, .num = (v)})
+#define KV_ID(k, v)      ((kv_log_field){.key = (k), .type = KV_LF_ID, .num = (int64_t)(v)})
+#define KV_F64(k, v)     ((kv_log_field){.key = (k), .type = KV_LF_F64, .real = (v)})
+#define KV_JSON(k, s)    ((kv_log_field){.key = (k), .type = KV_LF_JSON, .str = (s)})
 #define KV_ERRNAME(k, e) KV_STR((k), kv_err_info_of(e)->slug)
 
 void kv_log_setup(const char *process, kv_log_level min_level); /* once, before threads */

@@ -284,7 +284,7 @@ def test_runtime_has_every_library(dockerfile):
     runtime = apt_lists(dockerfile)[1]
     out = subprocess.run(["apt-cache", "depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances", *runtime], capture_output=True, text=True, check=True).stdout
     there = {line.strip() for line in out.splitlines() if line and not line.startswith(" ")} | {"libc6"}
-    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", subprocess.run(["readelf", "-d", str(BINARY)], capture_output=True, text=True, check=True).stdout)
+    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", subprocess.run(["readelf", "-d", str(ROOT / "build/release/kervan")], capture_output=True, text=True, check=True).stdout)
     for library in (n for n in needed if not re.match(r"lib(asan|ubsan|tsan)\.", n)):
         found = subprocess.run(["dpkg-query", "-S", f"*/{library}"], capture_output=True, text=True, check=True).stdout
         owners = {line.split(":")[0] for line in found.splitlines()}

@@ -2,10 +2,13 @@
 import os
 import threading
 
+import pytest
 import requests
 
 from kervan import wait_for
 from pictures import SECRETS, jpeg, padded_png, png, with_metadata
+
+pytestmark = pytest.mark.threads
 
 
 def test_second_upload_is_a_reference(kervan):

@@ -4,6 +4,8 @@ import pytest
 from kervan import wait_for
 from pictures import SECRETS, avif, bomb_png, gif, jpeg, metadata, noise_png, png, webp, with_metadata
 
+pytestmark = pytest.mark.threads
+
 PRIVATE = ("GPS", "Artist", "Creator", "Comment", "gizli", "Gizli")
 
 

@@ -8,6 +8,8 @@ import websocket
 from kervan import PATIENCE, wait_for
 from pictures import noise_png, png
 
+pytestmark = pytest.mark.threads
+
 
 def ws(kervan, query="", **kw):
     return websocket.create_connection(f"ws://127.0.0.1:{kervan.port}/api/ws{query}", timeout=PATIENCE, **kw)

@@ -4,8 +4,12 @@ import json
 import re
 import stat
 
+import pytest
+
 from kervan import wait_for
 from pictures import gif, jpeg, padded_png, png, webp
+
+pytestmark = pytest.mark.threads
 
 
 def sha(data):
