@@ -168,6 +168,28 @@ static void child_start(supervisor *s, int i)
     c->restart_at = 0;
 }
 
+/* Whole lines of `text`, made readable; what is left behind the last newline stays. */
+static size_t show_lines(const char *text, size_t len, bool color)
+{
+    const char *begin = text, *end = text + len, *nl;
+    kv_buf out;
+    kv_buf_init(&out, 0);
+    while ((nl = memchr(begin, '\n', (size_t)(end - begin)))) {
+        kv_readable_line(kv_slice_of(begin, (size_t)(nl - begin)), color, &out);
+        begin = nl + 1;
+    }
+    fwrite(kv_buf_str(&out), 1, out.len, stdout);
+    fflush(stdout);
+    kv_buf_release(&out);
+    return (size_t)(begin - text);
+}
+
+/* The supervisor's own lines look like those of its children. */
+static void show_own(const char *lines, size_t len)
+{
+    show_lines(lines, len, isatty(STDOUT_FILENO) && !getenv("NO_COLOR"));
+}
+
 static void pass_lines(supervisor *s, child *c)
 {
     for (;;) {
@@ -176,20 +198,10 @@ static void pass_lines(supervisor *s, child *c)
         if (n <= 0)
             break;
         c->line.len += (size_t)n;
-        char *begin = c->line.data, *end = c->line.data + c->line.len, *nl;
-        kv_buf out;
-        kv_buf_init(&out, 0);
-        while ((nl = memchr(begin, '\n', (size_t)(end - begin)))) {
-            kv_readable_line(kv_slice_of(begin, (size_t)(nl - begin)), s->color, &out);
-            begin = nl + 1;
-        }
-        fwrite(kv_buf_str(&out), 1, out.len, stdout);
-        fflush(stdout);
-        kv_buf_release(&out);
-        size_t rest = (size_t)(end - begin);
-        memmove(c->line.data, begin, rest);
-        c->line.len = rest;
-        if (rest > 65536)
+        size_t shown = show_lines(c->line.data, c->line.len, s->color);
+        c->line.len -= shown;
+        memmove(c->line.data, c->line.data + shown, c->line.len);
+        if (c->line.len > 65536)
             kv_buf_clear(&c->line);
     }
 }
@@ -337,6 +349,8 @@ int kv_supervise(const kv_config *cfg, int signal_fd, int argc, char **argv)
     int rc = lock_data(&s);
     if (rc != 0)
         return rc;
+    if (s.readable)
+        kv_log_divert(show_own);
     if (!setup(&s))
         return 1;
     while (!kv_process_stop_asked(signal_fd)) {

@@ -44,6 +44,10 @@ kv_log_level kv_log_min(void);
  * out at once, with what was gathered before them. */
 void kv_log_gather(void);
 void kv_log_flush(void);
+
+/* Lines go to `fn` (whole ones, with their newlines) instead of stdout; NULL: back to stdout.
+ * Before threads. */
+void kv_log_divert(void (*fn)(const char *lines, size_t len));
 void kv_log_write(kv_log_level level, const char *event, const kv_log_field *fields);
 
 #define kv_log(level, event, ...)                                                                  \
