@@ -1,6 +1,6 @@
 /* Every metric: M(NAME_IN_CODE, "prometheus_name", TYPE, "label or empty", "what it means and what
  * to do when it grows"). TYPE: COUNTER, GAUGE or HISTOGRAM (seconds). A metric with a label has one
- * value per label value in use (at most 32; the label values are fixed strings chosen by code,
+ * value per label value in use (at most 64; the label values are fixed strings chosen by code,
  * never input). */
 #ifndef KV_BASE_METRICS_TABLE_H
 #define KV_BASE_METRICS_TABLE_H
