@@ -54,12 +54,8 @@ void kv_access_log(kv_loop *loop, const kv_conn *c, kv_slice method, kv_slice ta
     kv_log_level level = c->quiet ? KV_LOG_DEBUG : KV_LOG_INFO;
     if (level < kv_log_min())
         return;
-    static const char digits[] = "0123456789abcdef";
-    char trace[33] = {0};
-    for (int i = 0; i < 16; i++) {
-        trace[2 * i] = digits[c->trace[i] >> 4];
-        trace[2 * i + 1] = digits[c->trace[i] & 15];
-    }
+    char trace[33];
+    kv_hex_encode(c->trace, 16, trace);
     const char *query = target.len > 0 ? memchr(target.ptr, '?', target.len) : NULL;
     if (query != NULL) /* queries may come to hold secrets */
         target.len = (size_t)(query - target.ptr);

@@ -13,12 +13,7 @@ static int64_t took_us(const kv_upload *u)
 
 static void trace_text(const kv_upload *u, char out[33])
 {
-    static const char digits[] = "0123456789abcdef";
-    for (int i = 0; i < 16; i++) {
-        out[2 * i] = digits[u->head.trace[i] >> 4];
-        out[2 * i + 1] = digits[u->head.trace[i] & 15];
-    }
-    out[32] = 0;
+    kv_hex_encode(u->head.trace, 16, out);
 }
 
 /* The media row with uploadId and deduplicated put in before its last brace. */

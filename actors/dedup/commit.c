@@ -15,14 +15,12 @@ void kv_ending_place(kv_dedup_actor *a, kv_ending *e, bool again, kv_out *out)
     kv_msg m = {.code = KV_PLACE};
     kv_db *db = again ? NULL : kv_dedup_reader(a);
     kv_buf same;
-    bool here;
     kv_buf_init(&same, sizeof e->key);
     m.place.upload = e->upload;
     m.place.key = kv_slice_str(e->key);
     m.place.again = again;
     /* Only a hint: the ledger decides, and the placer falls back to the file that has just come. */
-    if (db &&
-        kv_media_placement_find(db, e->stored_hash, kv_slice_str(e->folder), &same, &here) == KV_OK)
+    if (db && kv_media_placement_find(db, e->stored_hash, kv_slice_str(e->folder), &same) == KV_OK)
         m.place.same = kv_buf_slice(&same);
     e->gone_seq = a->gone_seq;
     e->linked = true;

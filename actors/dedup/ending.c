@@ -59,12 +59,7 @@ void kv_ending_copy(char *to, size_t size, kv_slice from)
 
 void kv_ending_hex(const uint8_t hash[KV_HASH_LEN], char out[KV_HASH_HEX])
 {
-    static const char digits[] = "0123456789abcdef";
-    for (int i = 0; i < KV_HASH_LEN; i++) {
-        out[2 * i] = digits[hash[i] >> 4];
-        out[2 * i + 1] = digits[hash[i] & 15];
-    }
-    out[KV_HASH_HEX - 1] = '\0';
+    kv_hex_encode(hash, KV_HASH_LEN, out);
 }
 
 int64_t kv_ending_now(kv_out *out)
@@ -89,11 +84,7 @@ unsigned kv_dedup_placer(const kv_dedup_actor *a, const kv_ending *e)
 static void log_end(const kv_ending *e, const char *hash, int64_t now)
 {
     char trace[2 * sizeof e->head.trace + 1];
-    for (size_t i = 0; i < sizeof e->head.trace; i++) {
-        trace[2 * i] = "0123456789abcdef"[e->head.trace[i] >> 4];
-        trace[2 * i + 1] = "0123456789abcdef"[e->head.trace[i] & 15];
-    }
-    trace[sizeof trace - 1] = '\0';
+    kv_hex_encode(e->head.trace, sizeof e->head.trace, trace);
     if (e->failure != KV_OK) {
         kv_log(KV_LOG_WARN, "upload_failed", KV_ID("uploadId", e->upload),
                KV_ERRNAME("code", e->failure), KV_STR("detail", e->detail),

@@ -126,24 +126,29 @@ void kv_buf_addi(kv_buf *b, int64_t v)
     kv_buf_addu(b, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
 }
 
-void kv_buf_add_hex(kv_buf *b, const void *bytes, size_t len)
+void kv_hex_encode(const void *bytes, size_t len, char *out)
 {
     static const char hex[] = "0123456789abcdef";
     const unsigned char *from = bytes;
 
+    for (size_t i = 0; i < len; i++) {
+        out[2 * i] = hex[from[i] >> 4];
+        out[2 * i + 1] = hex[from[i] & 15];
+    }
+    out[2 * len] = '\0';
+}
+
+void kv_buf_add_hex(kv_buf *b, const void *bytes, size_t len)
+{
     if (len > SIZE_MAX / 2) {
         b->failed = true;
         return;
     }
-    char *to = kv_buf_reserve(b, len * 2);
+    char *to = kv_buf_reserve(b, len * 2); /* room for the NUL is always there */
     if (!to)
         return;
-    for (size_t i = 0; i < len; i++) {
-        to[2 * i] = hex[from[i] >> 4];
-        to[2 * i + 1] = hex[from[i] & 15];
-    }
+    kv_hex_encode(bytes, len, to);
     b->len += len * 2;
-    b->data[b->len] = '\0';
 }
 
 static int nibble(char c)

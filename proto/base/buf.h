@@ -56,6 +56,8 @@ void kv_json_hex(kv_buf *b, const void *bytes, size_t len); /* a string of lower
 void kv_json_raw(kv_buf *b, kv_slice json);                 /* a value that is JSON already */
 void kv_json_time(kv_buf *b, int64_t ms); /* "2026-11-21T10:00:00.000Z"; 0 is written as null */
 
+/* Lower case; writes 2 * len characters and a NUL. */
+void kv_hex_encode(const void *bytes, size_t len, char *out);
 bool kv_hex_decode(const char *hex, size_t hex_len, void *out,
                    size_t out_len); /* exact length, either case */
 

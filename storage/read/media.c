@@ -189,17 +189,13 @@ static void add_state(kv_buf *out, kv_stmt *s, row_names *r)
 
 static kv_err add_row(kv_stmt *s, const char *base, kv_buf *out)
 {
-    static const char digits[] = "0123456789abcdef";
     row_names r = {.base = base, .folder = kv_col_str(s, C_FOLDER)};
     kv_slice stored = kv_col_blob(s, C_STORED);
     if (stored.len != 32) {
         kv_log(KV_LOG_ERROR, "stored_hash_damaged", KV_ID("blob", kv_col_i64(s, C_BLOB)));
         return KV_E_DB;
     }
-    for (size_t i = 0; i < 32; i++) {
-        r.hash[2 * i] = digits[(uint8_t)stored.ptr[i] >> 4];
-        r.hash[2 * i + 1] = digits[(uint8_t)stored.ptr[i] & 15];
-    }
+    kv_hex_encode(stored.ptr, 32, r.hash);
     kv_buf_init(&r.url, 8192);
     kv_json_open(out, '{');
     add_names(out, s, &r);

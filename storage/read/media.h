@@ -46,7 +46,7 @@ kv_err kv_media_file_find(kv_db *db, kv_slice folder, const uint8_t stored_hash[
 /* The object key of a live placement of these kept bytes, in `folder` if there is one, else in any
  * other folder; appended to `key`. NOT_FOUND when the bytes are not here. */
 kv_err kv_media_placement_find(kv_db *db, const uint8_t stored_hash[32], kv_slice folder,
-                               kv_buf *key, bool *ret_same_folder);
+                               kv_buf *key);
 /* Whether a live row stands behind an object key ("banners/<hash>.jpg"): the sweep asks. */
 kv_err kv_media_key_live(kv_db *db, const char *key, bool *ret_live);
 kv_err kv_media_counts(kv_db *db, int64_t ret_by_status[3]);

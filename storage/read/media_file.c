@@ -49,12 +49,12 @@ kv_err kv_media_file_find(kv_db *db, kv_slice folder, const uint8_t stored_hash[
 }
 
 kv_err kv_media_placement_find(kv_db *db, const uint8_t stored_hash[32], kv_slice folder,
-                               kv_buf *key, bool *ret_same_folder)
+                               kv_buf *key)
 {
     kv_stmt *s;
     bool row;
     KV_TRY(kv_db_prepare(db,
-                         "SELECT p.folder, b.ext, p.folder = $2 FROM blob b JOIN placement p ON "
+                         "SELECT p.folder, b.ext FROM blob b JOIN placement p ON "
                          "p.blob = b.id WHERE b.stored_hash = $1 AND b.state = 0 AND p.state = 0 "
                          "ORDER BY p.folder = $2 DESC LIMIT 1",
                          &s));
@@ -64,13 +64,10 @@ kv_err kv_media_placement_find(kv_db *db, const uint8_t stored_hash[32], kv_slic
     if (err == KV_OK && !row)
         err = KV_E_NOT_FOUND;
     if (err == KV_OK) {
-        kv_buf hex;
-        kv_buf_init(&hex, 65);
-        kv_buf_add_hex(&hex, stored_hash, 32);
-        kv_media_key(key, kv_col_str(s, 0), kv_buf_str(&hex), kv_col_str(s, 1));
-        *ret_same_folder = kv_col_i64(s, 2) != 0;
-        err = kv_buf_ok(&hex) && kv_buf_ok(key) ? KV_OK : KV_E_NO_MEMORY;
-        kv_buf_release(&hex);
+        char hex[65];
+        kv_hex_encode(stored_hash, 32, hex);
+        kv_media_key(key, kv_col_str(s, 0), hex, kv_col_str(s, 1));
+        err = kv_buf_ok(key) ? KV_OK : KV_E_NO_MEMORY;
     }
     kv_db_done(s);
     return err;
