@@ -2,7 +2,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include <zmq.h>
 
@@ -20,7 +22,8 @@
 #define GAP_COMMITS    64    /* commits a read when the feed itself lags */
 #define GAP_SLICE_US   20000 /* of one go, so that requests are served in between */
 #define GAP_WAIT_US    3000000
-#define CLIENT_COMMITS 16 /* commits a read for one client */
+#define CLIENT_COMMITS 16    /* commits a read for one client */
+#define SOCKET_UNSENT  16384 /* bytes the kernel takes before a client's socket is full */
 
 struct kv_feed {
     kv_loop *loop;
@@ -381,6 +384,13 @@ void kv_feed_pump(kv_feed_client *c)
     }
     if (c->q.pending.len != 0)
         c->transport->wake(c);
+}
+
+void kv_feed_bound_socket(int fd)
+{
+    int most = SOCKET_UNSENT;
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most)) != 0)
+        kv_log(KV_LOG_WARN, "live_socket_unbounded", KV_I64("errno", errno));
 }
 
 kv_err kv_feed_attach(struct kv_feed *f, kv_feed_client *c, bool has_after, uint64_t after)

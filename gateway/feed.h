@@ -60,6 +60,10 @@ void kv_feed_detach(kv_feed_client *c); /* releases q in any case */
  * wake(). */
 void kv_feed_pump(kv_feed_client *c);
 
+/* Bounds what the kernel holds of a client's connection besides q: else a reader that stopped has
+ * megabytes of send buffer behind it (tcp_wmem) before anyone notices. */
+void kv_feed_bound_socket(int fd);
+
 /* Common to both: ?after= / Last-Event-ID and ?types= of a request. BAD_PARAMETER with *ret_why
  * naming it. */
 kv_err kv_feed_parameters(kv_request *r, kv_live_queue *q, bool *ret_has_after, uint64_t *ret_after,

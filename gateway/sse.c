@@ -167,5 +167,6 @@ void kv_route_events(kv_request *r)
         return;
     }
     s->started = true;
+    kv_feed_bound_socket(h2o_socket_get_fd(req->conn->callbacks->get_socket(req->conn)));
     sse_flush(s);
 }
