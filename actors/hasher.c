@@ -1,9 +1,11 @@
 /* The hasher: SHA-256 of an upload as received and as kept. One computation while the two are the
  * same; at the first difference it is copied and goes on as two. Every UPLOAD_BEGIN is answered
- * with exactly one UPLOAD_HASHED. */
+ * with exactly one UPLOAD_HASHED. A WHOLE_JUDGED goes on to dedup with its digests in it. */
+#include <assert.h>
 #include <openssl/evp.h>
 #include <search.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "actors/ingest_actors.h"
 
@@ -21,6 +23,12 @@ typedef struct kv_hasher_actor {
     kv_ingest_state *state;
     EVP_MD *sha256; /* fetched once: a fetch a file costs more than hashing a small one */
     void *hashes;   /* tsearch(3) tree of kv_hash */
+    EVP_MD_CTX *whole;
+    struct {
+        uint64_t upload;
+        uint8_t hash[HASH_LEN];
+        bool ok;
+    } received; /* digest of the last WHOLE_RECEIVED: its WHOLE_JUDGED comes next */
 } kv_hasher_actor;
 
 static int by_upload(const void *a, const void *b)
@@ -139,6 +147,49 @@ static void on_abort(void *self, const kv_in *in, kv_out *out)
     forget(self, h);
 }
 
+/* ---- whole uploads ---- */
+
+static bool digest(kv_hasher_actor *a, zmq_msg_t *payload, uint8_t out[HASH_LEN])
+{
+    return payload && EVP_DigestInit_ex2(a->whole, a->sha256, NULL) == 1 &&
+           EVP_DigestUpdate(a->whole, zmq_msg_data(payload), zmq_msg_size(payload)) == 1 &&
+           EVP_DigestFinal_ex(a->whole, out, NULL) == 1;
+}
+
+static void on_whole_received(void *self, const kv_in *in, kv_out *out)
+{
+    kv_hasher_actor *a = self;
+    (void)out;
+    a->received.upload = in->msg->whole_received.upload;
+    a->received.ok = digest(a, in->payload, a->received.hash);
+}
+
+static void on_whole_judged(void *self, const kv_in *in, kv_out *out)
+{
+    kv_hasher_actor *a = self;
+    uint8_t hash[HASH_LEN], stored_hash[HASH_LEN];
+    kv_msg m = *in->msg;
+    kv_whole_judged *j = &m.whole_judged;
+    bool ok = digest(a, in->payload, stored_hash);
+    if (j->same) {
+        memcpy(hash, stored_hash, HASH_LEN);
+    } else {
+        assert(a->received.upload == j->upload);
+        memcpy(hash, a->received.hash, HASH_LEN);
+        ok = ok && a->received.ok;
+    }
+    if (ok) {
+        j->hash = kv_slice_of((const char *)hash, HASH_LEN);
+        j->stored_hash = kv_slice_of((const char *)stored_hash, HASH_LEN);
+    } else {
+        j->number = KV_E_NO_MEMORY;
+    }
+    if (!atomic_load(&a->state->halted))
+        kv_out_send(out, KV_HASHER_TO_DEDUP, in->head, &m, ok ? in->payload : NULL);
+}
+
+/* ---- birth and death ---- */
+
 static kv_err create(const kv_config *cfg, const void *arg, void **ret_self)
 {
     (void)cfg;
@@ -148,7 +199,10 @@ static kv_err create(const kv_config *cfg, const void *arg, void **ret_self)
         return KV_E_NO_MEMORY;
     a->state = ingest->state;
     a->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    if (!a->sha256) {
+    a->whole = EVP_MD_CTX_new();
+    if (!a->sha256 || !a->whole) {
+        EVP_MD_CTX_free(a->whole);
+        EVP_MD_free(a->sha256);
         free(a);
         return KV_E_INTERNAL;
     }
@@ -160,14 +214,17 @@ static void destroy(void **self)
 {
     kv_hasher_actor *a = *self;
     tdestroy(a->hashes, free_hash);
+    EVP_MD_CTX_free(a->whole);
     EVP_MD_free(a->sha256);
     free(a);
     *self = NULL;
 }
 
 static const kv_handler handlers[] = {
-    {KV_UPLOAD_BEGIN, on_begin}, {KV_UPLOAD_HASH, on_hash},   {KV_UPLOAD_KEPT, on_kept},
-    {KV_UPLOAD_END, on_end},     {KV_UPLOAD_ABORT, on_abort}, {0, NULL},
+    {KV_UPLOAD_BEGIN, on_begin},        {KV_UPLOAD_HASH, on_hash},
+    {KV_UPLOAD_KEPT, on_kept},          {KV_UPLOAD_END, on_end},
+    {KV_UPLOAD_ABORT, on_abort},        {KV_WHOLE_RECEIVED, on_whole_received},
+    {KV_WHOLE_JUDGED, on_whole_judged}, {0, NULL},
 };
 
 const kv_actor_def kv_hasher = {

@@ -2,12 +2,12 @@
  * dedup, as threads.
  *
  * The HTTP loops post UPLOAD_BEGIN, UPLOAD_CHUNK…, UPLOAD_END or UPLOAD_ABORT to the scanner inbox
- * of the upload's pipeline and get UPLOAD_DONE in their own inbox (inproc, bound by the loop before
- * kv_ingest_start). UPLOAD_DONE comes exactly once for each UPLOAD_BEGIN, also early (a refused
- * type) and also after UPLOAD_ABORT, when nothing of the upload is left. After an early one the
- * loop may go on sending; it is ignored. Chunk payloads are released when store and hasher are done
- * with them: the free function of zmq_msg_init_data is the loop's credit. Order inside a pipeline
- * is kept. */
+ * of the upload's pipeline, or UPLOAD_WHOLE alone, and get UPLOAD_DONE in their own inbox (inproc,
+ * bound by the loop before kv_ingest_start). UPLOAD_DONE comes exactly once for each UPLOAD_BEGIN
+ * and UPLOAD_WHOLE, also early (a refused type) and also after UPLOAD_ABORT, when nothing of the
+ * upload is left. After an early one the loop may go on sending; it is ignored. Payloads are
+ * released when store and hasher are done with them: the free function of zmq_msg_init_data is the
+ * loop's credit. Order inside a pipeline is kept. */
 #ifndef KV_ACTORS_INGEST_H
 #define KV_ACTORS_INGEST_H
 

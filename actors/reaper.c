@@ -94,14 +94,13 @@ static void forget(reaper *r, answer *a)
 static void on_answer(void *self, void *arg, kv_err err, const kv_msg *msg, kv_out *out)
 {
     answer *a = arg;
-    (void)msg;
-    if (err == KV_E_BROKER_AWAY || err == KV_E_BUSY) {
+    if (kv_answer_again(err, msg)) {
         a->due = true;
         return;
     }
     if (err != KV_OK)
         kv_log(KV_LOG_WARN, "reap_answer_refused", KV_ID("jobId", a->job), KV_ERRNAME("code", err));
-    kv_out_lease_done(out, a->job);
+    kv_out_lease_done(out, a->job, a->epoch, a->attempt);
     forget(self, a);
 }
 

@@ -7,10 +7,13 @@
 #include <zmq.h>
 
 #include "actors/image/image.h"
+#include "actors/notifier.h"
 #include "actors/reaper.h"
 #include "proto/actor.h"
 #include "proto/base/log.h"
 #include "proto/base/process.h"
+
+#define KNOWN "image, reaper, notifier"
 
 enum { REAPER_CREDIT = 16 };
 
@@ -20,6 +23,12 @@ static uint64_t reaper_credit(const kv_config *cfg)
     return REAPER_CREDIT;
 }
 
+static uint64_t no_credit(const kv_config *cfg)
+{
+    (void)cfg;
+    return 0;
+}
+
 static const struct {
     const char *name, *service;
     const kv_actor_def *def;
@@ -27,6 +36,7 @@ static const struct {
 } table[] = {
     {"image", KV_IMAGE_SERVICE, &kv_image_actor, kv_image_credit},
     {"reaper", KV_REAPER_SERVICE, &kv_reaper_actor, reaper_credit},
+    {"notifier", NULL, &kv_notifier_actor, no_credit}, /* takes no jobs: it reads the event log */
 };
 enum { ACTORS = sizeof table / sizeof table[0] };
 
@@ -51,13 +61,13 @@ static bool names_fit(int n, char *const *names)
         int row = row_of(names[i]);
         if (row < 0 || asked[row]) {
             kv_log(KV_LOG_ERROR, row < 0 ? "unknown_actor" : "actor_named_twice",
-                   KV_STR("actor", names[i]), KV_STR("known", "image, reaper"));
+                   KV_STR("actor", names[i]), KV_STR("known", KNOWN));
             return false;
         }
         asked[row] = true;
     }
     if (n == 0)
-        kv_log(KV_LOG_ERROR, "no_actor_named", KV_STR("known", "image, reaper"));
+        kv_log(KV_LOG_ERROR, "no_actor_named", KV_STR("known", KNOWN));
     return n > 0;
 }
 

@@ -12,10 +12,12 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include "broker/admin.h"
 #include "broker/checkpoint.h"
 #include "broker/core.h"
 #include "broker/ledger.h"
 #include "broker/publish.h"
+#include "broker/replay.h"
 #include "broker/router.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
@@ -37,6 +39,8 @@ typedef struct broker {
     kv_publish *publish;
     kv_ledger *ledger;
     kv_checkpoint *checkpoint;
+    kv_replay *replay;
+    kv_admin *admin;
     kv_core *core;
     kv_cmd_list to_ledger; /* of this round */
     uint64_t last_event, gone_seq;
@@ -103,11 +107,26 @@ static void answer_stats(broker *b, kv_slice peer, uint64_t request, uint64_t wh
     kv_router_send(b->router, peer, request, &m);
 }
 
+static void replay_events(broker *b, kv_slice peer, const kv_header *head, const kv_events_get *m)
+{
+    kv_msg answer;
+    kv_err err = head->request ? kv_replay_ask(b->replay, peer, head->request, m) : KV_OK;
+    if (err == KV_OK)
+        return;
+    kv_msg_defaults(KV_ERROR, &answer);
+    answer.error.number = err;
+    answer.error.detail = kv_slice_str(kv_err_info_of(err)->en);
+    answer.error.retry_after_ms = 100;
+    kv_router_send(b->router, peer, head->request, &answer);
+}
+
 static void on_message(void *arg, kv_slice peer, const kv_header *head, const kv_msg *m)
 {
     broker *b = arg;
     if (m->code == KV_STATS)
         answer_stats(b, peer, head->request, m->stats.what);
+    else if (m->code == KV_EVENTS_GET)
+        replay_events(b, peer, head, &m->events_get);
     else
         kv_core_message(b->core, now_of(b), peer, head, m);
 }
@@ -129,6 +148,7 @@ static bool take_results(broker *b)
     b->database = out.health;
     b->at_ledger -= out.cmds.n;
     kv_core_set_heads(b->core, out.last_event, out.gone_seq);
+    kv_core_set_disk_low(b->core, out.disk_low);
     kv_publish_rows(b->publish, out.rows, out.gone_seq);
     kv_event_rows_free(&out.rows);
     for (kv_cmd *cmd; (cmd = kv_cmd_pop(&out.cmds));)
@@ -154,16 +174,17 @@ static void on_time(broker *b)
 
 static void wait_for_input(broker *b, bool sends_wait)
 {
-    zmq_pollitem_t items[3] = {{kv_router_socket(b->router), 0, ZMQ_POLLIN, 0},
+    zmq_pollitem_t items[4] = {{kv_router_socket(b->router), 0, ZMQ_POLLIN, 0},
                                {NULL, kv_ledger_fd(b->ledger), ZMQ_POLLIN, 0},
+                               {NULL, kv_replay_fd(b->replay), ZMQ_POLLIN, 0},
                                {NULL, b->signal_fd, ZMQ_POLLIN, 0}};
     int64_t left = b->next_tick_ms - kv_mono_ms(b->clock);
     if (left < 0 || b->stopping)
         left = 0;
     if ((sends_wait || b->stopping) && left > 5)
         left = 5;
-    (void)zmq_poll(items, b->stopping ? 2 : 3, b->stopping ? 5 : left);
-    if (!b->stopping && items[2].revents && kv_process_stop_asked(b->signal_fd)) {
+    (void)zmq_poll(items, b->stopping ? 3 : 4, b->stopping ? 5 : left);
+    if (!b->stopping && items[3].revents && kv_process_stop_asked(b->signal_fd)) {
         b->stopping = true;
         b->stop_by_ms = kv_mono_ms(b->clock) + STOP_MS;
         kv_log(KV_LOG_INFO, "broker_stopping", KV_U64("atLedger", b->at_ledger));
@@ -185,6 +206,7 @@ static void loop(broker *b)
     do {
         received = kv_router_receive(b->router, ROUND_MESSAGES);
         bool results = take_results(b);
+        kv_replay_take(b->replay, sink_send, b);
         give_commands(b);
         bool sends_wait = kv_router_flush(b->router);
         if (received < ROUND_MESSAGES) /* silence counts only when nothing unread is left */
@@ -249,6 +271,13 @@ static bool load_row(void *arg, const kv_job_row *row)
     return l->err == KV_OK;
 }
 
+static bool load_setting(void *arg, const kv_setting *setting)
+{
+    loading *l = arg;
+    l->err = kv_core_setting(l->core, l->now, setting);
+    return l->err == KV_OK;
+}
+
 static kv_err start_core(broker *b)
 {
     kv_core_opts opts;
@@ -256,10 +285,15 @@ static kv_err start_core(broker *b)
     opts.sink = (kv_core_sink){b, sink_send, sink_command};
     opts.epoch = kv_ledger_epoch(b->ledger);
     opts.stuck_after_ms = b->cfg->stuck_after * 1000;
+    opts.lane_share = (uint32_t)b->cfg->lane_share;
+    opts.max_waiting = (uint64_t)b->cfg->queue_max_waiting;
+    opts.evict = strcmp(b->cfg->queue_overflow, "evict") == 0;
     if (getrandom(&opts.seed, sizeof opts.seed, 0) != sizeof opts.seed)
         return KV_E_IO;
     KV_TRY(kv_core_new(&opts, now_of(b), &b->core));
     loading l = {b->core, now_of(b), KV_OK};
+    KV_TRY(kv_settings_all(kv_ledger_db(b->ledger), load_setting, &l));
+    KV_TRY(l.err);
     KV_TRY(kv_jobs_unfinished(kv_ledger_db(b->ledger), load_row, &l));
     KV_TRY(l.err);
     kv_ledger_heads(b->ledger, &b->last_event, &b->gone_seq);
@@ -294,16 +328,20 @@ static kv_err start(broker *b)
     KV_TRY(start_core(b));
     KV_TRY(kv_ledger_start(b->ledger));
     KV_TRY(kv_checkpoint_start(b->cfg, &b->checkpoint));
+    KV_TRY(kv_replay_start(b->cfg, &b->replay));
     b->zmq = zmq_ctx_new();
-    return b->zmq ? open_sockets(b) : KV_E_NO_MEMORY;
+    KV_TRY(b->zmq ? open_sockets(b) : KV_E_NO_MEMORY);
+    return kv_admin_start(b->cfg, b->clock, b->zmq, &b->admin);
 }
 
 static void stop(broker *b)
 {
+    kv_admin_stop(&b->admin);
     kv_router_close(&b->router);
     kv_publish_close(&b->publish);
     if (b->zmq)
         zmq_ctx_term(b->zmq);
+    kv_replay_stop(&b->replay);
     kv_checkpoint_stop(&b->checkpoint);
     kv_core_destroy(&b->core);
     kv_ledger_close(&b->ledger);

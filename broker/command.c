@@ -39,12 +39,28 @@ kv_slice kv_cmd_keep(kv_cmd *cmd, kv_slice s)
     return kv_slice_of(to, s.len);
 }
 
+kv_setting kv_cmd_setting(const kv_cmd *cmd)
+{
+    const kv_queue_set *m = &cmd->queue_set;
+    return (kv_setting){.service = m->service,
+                        .tenant = m->tenant_set ? m->tenant : kv_slice_str(""),
+                        .of_tenant = m->tenant_set,
+                        .paused = m->paused,
+                        .draining = m->draining,
+                        .concurrency = m->concurrency,
+                        .rate_per_minute = m->rate_per_minute,
+                        .max_waiting = m->max_waiting,
+                        .overflow = m->overflow,
+                        .weight = m->weight};
+}
+
 void kv_cmd_reset(kv_cmd *cmd)
 {
     cmd->err = KV_OK;
     cmd->place = (kv_job_place){.found = false};
     cmd->created = cmd->deduplicated = false;
-    cmd->media = cmd->gone_seq = 0;
+    cmd->media = cmd->gone_seq = cmd->other = 0;
+    cmd->account = (kv_credit_ok){.transaction = 0};
     kv_buf_clear(&cmd->text);
     cmd->jobs_n = 0;
 }

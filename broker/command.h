@@ -10,6 +10,7 @@
 #include "proto/base/buf.h"
 #include "proto/base/error.h"
 #include "proto/messages.h"
+#include "storage/read/settings.h"
 #include "storage/write/jobs.h"
 
 typedef enum kv_cmd_type {
@@ -21,6 +22,14 @@ typedef enum kv_cmd_type {
     KV_CMD_MEDIA_COMMIT,
     KV_CMD_MEDIA_DELETE,
     KV_CMD_MEDIA_RETRY,
+    KV_CMD_PROMOTE,
+    KV_CMD_METADATA,
+    KV_CMD_RETRY, /* a terminal job as a new one: result as of SUBMIT, and `jobs` */
+    KV_CMD_CREDIT,
+    KV_CMD_NOTIFY,
+    KV_CMD_SEEN,
+    KV_CMD_QUEUE_SET,
+    KV_CMD_PURGE_DEAD,
     KV_CMD_NOTHING /* answers when all before it is committed */
 } kv_cmd_type;
 
@@ -29,7 +38,10 @@ typedef struct kv_cmd_job {
     uint64_t id, seq, max_attempts;
     int64_t not_before;
     int lane;
-    const char *service; /* a literal */
+    const char *service; /* a literal, or inside the command */
+    const char *tenant;  /* the same; "" for what kervan makes itself */
+    uint64_t backoff_ms, backoff_max_ms;
+    int64_t deadline_ms;
 } kv_cmd_job;
 
 enum { KV_CMD_NEW_JOBS = 2 };
@@ -38,8 +50,29 @@ typedef struct kv_cmd_submit {
     uint64_t job, max_attempts;
     int lane;
     int64_t not_before;
+    uint64_t tag; /* fair order inside the lane (lanes.h) */
+    uint64_t backoff_ms, backoff_max_ms, retention_s, credits, retry_of;
+    int64_t deadline_ms; /* Unix ms; 0: none */
     kv_slice service, tenant, params;
+    kv_slice unique_key, tags, user, operation, metadata; /* ptr NULL: none */
 } kv_cmd_submit;
+
+typedef struct kv_cmd_promote {
+    uint64_t job, epoch, attempt; /* of the row, in state queued */
+    int lane;
+    uint64_t new_seq, tag; /* its place in the lane from now on */
+    int old_lane;          /* for the core, when it fails */
+    uint64_t old_seq, old_tag;
+} kv_cmd_promote;
+
+typedef struct kv_cmd_metadata {
+    uint64_t job, version; /* version 0: any */
+    kv_slice patch;        /* a JSON object */
+} kv_cmd_metadata;
+
+typedef struct kv_cmd_retry {
+    uint64_t new_job, job; /* new_job first: kv_ids */
+} kv_cmd_retry;
 
 typedef struct kv_cmd_move {
     uint64_t job;
@@ -57,6 +90,7 @@ typedef struct kv_cmd_move {
 
 typedef struct kv_cmd_progress {
     uint64_t job, epoch, attempt, progress;
+    kv_slice patch; /* of the metadata; ptr NULL: none */
 } kv_cmd_progress;
 
 typedef struct kv_cmd {
@@ -69,25 +103,42 @@ typedef struct kv_cmd {
     uint64_t deadline_ms; /* Unix ms; past it a media command or SUBMIT is refused; 0: none */
     uint64_t seq;         /* for a job that the ledger makes on its way */
     uint64_t token_epoch, token_attempt; /* FIND: the lease the asker believes in */
+    kv_err if_none;                      /* FIND for a SUBMIT: the answer when there is no row */
+    struct kv_batch *batch;              /* the core's: one of a SUBMIT_BATCH; NULL: alone */
+    uint32_t batch_at;
     union {
         kv_cmd_submit submit;
         kv_cmd_move move;
         kv_cmd_progress progress;
         kv_media_commit commit;
-        uint64_t id; /* FIND, JOB_GET, MEDIA_DELETE, MEDIA_RETRY */
+        kv_cmd_promote promote;
+        kv_cmd_metadata metadata;
+        kv_cmd_retry retry;
+        kv_credit credit;
+        kv_notify notify;
+        kv_seen seen;
+        kv_queue_set queue_set;
+        kv_slice service; /* PURGE_DEAD */
+        uint64_t id;      /* FIND, JOB_GET, MEDIA_DELETE, MEDIA_RETRY */
     };
     /* ---- result: written by the ledger ---- */
     kv_err err;
     kv_job_place place; /* where the job is: with a refused SUBMIT, MOVE, PROGRESS, and FIND */
     bool created, deduplicated;
     uint64_t media, gone_seq;
-    kv_buf text; /* JSON of a media row or a job; params of a leased job */
+    uint64_t other; /* SUBMIT: the job that has its unique key; RETRY: that does it again already;
+                     * PURGE_DEAD: how many went; METADATA: the version */
+    kv_credit_ok account; /* CREDIT; its strings are literals */
+    kv_buf text;          /* JSON of a media row or a job; params of a leased job; merged metadata;
+                           * RETRY: what the strings of `jobs` point into */
     kv_cmd_job jobs[KV_CMD_NEW_JOBS];
     int jobs_n;
     /* ---- memory of the strings ---- */
     size_t used, cap;
     char store[];
 } kv_cmd;
+
+kv_setting kv_cmd_setting(const kv_cmd *cmd); /* of a QUEUE_SET; its strings are the command's */
 
 /* With room for `bytes` of strings; NULL: out of memory. */
 kv_cmd *kv_cmd_new(kv_cmd_type type, size_t bytes);

@@ -3,7 +3,13 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "broker/gauges.h"
+#include "broker/lanes.h"
+#include "broker/inspect.h"
+#include "broker/pace.h"
 #include "broker/services.h"
+#include "broker/steer.h"
+#include "broker/watch.h"
 #include "proto/base/media_name.h"
 #include "proto/base/metrics.h"
 
@@ -17,12 +23,14 @@ void kv_core_defaults(kv_core_opts *opts)
                            .job_max_attempts = 3,
                            .backoff_ms = 1000,
                            .backoff_max_ms = 60 * 1000,
-                           .submits_max = 16384};
+                           .submits_max = 16384,
+                           .lane_share = 10};
 }
 
 kv_err kv_core_new(const kv_core_opts *opts, kv_now now, kv_core **ret)
 {
     kv_core *c = calloc(1, sizeof *c);
+    assert(opts->lane_share != 1);
     *ret = c;
     if (!c)
         return KV_E_NO_MEMORY;
@@ -40,19 +48,31 @@ void kv_core_destroy(kv_core **core)
         return;
     size_t at = 0;
     kv_sessions_release(c);
-    for (kv_task *job; (job = kv_ids_next(&c->jobs, &at));)
+    kv_steer_release(c);
+    kv_batches_release(c);
+    for (kv_task *job; (job = kv_ids_next(&c->jobs, &at));) {
+        free(job->extras);
         free(job);
+    }
     for (kv_service *s = c->service_list, *next; s; s = next) {
         next = s->next;
+        kv_lanes_close(s);
+        kv_pace_release(s);
         free(s);
     }
     kv_ids_release(&c->jobs);
+    kv_ids_release(&c->retries);
     kv_ids_release(&c->sessions);
     kv_names_release(&c->peers);
     kv_names_release(&c->named);
     kv_names_release(&c->services);
     free(c);
     *core = NULL;
+}
+
+void kv_core_set_disk_low(kv_core *core, bool low)
+{
+    core->disk_low = low;
 }
 
 void kv_core_set_heads(kv_core *core, uint64_t last_event, uint64_t gone_seq)
@@ -89,20 +109,27 @@ void kv_core_okay(kv_core *c, const kv_from *from, uint64_t id)
 
 void kv_core_refuse(kv_core *c, const kv_from *from, kv_err err, const char *detail)
 {
+    kv_core_refuse_for(c, from, err, detail, err == KV_E_BUSY || err == KV_E_NO_MEMORY ? 100 : 0);
+}
+
+void kv_core_refuse_for(kv_core *c, const kv_from *from, kv_err err, const char *detail,
+                        int64_t retry_after_ms)
+{
     kv_msg m;
-    if (!from->request)
+    if (from->batch)
+        kv_batch_put(c, from->batch, from->batch_at, err, retry_after_ms);
+    if (from->batch || !from->request)
         return;
     kv_msg_defaults(KV_ERROR, &m);
     m.error.number = err;
     m.error.detail = kv_slice_str(detail ? detail : kv_err_info_of(err)->en);
-    if (err == KV_E_BUSY)
-        m.error.retry_after_ms = 100;
+    m.error.retry_after_ms = (uint64_t)retry_after_ms;
     kv_core_send(c, from->session, from->request, &m);
 }
 
 void kv_core_stale(kv_core *c, const kv_from *from)
 {
-    kv_metric_add(KV_M_LATE_ANSWERS, 1);
+    kv_gauges_late(from->session);
     kv_core_refuse(c, from, KV_E_STALE_LEASE, NULL);
 }
 
@@ -115,8 +142,10 @@ kv_cmd *kv_core_cmd(kv_core *c, const kv_from *from, kv_cmd_type type, size_t by
         return NULL;
     }
     if (from) {
-        cmd->request = from->request;
-        cmd->session = from->session->id;
+        cmd->request = from->batch ? 0 : from->request; /* the batch is what is answered */
+        cmd->session = from->batch ? 0 : from->session->id;
+        cmd->batch = from->batch;
+        cmd->batch_at = from->batch_at;
         cmd->code = from->code;
         cmd->deadline_ms = from->deadline_ms;
     }
@@ -191,7 +220,8 @@ static void media_change(kv_core *c, const kv_from *from, kv_cmd_type type, uint
 static bool may_expire(uint16_t code)
 {
     return code == KV_MEDIA_COMMIT || code == KV_MEDIA_DELETE || code == KV_MEDIA_RETRY ||
-           code == KV_SUBMIT || code == KV_CANCEL || code == KV_JOB_GET;
+           code == KV_SUBMIT || code == KV_SUBMIT_BATCH || code == KV_RETRY || code == KV_CANCEL ||
+           code == KV_JOB_GET;
 }
 
 static void handle(kv_core *c, const kv_from *from, const kv_msg *m)
@@ -199,6 +229,42 @@ static void handle(kv_core *c, const kv_from *from, const kv_msg *m)
     switch (m->code) {
     case KV_SUBMIT:
         kv_jobs_submit(c, from, &m->submit);
+        break;
+    case KV_SUBMIT_BATCH:
+        kv_batch_submit(c, from, &m->submit_batch);
+        break;
+    case KV_METADATA:
+        kv_account_metadata(c, from, &m->metadata);
+        break;
+    case KV_RETRY:
+        kv_account_retry(c, from, &m->retry);
+        break;
+    case KV_CREDIT:
+        kv_account_credit(c, from, &m->credit);
+        break;
+    case KV_NOTIFY:
+        kv_account_notify(c, from, &m->notify);
+        break;
+    case KV_SEEN:
+        kv_account_seen(c, from, &m->seen);
+        break;
+    case KV_POSITION:
+        kv_watch_position(c, from, &m->position);
+        break;
+    case KV_INSPECT:
+        kv_inspect_answer(c, from, &m->inspect);
+        break;
+    case KV_QUEUE_SET:
+        kv_steer_set(c, from, &m->queue_set);
+        break;
+    case KV_PROMOTE:
+        kv_steer_promote(c, from, &m->promote);
+        break;
+    case KV_PURGE:
+        kv_steer_purge(c, from, &m->purge);
+        break;
+    case KV_MAINTAIN:
+        kv_steer_maintain(c, from);
         break;
     case KV_JOB_GET:
         kv_jobs_get(c, from, m->job_get.job);
@@ -254,7 +320,10 @@ void kv_core_message(kv_core *core, kv_now now, kv_slice peer, const kv_header *
         kv_session_hello(core, peer, head->request, &m->hello);
         return;
     }
-    kv_from from = {kv_session_of_peer(core, peer), head->request, head->deadline_ms, m->code};
+    kv_from from = {.session = kv_session_of_peer(core, peer),
+                    .request = head->request,
+                    .deadline_ms = head->deadline_ms,
+                    .code = m->code};
     if (from.session && from.session->fenced) {
         kv_core_refuse(core, &from, KV_E_CONFLICT, "another instance has taken over this name");
         return;
@@ -306,7 +375,12 @@ void kv_core_tick(kv_core *core, kv_now now)
     core->now_ticked = now.mono_ms;
     if (gap > (int64_t)core->opts.beat_ms)
         core->judge_from = now.mono_ms + (int64_t)(core->opts.beat_ms * core->opts.silent_beats);
+    kv_due_expire(core);
     release_delayed(core);
+    for (kv_service *s = core->service_list; s; s = s->next) {
+        if (kv_lanes_tick(core, s))
+            kv_lease_dispatch(core, s);
+    }
     if (now.mono_ms >= core->judge_from)
         kv_sessions_expire(core);
     if (now.mono_ms >= core->next_maintenance) {
@@ -318,6 +392,8 @@ void kv_core_tick(kv_core *core, kv_now now)
         if (now.mono_ms >= core->judge_from)
             kv_lease_expire(core);
     }
+    kv_steer_tick(core);
+    kv_watch_tick(core);
 }
 
 kv_err kv_core_load(kv_core *core, kv_now now, const kv_job_row *row)
@@ -325,7 +401,8 @@ kv_err kv_core_load(kv_core *core, kv_now now, const kv_job_row *row)
     core->now = now;
     kv_service *service = kv_service_get(core, kv_slice_str(row->service));
     int lane = row->lane >= 0 && row->lane < KV_LANES ? row->lane : KV_LANES - 1;
-    kv_task *job = service ? kv_task_new(core, row->id, service, lane, row->seq) : NULL;
+    kv_task *job =
+        service ? kv_task_new(core, row->id, service, row->tenant, lane, row->seq) : NULL;
     if (!job)
         return KV_E_NO_MEMORY;
     job->epoch = row->epoch;
@@ -333,22 +410,20 @@ kv_err kv_core_load(kv_core *core, kv_now now, const kv_job_row *row)
     job->max_attempts = (uint16_t)row->max_attempts;
     job->not_before = (int64_t)row->not_before;
     job->state = (uint8_t)row->state;
+    kv_lanes_restore(service, job, row->tag);
+    if (!kv_task_set_extras(job, (int64_t)row->deadline_ms, row->backoff_ms, row->backoff_max_ms)) {
+        kv_task_free(core, job);
+        return KV_E_NO_MEMORY;
+    }
     if (row->state == KV_JOB_PROCESSING)
         kv_lease_take(core, job, NULL);
     else
         kv_task_enqueue(core, job);
+    kv_pace_loaded(core, job, (int64_t)row->created_at);
     return KV_OK;
 }
 
 /* ---- looking in ---- */
-
-static uint32_t waiting_of(const kv_service *s)
-{
-    uint32_t n = 0;
-    for (int i = 0; i < KV_LANES; i++)
-        n += kv_queue_size(&s->lanes[i]);
-    return n;
-}
 
 void kv_core_health(const kv_core *core, kv_buf *out)
 {
@@ -363,7 +438,7 @@ void kv_core_health(const kv_core *core, kv_buf *out)
         kv_json_key(out, "service");
         kv_json_cstr(out, s->name);
         kv_json_key(out, "waiting");
-        kv_json_u64(out, waiting_of(s));
+        kv_json_u64(out, kv_lanes_waiting(s, -1));
         kv_json_key(out, "delayed");
         kv_json_u64(out, s->delayed);
         kv_json_key(out, "running");
@@ -373,21 +448,6 @@ void kv_core_health(const kv_core *core, kv_buf *out)
         kv_json_close(out, '}');
     }
     kv_json_close(out, ']');
-}
-
-void kv_core_gauges(const kv_core *core)
-{
-    int64_t other[3] = {0, 0, 0};
-    for (const kv_service *s = core->service_list; s; s = s->next) {
-        const char *label = kv_service_label(kv_slice_str(s->name));
-        bool own = strcmp(label, "other") != 0;
-        int64_t now[3] = {waiting_of(s) + s->delayed, s->running, s->workers};
-        for (int i = 0; i < 3 && !own; i++)
-            now[i] = other[i] += now[i];
-        kv_metric_set_label(KV_M_JOBS_WAITING, label, now[0]);
-        kv_metric_set_label(KV_M_JOBS_RUNNING, label, now[1]);
-        kv_metric_set_label(KV_M_WORKERS, label, now[2]);
-    }
 }
 
 int kv_core_job_state(const kv_core *core, uint64_t job, uint64_t *ret_attempt)
@@ -403,10 +463,23 @@ bool kv_core_job_rank(const kv_core *core, uint64_t job, uint64_t *ret_rank)
     const kv_task *j = kv_ids_find(&core->jobs, job);
     if (!j || j->at != KV_AT_LANE)
         return false;
-    *ret_rank = kv_queue_rank(&j->node);
-    for (int lane = 0; lane < j->lane; lane++)
-        *ret_rank += kv_queue_size(&j->service->lanes[lane]);
+    *ret_rank = kv_lanes_rank(core, j, NULL);
     return true;
+}
+
+kv_standing kv_task_standing(kv_core *c, const kv_task *t)
+{
+    kv_standing at = {.queue_position = -1, .lane_position = -1};
+    uint32_t in_lane;
+    if (t && t->at == KV_AT_LANE) {
+        at.queue_position = kv_lanes_rank(c, t, &in_lane) + (int64_t)1;
+        at.lane_position = in_lane + (int64_t)1;
+        kv_pace_eta_rank(c, t->service, (uint64_t)at.queue_position - 1, &at.eta_low_ms,
+                         &at.eta_high_ms);
+    } else if (t && !t->doubtful && t->state == KV_JOB_PROCESSING) {
+        at.queue_position = at.lane_position = 0;
+    }
+    return at;
 }
 
 size_t kv_core_jobs(const kv_core *core)

@@ -11,6 +11,7 @@
 #include "broker/command.h"
 #include "proto/codec.h"
 #include "storage/read/jobs.h"
+#include "storage/read/settings.h"
 
 typedef struct kv_core kv_core;
 
@@ -37,8 +38,12 @@ typedef struct kv_core_opts {
                                   makes */
     int64_t backoff_ms,
         backoff_max_ms; /* first delay of a retry, doubled each time, and its limit */
-    size_t submits_max; /* SUBMITs on their way to the ledger; BUSY above it */
-    uint64_t seed;      /* of the jitter */
+    uint64_t
+        max_waiting;     /* QUEUE_MAX_WAITING: bound of a queue that has none of its own; 0: none */
+    bool evict;          /* QUEUE_OVERFLOW */
+    size_t submits_max;  /* SUBMITs on their way to the ledger; BUSY above it */
+    uint32_t lane_share; /* LANE_SHARE (order.h); not 1 */
+    uint64_t seed;       /* of the jitter */
 } kv_core_opts;
 
 /* Defaults of all but sink, epoch and seed. */
@@ -49,6 +54,9 @@ void kv_core_destroy(kv_core **core);
 /* An unfinished job at start, in seq order. A job in processing waits `silent_beats` for its worker
  * (LEASE_HELD). */
 kv_err kv_core_load(kv_core *core, kv_now now, const kv_job_row *row);
+
+/* What an operator set, at start, before the jobs. */
+kv_err kv_core_setting(kv_core *core, kv_now now, const kv_setting *set);
 
 /* A decoded message of a peer. STATS is the router's. */
 void kv_core_message(kv_core *core, kv_now now, kv_slice peer, const kv_header *head,
@@ -64,6 +72,9 @@ void kv_core_tick(kv_core *core, kv_now now);
 
 /* What HELLO_OK says besides the epoch; the router keeps it up to date. */
 void kv_core_set_heads(kv_core *core, uint64_t last_event, uint64_t gone_seq);
+
+/* Too little space is left: new jobs are refused with DISK_FULL, what is under way goes on. */
+void kv_core_set_disk_low(kv_core *core, bool low);
 
 /* Appends {"epoch":…,"queues":[{"service","waiting","delayed","running","workers"}],…} members,
  * without the outer braces. */

@@ -1,27 +1,30 @@
 /* What the files of the core share; nobody else includes this.
  *
- * core.c: birth, dispatch of messages, tick. sessions.c: who talks. jobs.c: the state machine, and
- * what clients and workers say about jobs. lease.c: who works on what. results.c: what the ledger
- * answered. */
+ * core.c: birth, dispatch of messages, tick. sessions.c: who talks. jobs.c: tasks and the state
+ * machine. submit.c, options.c, batch.c: new jobs. due.c: deadlines. answers.c: what workers say.
+ * account.c: metadata, retries, credits, notifications. lease.c: who works on what. lanes.c,
+ * order.c: what begins next. pace.c: how fast it goes. watch.c: positions pushed. steer.c,
+ * inspect.c: operators. results.c: what the ledger answered. */
 #ifndef KV_BROKER_CORE_TYPES_H
 #define KV_BROKER_CORE_TYPES_H
 
 #include "broker/core.h"
+#include "broker/order.h"
 #include "broker/queue.h"
 #include "broker/table.h"
+#include "proto/base/text.h"
 
-enum {
-    KV_LANES = 3,
-    KV_ANSWERED = 32,
-    KV_REPLACED = 4,
-    KV_SERVICES_MAX = 1024,
-    KV_SESSIONS_MAX = 8192
-};
+enum { KV_ANSWERED = 32, KV_REPLACED = 4, KV_SERVICES_MAX = 1024, KV_SESSIONS_MAX = 8192 };
 
 typedef struct kv_task kv_task;
 typedef struct kv_service kv_service;
 typedef struct kv_session kv_session;
 typedef struct kv_offer kv_offer;
+typedef struct kv_batch kv_batch;
+typedef struct kv_tenant kv_tenant;
+typedef struct kv_pace kv_pace;         /* pace.c */
+typedef struct kv_watching kv_watching; /* watch.c */
+typedef struct kv_purging kv_purging;   /* steer.c */
 
 /* Where a job stands in the core's structures; with NONE a command about it is at the ledger. */
 typedef enum kv_task_at {
@@ -32,33 +35,91 @@ typedef enum kv_task_at {
     KV_AT_LIMBO
 } kv_task_at;
 
+/* What few jobs have, beside the task. */
+typedef struct kv_extras {
+    kv_node due; /* among those with a deadline (deadline, seq); in no queue once it has begun */
+    kv_task *task;
+    int64_t deadline_ms;                 /* wall; 0: none */
+    uint32_t backoff_ms, backoff_max_ms; /* 0: as the core has it */
+} kv_extras;
+
 /* An unfinished job; small, for there may be a million. Params stay in the database until the job
  * is leased. */
 struct kv_task {
     uint64_t id;  /* first: kv_ids */
     kv_node node; /* in a lane (tag, seq), or among the delayed (not_before, seq) */
+    kv_node turn; /* in a lane, among those of its tenant (tag, seq) */
     kv_service *service;
+    kv_tenant *tenant;
+    kv_extras *extras;    /* owned; NULL: none */
     kv_offer *offer;      /* who holds the lease; NULL: nobody, or not heard since the restart */
-    kv_task *prev, *next; /* among the leases of a session, the orphans, or in limbo */
-    int64_t since;        /* mono ms: last sign of progress; of an orphan: until when it waits */
+    kv_task *prev, *next; /* among the leases of a session, the orphans, the delayed of the service,
+                             in its waiting row, or in limbo */
+    int64_t since;        /* mono ms: last sign of progress; of an orphan: until when it waits; in a
+                             lane: since when */
     int64_t not_before;   /* wall ms */
     int64_t leased_at;    /* mono ms */
-    uint64_t seq, epoch;
+    uint64_t tag, seq;    /* its key inside the lane (lanes.h) */
+    uint64_t epoch;
     uint16_t attempt, max_attempts, in_flight; /* commands at the ledger */
     uint8_t lane, state, at;
     bool unsure;   /* its worker said HELLO again and did not yet say that it has it */
+    bool watched;  /* c->watched has it */
     bool doubtful; /* a command failed: the row's word counts once nothing is in flight */
 };
 
 typedef struct kv_task_list {
-    kv_task *first;
+    kv_task *first, *last; /* the newest first */
     size_t n;
 } kv_task_list;
 
+/* Tasks as they came, by prev and next. */
+typedef struct kv_task_row {
+    kv_task *first, *last;
+} kv_task_row;
+
+/* What operators set for a service, or for one tenant in it; 0: no limit. */
+typedef struct kv_limits {
+    uint32_t concurrency;
+    uint32_t rate_per_minute;
+} kv_limits;
+
+/* The same of a tenant, with its weight; -1: as the service has it for each. */
+typedef struct kv_tenant_rule {
+    int64_t concurrency, rate_per_minute, weight;
+} kv_tenant_rule;
+
+typedef struct kv_lane {
+    kv_queue all;         /* the waiting jobs by (tag, seq): ranks */
+    kv_queue ready;       /* the tenants that may begin one now, by the key of their first */
+    uint64_t started;     /* V: the largest tag of a job that began */
+    uint64_t fresh, late; /* the smallest tag read at start of a job that never began; of a delayed
+                             one. 0: none */
+} kv_lane;
+
 struct kv_service {
     char name[65];
-    kv_queue lanes[KV_LANES];
+    uint32_t index;                /* 1 for the first that was made */
+    kv_pace *pace;                 /* NULL: nothing measured yet */
+    kv_task_row waiting[KV_LANES]; /* those in a lane, oldest first: pace.c keeps it */
+    kv_lane lanes[KV_LANES];
+    kv_order order;
+    kv_limits limits;
+    kv_tenant_rule each;   /* of tenants that have none of their own */
+    int64_t rate_full_ns;  /* mono: when the token bucket of its rate is full again */
+    bool rate_spent;       /* and it was empty when last looked at */
+    kv_queue rate_waiting; /* tenants whose rate holds their jobs back, by mono ms of its end */
+    kv_queue fading;       /* tenants without jobs, by mono ms at which their bucket is full */
+    kv_names tenants;
+    kv_tenant *tenant_list;
+    uint64_t tenants_made;
     uint32_t running, delayed, workers;
+    int64_t leased_sum;               /* of leased_at over those that run */
+    kv_task_list later;               /* the delayed ones, newest first */
+    bool paused, draining;            /* what operators set: QUEUE_SET */
+    uint8_t health;                   /* kv_health, as the log has it */
+    int8_t overflow;                  /* -1: as the core has it, 0: reject, 1: evict */
+    uint64_t max_waiting;             /* 0: as the core has it */
     kv_offer *free_first, *free_last; /* offers with credit left, in turn */
     kv_service *next;
 };
@@ -97,6 +158,7 @@ struct kv_session {
     unsigned answered_at;
     uint64_t replaced[KV_REPLACED]; /* instances that had this name */
     unsigned replaced_at;
+    kv_watching *watching; /* NULL: it watches no positions */
 };
 
 struct kv_core {
@@ -108,9 +170,19 @@ struct kv_core {
     kv_names services;
     kv_service *service_list;
     size_t services_n;
-    kv_queue delayed;     /* tag is not_before */
-    kv_task_list orphans; /* processing, without a session that holds them */
-    kv_task_list limbo;   /* a command failed, and so did reading the row */
+    kv_queue delayed;  /* tag is not_before */
+    kv_queue due;      /* waiting jobs with a deadline */
+    kv_batch *batches; /* not answered yet */
+    kv_ids retries;    /* RETRYs at the ledger, by the id of the new job */
+    bool disk_low;
+    kv_task_list orphans;   /* processing, without a session that holds them */
+    kv_task_list limbo;     /* a command failed, and so did reading the row */
+    kv_ids watched;         /* by job: the first watch of it */
+    kv_watching *watchings; /* all sessions that watch */
+    size_t watches;
+    int64_t watch_slot;  /* up to here the pushes are done */
+    kv_purging *purges;  /* under way */
+    int64_t next_upkeep; /* mono ms */
     uint64_t next_session, next_seq, random;
     uint64_t last_event, gone_seq;
     size_t submits_in_flight;
@@ -123,13 +195,17 @@ typedef struct kv_from {
     kv_session *session;
     uint64_t request, deadline_ms;
     uint16_t code;
+    kv_batch *batch; /* one of a SUBMIT_BATCH: refusals and answers are gathered there */
+    uint32_t batch_at;
 } kv_from;
 
 /* ---- core.c ---- */
 void kv_core_send(kv_core *c, const kv_session *s, uint64_t request, const kv_msg *m);
 void kv_core_okay(kv_core *c, const kv_from *from, uint64_t id);
 void kv_core_refuse(kv_core *c, const kv_from *from, kv_err err,
-                    const char *detail);             /* detail NULL: the sentence of the error */
+                    const char *detail); /* detail NULL: the sentence of the error */
+void kv_core_refuse_for(kv_core *c, const kv_from *from, kv_err err, const char *detail,
+                        int64_t retry_after_ms);
 void kv_core_stale(kv_core *c, const kv_from *from); /* refuses with STALE_LEASE, counted */
 /* A command on behalf of `from` (NULL: the core's own); refuses with NO_MEMORY and gives NULL when
  * there is none. */
@@ -152,7 +228,9 @@ void kv_sessions_release(kv_core *c);
 /* ---- jobs.c ---- */
 kv_service *kv_service_get(kv_core *c,
                            kv_slice name); /* made on first use; NULL: too many, or no memory */
-kv_task *kv_task_new(kv_core *c, uint64_t id, kv_service *service, int lane, uint64_t seq);
+/* NULL: no memory. Its tag is 0: kv_lanes_tag or kv_lanes_restore gives it one. */
+kv_task *kv_task_new(kv_core *c, uint64_t id, kv_service *service, kv_slice tenant, int lane,
+                     uint64_t seq);
 void kv_task_free(kv_core *c, kv_task *job);
 void kv_task_detach(kv_core *c, kv_task *job);  /* out of lane, delay or lease */
 void kv_task_enqueue(kv_core *c, kv_task *job); /* into its lane, or among the delayed */
@@ -172,12 +250,63 @@ typedef struct kv_change {
  * command to the ledger. False: out of memory, nothing changed. */
 bool kv_task_change(kv_core *c, kv_task *job, int to, const kv_change *change);
 
-void kv_jobs_submit(kv_core *c, const kv_from *from, const kv_submit *m);
+/* Where a job is, for an answer; NULL or one that is not waiting: 0 while processing, else -1. */
+typedef struct kv_standing {
+    int64_t queue_position, lane_position;
+    uint64_t eta_low_ms, eta_high_ms;
+} kv_standing;
+kv_standing kv_task_standing(kv_core *c, const kv_task *job);
+
+void kv_jobs_find(kv_core *c, const kv_from *from, uint64_t job, uint64_t epoch, uint64_t attempt);
 void kv_jobs_get(kv_core *c, const kv_from *from, uint64_t job);
 void kv_jobs_cancel(kv_core *c, const kv_from *from, uint64_t job);
+
+/* ---- answers.c ---- */
 void kv_jobs_progress(kv_core *c, const kv_from *from, const kv_job_progress *m);
 void kv_jobs_done(kv_core *c, const kv_from *from, const kv_job_done *m);
 void kv_jobs_fail(kv_core *c, const kv_from *from, const kv_job_fail *m);
+
+/* ---- options.c ---- */
+/* What is wrong with a SUBMIT; KV_OK: nothing. *ret_detail: which part, or NULL. */
+kv_err kv_submit_check(const kv_core *c, const kv_submit *m, const char **ret_detail);
+/* NULL: refused with NO_MEMORY. */
+kv_cmd *kv_submit_command(kv_core *c, const kv_from *from, const kv_submit *m);
+bool kv_json_is_object(kv_slice text); /* valid, and an object */
+bool kv_text_plain(kv_slice text);     /* no control characters */
+
+/* ---- submit.c ---- */
+void kv_jobs_submit(kv_core *c, const kv_from *from, const kv_submit *m);
+/* Whether jobs may be added at all now; refuses if not. */
+bool kv_submit_open(kv_core *c, const kv_from *from);
+/* After a job was added: when its queue is over its bound and evicts, the oldest of the lowest lane
+ * goes. */
+void kv_submit_evict(kv_core *c, kv_task *added);
+
+/* ---- due.c ---- */
+/* What the task keeps of these options. False: no memory. */
+bool kv_task_set_extras(kv_task *job, int64_t deadline_ms, uint64_t backoff_ms,
+                        uint64_t backoff_max_ms);
+void kv_due_add(kv_core *c, kv_task *job); /* waiting and never begun: its deadline counts */
+void kv_due_remove(kv_core *c, kv_task *job);
+bool kv_due_passed(const kv_core *c, const kv_task *job);
+bool kv_due_end(kv_core *c, kv_task *job); /* false: no memory, nothing changed */
+void kv_due_expire(kv_core *c);
+
+/* ---- batch.c ---- */
+void kv_batch_submit(kv_core *c, const kv_from *from, const kv_submit_batch *m);
+void kv_batch_put(kv_core *c, kv_batch *batch, uint32_t at, kv_err err, int64_t retry_after_ms);
+void kv_batch_put_job(kv_core *c, kv_batch *batch, uint32_t at, uint64_t job, int state,
+                      bool created);
+void kv_batches_release(kv_core *c);
+
+/* ---- account.c ---- */
+void kv_account_metadata(kv_core *c, const kv_from *from, const kv_metadata *m);
+void kv_account_retry(kv_core *c, const kv_from *from, const kv_retry *m);
+void kv_account_credit(kv_core *c, const kv_from *from, const kv_credit *m);
+void kv_account_notify(kv_core *c, const kv_from *from, const kv_notify *m);
+void kv_account_seen(kv_core *c, const kv_from *from, const kv_seen *m);
+void kv_account_metadata_again(kv_core *c, const kv_from *from, uint64_t job); /* a resend */
+void kv_account_result(kv_core *c, const kv_cmd *cmd);
 
 /* ---- lease.c ---- */
 void kv_lease_ready(kv_core *c, const kv_from *from, const kv_ready *m);
@@ -201,6 +330,12 @@ kv_offer *kv_offer_get(kv_core *c, kv_session *s, kv_service *service);
 void kv_offers_release(kv_core *c, kv_session *s);
 
 /* ---- results.c ---- */
+void kv_reply(kv_core *c, const kv_cmd *cmd, const kv_msg *m);
+void kv_reply_error(kv_core *c, const kv_cmd *cmd, kv_err err);
+void kv_reply_submit(kv_core *c, const kv_cmd *cmd, uint64_t job, int state, bool created);
+/* OKAY or the error, remembered for a resend. */
+void kv_reply_done(kv_core *c, const kv_cmd *cmd, uint64_t id);
+bool kv_err_final(kv_err err); /* the same request would meet it again */
 void kv_results_take(kv_core *c, kv_cmd *cmd);
 void kv_results_ask_again(kv_core *c); /* for the jobs in limbo */
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "broker/hooks.h"
+#include "broker/put.h"
 #include "proto/base/log.h"
 #include "storage/read/jobs.h"
 #include "storage/read/media.h"
@@ -49,6 +50,8 @@ kv_err kv_exec_attach(kv_db *db, const char *base, uint64_t job_max_attempts, co
     kv_err err = count_epoch(x);
     if (err == KV_OK)
         err = read_counters(x);
+    if (err == KV_OK)
+        err = kv_exec_jobs_init(x);
     if (err == KV_OK && !kv_gone_init(&x->gone, GONE_KEYS, x->gone_seq))
         err = KV_E_NO_MEMORY;
     if (err != KV_OK)
@@ -78,6 +81,7 @@ void kv_exec_close(kv_exec *x)
     kv_event_rows_free(&x->rows);
     kv_gone_release(&x->gone);
     kv_names_release(&x->services);
+    free(x->plain);
     kv_buf_release(&x->scratch);
     kv_db_close(&x->db);
 }
@@ -96,6 +100,7 @@ kv_err kv_exec_begin(kv_exec *x)
     x->next_event = x->last_event + 1;
     x->next_gone = x->gone_seq;
     x->event_bytes = 0;
+    x->ahead = x->leased = NULL;
     return kv_db_begin(x->db);
 }
 
@@ -106,6 +111,7 @@ void kv_exec_rollback(kv_exec *x)
     x->row = NULL;
     kv_gone_drop(&x->gone);
     kv_names_release(&x->services); /* some may have been made in this transaction */
+    kv_exec_jobs_forget(x);
     (void)read_counters(x); /* else they stay as they were, which is what a rollback leaves */
 }
 
@@ -172,19 +178,27 @@ static bool row_begin(kv_exec *x)
     return true;
 }
 
+/* In one piece: a million of them a minute are written. */
 kv_buf *kv_exec_event(kv_exec *x, const char *type)
 {
     if ((!x->row || x->row->body.len > ROW_BYTES) && !row_begin(x))
         return NULL;
     kv_buf *b = &x->row->body;
+    size_t type_len = strlen(type), at_len = strlen(x->at);
     x->event_bytes -= b->len;
-    kv_json_open(b, '{');
-    kv_buf_adds(b, "\"id\":");
-    kv_buf_addu(b, x->next_event);
-    kv_buf_adds(b, ",\"type\":\"");
-    kv_buf_adds(b, type);
-    kv_buf_adds(b, "\",\"at\":");
-    kv_buf_adds(b, x->at);
+    char *p = kv_buf_reserve(b, 64 + type_len + at_len);
+    if (!p)
+        return NULL;
+    if (b->len > 1)
+        *p++ = ',';
+    p = kv_put(p, "{\"id\":", 6);
+    p = kv_put_u64(p, x->next_event);
+    p = kv_put(p, ",\"type\":\"", 9);
+    p = kv_put(p, type, type_len);
+    p = kv_put(p, "\",\"at\":", 7);
+    p = kv_put(p, x->at, at_len);
+    *p = '\0';
+    b->len = (size_t)(p - b->data);
     return b;
 }
 
@@ -197,7 +211,7 @@ kv_err kv_exec_event_end(kv_exec *x)
     return kv_buf_ok(b) ? KV_OK : KV_E_NO_MEMORY;
 }
 
-static void add_id(kv_buf *b, const char *key, uint64_t id)
+void kv_exec_add_id(kv_buf *b, const char *key, uint64_t id)
 {
     char text[KV_ID_TEXT + 1];
     kv_id_format(id, text);
@@ -211,7 +225,7 @@ kv_err kv_exec_media_event(kv_exec *x, const char *type, uint64_t media, kv_slic
     kv_buf *b = kv_exec_event(x, type);
     if (!b)
         return KV_E_NO_MEMORY;
-    add_id(b, ",\"mediaId\":\"", media);
+    kv_exec_add_id(b, ",\"mediaId\":\"", media);
     kv_buf_adds(b, ",\"media\":");
     kv_buf_add(b, json.ptr, json.len);
     return kv_exec_event_end(x);
@@ -234,172 +248,11 @@ kv_err kv_exec_blob_event(kv_exec *x, const char *type, uint64_t blob)
     return err;
 }
 
-static const char *const job_event[] = {"job.queued", "job.processing", "job.complete", "job.error",
-                                        "job.cancelled"};
-
-static kv_err add_job_event(kv_exec *x, uint64_t job, kv_slice service, int state, uint64_t attempt,
-                            kv_slice error)
-{
-    kv_buf *b = kv_exec_event(x, job_event[state]);
-    if (!b)
-        return KV_E_NO_MEMORY;
-    add_id(b, ",\"jobId\":\"", job);
-    kv_buf_adds(b, ",\"service\":\""); /* [a-z0-9-] needs no escapes */
-    kv_buf_add(b, service.ptr, service.len);
-    kv_buf_adds(b, "\",\"status\":\"");
-    kv_buf_adds(b, kv_job_state_name(state));
-    kv_buf_adds(b, "\",\"attempt\":");
-    kv_buf_addu(b, attempt);
-    if (error.ptr) {
-        kv_json_key(b, "error");
-        kv_json_str(b, error);
-    }
-    return kv_exec_event_end(x);
-}
-
-/* ---- jobs ---- */
+/* ---- commands ---- */
 
 uint64_t kv_exec_id(kv_exec *x)
 {
     return kv_id_make(&x->ids, x->clock);
-}
-
-static kv_err service_id(kv_exec *x, kv_slice name, int64_t *ret)
-{
-    void *known = kv_names_find(&x->services, name);
-    if (known) {
-        *ret = (int64_t)(intptr_t)known;
-        return KV_OK;
-    }
-    KV_TRY(kv_service_id(x->db, name, ret));
-    return kv_names_set(&x->services, name, (void *)(intptr_t)*ret) ? KV_OK : KV_E_NO_MEMORY;
-}
-
-static void history_entry(kv_exec *x, const char *status, uint64_t attempt, kv_slice worker,
-                          kv_slice reason, kv_buf *out)
-{
-    kv_buf_adds(out, "{\"status\":\"");
-    kv_buf_adds(out, status);
-    kv_buf_adds(out, "\",\"at\":");
-    kv_buf_adds(out, x->at);
-    kv_buf_adds(out, ",\"attempt\":");
-    kv_buf_addu(out, attempt);
-    if (worker.len) {
-        kv_json_key(out, "worker");
-        kv_json_str(out, worker);
-    }
-    if (reason.len) {
-        kv_json_key(out, "reason");
-        kv_json_str(out, reason);
-    }
-    kv_buf_addc(out, '}');
-}
-
-static kv_err insert_job(kv_exec *x, kv_job_new *job, kv_slice service, bool *ret_created)
-{
-    KV_TRY(service_id(x, service, &job->service));
-    kv_buf_clear(&x->scratch);
-    history_entry(x, "queued", 0, kv_slice_of(NULL, 0), kv_slice_of(NULL, 0), &x->scratch);
-    if (!kv_buf_ok(&x->scratch))
-        return KV_E_NO_MEMORY;
-    job->history = kv_buf_slice(&x->scratch);
-    job->now = x->now;
-    KV_TRY(kv_job_insert(x->db, job, ret_created));
-    return *ret_created ? add_job_event(x, job->id, service, KV_JOB_QUEUED, 0, kv_slice_of(NULL, 0))
-                        : KV_OK;
-}
-
-kv_err kv_exec_make_job(kv_exec *x, uint64_t id, const char *service, kv_slice params,
-                        uint64_t max_attempts, int64_t not_before)
-{
-    kv_cmd *cmd = x->cmd;
-    bool created;
-    assert(cmd->jobs_n < KV_CMD_NEW_JOBS);
-    kv_job_new job = {.id = id ? id : kv_exec_id(x),
-                      .seq = cmd->seq + (uint64_t)cmd->jobs_n,
-                      .max_attempts = max_attempts,
-                      .not_before = not_before,
-                      .lane = 1,
-                      .params = params};
-    KV_TRY(insert_job(x, &job, kv_slice_str(service), &created));
-    if (!created)
-        return KV_E_DB; /* an id of ours that is taken: the clock of another start ran ahead; tried
-                           again with the next one */
-    cmd->jobs[cmd->jobs_n++] =
-        (kv_cmd_job){job.id, job.seq, max_attempts, not_before, job.lane, service};
-    return KV_OK;
-}
-
-static kv_err run_submit(kv_exec *x, kv_cmd *cmd)
-{
-    const kv_cmd_submit *m = &cmd->submit;
-    kv_job_new job = {.id = m->job,
-                      .seq = cmd->seq,
-                      .max_attempts = m->max_attempts,
-                      .not_before = m->not_before,
-                      .lane = m->lane,
-                      .tenant = m->tenant,
-                      .params = m->params};
-    KV_TRY(insert_job(x, &job, m->service, &cmd->created));
-    return cmd->created ? KV_OK : kv_job_find(x->db, m->job, &cmd->place);
-}
-
-static kv_err run_hook(kv_exec *x, const kv_hook *hook, const kv_cmd_move *m, kv_slice params)
-{
-    kv_hook_job job = {m->job, params};
-    if (m->to == KV_JOB_PROCESSING)
-        return hook->begun ? hook->begun(x, &job) : KV_OK;
-    if (m->to == KV_JOB_COMPLETE)
-        return hook->complete(x, &job, m->result);
-    if (m->to == KV_JOB_ERROR)
-        return hook->failed(x, &job, m->error, m->error_detail);
-    if (m->to == KV_JOB_CANCELLED)
-        return hook->failed(x, &job, kv_slice_str("cancelled"), kv_slice_of(NULL, 0));
-    return KV_OK;
-}
-
-static kv_err run_move(kv_exec *x, kv_cmd *cmd)
-{
-    const kv_cmd_move *m = &cmd->move;
-    const kv_hook *hook = kv_hook_of(m->service);
-    bool moved, wants_params = m->to == KV_JOB_PROCESSING || hook;
-    kv_buf_clear(&x->scratch);
-    history_entry(x, kv_job_state_name(m->to), m->new_attempt, m->worker, m->reason, &x->scratch);
-    if (!kv_buf_ok(&x->scratch))
-        return KV_E_NO_MEMORY;
-    kv_job_move row = {.id = m->job,
-                       .from = m->from,
-                       .to = m->to,
-                       .epoch = m->epoch,
-                       .attempt = m->attempt,
-                       .new_epoch = m->new_epoch,
-                       .new_attempt = m->new_attempt,
-                       .max_attempts = m->max_attempts,
-                       .not_before = m->not_before,
-                       .now = x->now,
-                       .progress = m->progress,
-                       .result = m->result,
-                       .error = m->error,
-                       .error_detail = m->error_detail,
-                       .history = kv_buf_slice(&x->scratch)};
-    KV_TRY(kv_job_move_row(x->db, &row, wants_params ? &cmd->text : NULL, &moved));
-    if (!moved) {
-        cmd->err =
-            cmd->code == KV_JOB_DONE || cmd->code == KV_JOB_FAIL ? KV_E_STALE_LEASE : KV_E_CONFLICT;
-        return KV_OK;
-    }
-    KV_TRY(add_job_event(x, m->job, m->service, m->to, m->new_attempt, m->error));
-    return hook ? run_hook(x, hook, m, kv_buf_slice(&cmd->text)) : KV_OK;
-}
-
-static kv_err run_progress(kv_exec *x, kv_cmd *cmd)
-{
-    const kv_cmd_progress *m = &cmd->progress;
-    bool written;
-    KV_TRY(kv_job_set_progress(x->db, m->job, m->epoch, m->attempt, m->progress, x->now, &written));
-    if (!written)
-        cmd->err = KV_E_STALE_LEASE;
-    return KV_OK;
 }
 
 static kv_err run_job_get(kv_exec *x, kv_cmd *cmd)
@@ -419,21 +272,27 @@ static bool expired(const kv_exec *x, const kv_cmd *cmd)
     return may && cmd->deadline_ms && (int64_t)cmd->deadline_ms < x->now;
 }
 
-kv_err kv_exec_run(kv_exec *x, kv_cmd *cmd)
+bool kv_exec_owes(const kv_exec *x)
+{
+    return x->leased != NULL;
+}
+
+kv_err kv_exec_run(kv_exec *x, kv_cmd *cmd, const kv_cmd *ahead)
 {
     kv_cmd_reset(cmd);
     x->cmd = cmd;
+    x->ahead = ahead;
     if (expired(x, cmd)) {
         cmd->err = KV_E_EXPIRED;
         return KV_OK;
     }
     switch (cmd->type) {
     case KV_CMD_SUBMIT:
-        return run_submit(x, cmd);
+        return kv_exec_submit(x, cmd);
     case KV_CMD_MOVE:
-        return run_move(x, cmd);
+        return kv_exec_move(x, cmd);
     case KV_CMD_PROGRESS:
-        return run_progress(x, cmd);
+        return kv_exec_progress(x, cmd);
     case KV_CMD_FIND:
         return kv_job_find(x->db, cmd->id, &cmd->place);
     case KV_CMD_JOB_GET:
@@ -444,6 +303,22 @@ kv_err kv_exec_run(kv_exec *x, kv_cmd *cmd)
         return kv_exec_media_delete(x, cmd);
     case KV_CMD_MEDIA_RETRY:
         return kv_exec_media_retry(x, cmd);
+    case KV_CMD_PROMOTE:
+        return kv_exec_promote(x, cmd);
+    case KV_CMD_METADATA:
+        return kv_exec_metadata(x, cmd);
+    case KV_CMD_RETRY:
+        return kv_exec_retry(x, cmd);
+    case KV_CMD_CREDIT:
+        return kv_exec_credit(x, cmd);
+    case KV_CMD_NOTIFY:
+        return kv_exec_notify(x, cmd);
+    case KV_CMD_SEEN:
+        return kv_exec_seen(x, cmd);
+    case KV_CMD_QUEUE_SET:
+        return kv_exec_queue_set(x, cmd);
+    case KV_CMD_PURGE_DEAD:
+        return kv_exec_purge_dead(x, cmd);
     case KV_CMD_NOTHING:
         return KV_OK;
     }

@@ -30,10 +30,13 @@ typedef struct kv_exec {
     uint64_t epoch, last_event, gone_seq; /* as committed */
     kv_names services;                    /* name -> id of the row */
     kv_gone gone;
+    uint64_t *plain; /* jobs known to have no owner, by a hash of the id (exec_jobs.c) */
     /* of the transaction that runs */
     kv_cmd *cmd;
-    int64_t now; /* Unix ms */
-    char at[32]; /* the same as text */
+    const kv_cmd *ahead;  /* runs after `cmd` in this transaction, for sure; NULL: not known */
+    const kv_cmd *leased; /* a SUBMIT whose row was written with the lease that `ahead` is */
+    int64_t now;          /* Unix ms */
+    char at[32];          /* the same as text */
     uint64_t next_event, next_gone;
     kv_event_row *rows, *row; /* first and last */
     size_t event_bytes;       /* of all rows */
@@ -48,7 +51,10 @@ kv_err kv_exec_attach(kv_db *db, const char *base, uint64_t job_max_attempts, co
 void kv_exec_close(kv_exec *x);
 
 kv_err kv_exec_begin(kv_exec *x);
-kv_err kv_exec_run(kv_exec *x, kv_cmd *cmd);
+/* `ahead` (may be NULL) is the next command. While kv_exec_owes says so, it must run in the same
+ * transaction. */
+kv_err kv_exec_run(kv_exec *x, kv_cmd *cmd, const kv_cmd *ahead);
+bool kv_exec_owes(const kv_exec *x);
 /* On an error the transaction is rolled back. */
 kv_err kv_exec_commit(kv_exec *x);
 void kv_exec_rollback(kv_exec *x);
@@ -70,6 +76,40 @@ kv_err kv_exec_blob_event(kv_exec *x, const char *type, uint64_t blob);
 kv_err kv_exec_make_job(kv_exec *x, uint64_t id, const char *service, kv_slice params,
                         uint64_t max_attempts, int64_t not_before);
 uint64_t kv_exec_id(kv_exec *x);
+/* An id as text: `key` is `,"jobId":"` or the like; the closing quote is added. */
+void kv_exec_add_id(kv_buf *b, const char *key, uint64_t id);
+
+/* ---- exec_jobs.c ---- */
+kv_err kv_exec_jobs_init(kv_exec *x);
+void kv_exec_jobs_forget(kv_exec *x); /* after a rollback */
+/* What the events of a job say. */
+typedef struct kv_job_event {
+    uint64_t job, attempt;
+    int state, lane; /* lane -1: not said */
+    kv_slice service;
+    kv_slice user, tenant;        /* len 0: none */
+    kv_slice error, error_detail; /* ptr NULL: none */
+} kv_job_event;
+kv_err kv_exec_job_event(kv_exec *x, const kv_job_event *e);
+
+/* ---- exec_submit.c, exec_move.c ---- */
+kv_err kv_exec_submit(kv_exec *x, kv_cmd *cmd);
+kv_err kv_exec_retry(kv_exec *x, kv_cmd *cmd);
+kv_err kv_exec_move(kv_exec *x, kv_cmd *cmd);
+kv_err kv_exec_promote(kv_exec *x, kv_cmd *cmd);
+
+/* ---- exec_metadata.c ---- */
+kv_err kv_exec_progress(kv_exec *x, kv_cmd *cmd);
+kv_err kv_exec_metadata(kv_exec *x, kv_cmd *cmd);
+
+/* ---- exec_account.c ---- */
+kv_err kv_exec_credit(kv_exec *x, kv_cmd *cmd);
+kv_err kv_exec_notify(kv_exec *x, kv_cmd *cmd);
+kv_err kv_exec_seen(kv_exec *x, kv_cmd *cmd);
+
+/* ---- exec_steer.c ---- */
+kv_err kv_exec_queue_set(kv_exec *x, kv_cmd *cmd);
+kv_err kv_exec_purge_dead(kv_exec *x, kv_cmd *cmd);
 
 /* ---- exec_media.c ---- */
 kv_err kv_exec_media_commit(kv_exec *x, kv_cmd *cmd);

@@ -1,12 +1,18 @@
 /* The media commands. */
 #include "broker/exec.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "broker/hooks.h"
 #include "proto/base/media_name.h"
 #include "storage/read/media.h"
 #include "storage/write/media.h"
+
+enum {
+    HASH_LEN = 32,   /* checked by the core */
+    ROW_USUAL = 1024 /* bytes of a new row as JSON, which grows to that in steps otherwise */
+};
 
 /* ---- commit ---- */
 
@@ -16,16 +22,13 @@ static bool may_place(void *arg)
 {
     kv_exec *x = arg;
     const kv_media_commit *m = &x->cmd->commit;
-    kv_buf hex, key;
-    kv_buf_init(&hex, 0);
-    kv_buf_init(&key, 0);
-    kv_buf_add_hex(&hex, m->stored_hash.ptr, m->stored_hash.len);
-    kv_media_key(&key, m->folder, kv_buf_str(&hex), m->ext);
-    bool may = kv_buf_ok(&hex) && kv_buf_ok(&key) &&
-               !kv_gone_since(&x->gone, kv_buf_slice(&key), m->gone_seq);
-    kv_buf_release(&hex);
-    kv_buf_release(&key);
-    return may;
+    char hex[2 * HASH_LEN + 1];
+    kv_buf *key = &x->scratch;
+    assert(m->stored_hash.len == HASH_LEN);
+    kv_hex_encode(m->stored_hash.ptr, HASH_LEN, hex);
+    kv_buf_clear(key);
+    kv_media_key(key, m->folder, hex, m->ext);
+    return kv_buf_ok(key) && !kv_gone_since(&x->gone, kv_buf_slice(key), m->gone_seq);
 }
 
 static kv_media_new new_media(kv_exec *x, const kv_media_commit *m)
@@ -75,6 +78,7 @@ kv_err kv_exec_media_commit(kv_exec *x, kv_cmd *cmd)
     cmd->media = added.media;
     cmd->created = added.outcome != KV_MEDIA_SHARED;
     cmd->deduplicated = added.deduplicated;
+    kv_buf_reserve(&cmd->text, ROW_USUAL);
     KV_TRY(kv_media_get_json(x->db, x->base, added.media, &cmd->text));
     if (added.outcome == KV_MEDIA_MADE)
         KV_TRY(kv_exec_media_event(x, "media.created", added.media, kv_buf_slice(&cmd->text)));

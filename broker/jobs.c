@@ -1,27 +1,18 @@
-/* The state machine, and what clients and workers say about jobs. */
+/* Services, tasks, and the state machine. */
 #include "broker/core_types.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "broker/json_check.h"
+#include "broker/gauges.h"
+#include "broker/lanes.h"
+#include "broker/pace.h"
 #include "broker/services.h"
+#include "broker/watch.h"
 #include "proto/base/metrics.h"
 
 /* ---- services ---- */
-
-static bool service_name_valid(kv_slice name)
-{
-    if (name.len < 1 || name.len > 64)
-        return false;
-    for (size_t i = 0; i < name.len; i++) {
-        char ch = name.ptr[i];
-        if (!((ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9') || ch == '-'))
-            return false;
-    }
-    return true;
-}
 
 kv_service *kv_service_get(kv_core *c, kv_slice name)
 {
@@ -31,19 +22,22 @@ kv_service *kv_service_get(kv_core *c, kv_slice name)
     if (c->services_n >= KV_SERVICES_MAX || !(s = calloc(1, sizeof *s)))
         return NULL;
     snprintf(s->name, sizeof s->name, "%.*s", KV_SLICE_FMT(name));
+    s->overflow = -1;
+    kv_lanes_open(s, c->opts.lane_share);
     if (!kv_names_set(&c->services, name, s)) {
         free(s);
         return NULL;
     }
     s->next = c->service_list;
     c->service_list = s;
-    c->services_n++;
+    s->index = (uint32_t)++c->services_n;
     return s;
 }
 
 /* ---- tasks ---- */
 
-kv_task *kv_task_new(kv_core *c, uint64_t id, kv_service *service, int lane, uint64_t seq)
+kv_task *kv_task_new(kv_core *c, uint64_t id, kv_service *service, kv_slice tenant, int lane,
+                     uint64_t seq)
 {
     kv_task *t = calloc(1, sizeof *t);
     if (!t)
@@ -52,7 +46,9 @@ kv_task *kv_task_new(kv_core *c, uint64_t id, kv_service *service, int lane, uin
     t->service = service;
     t->lane = (uint8_t)lane;
     t->seq = seq;
-    if (!kv_ids_add(&c->jobs, t)) {
+    t->tenant = kv_tenant_hold(service, tenant);
+    if (!t->tenant || !kv_ids_add(&c->jobs, t)) {
+        kv_tenant_release(service, t->tenant);
         free(t);
         return NULL;
     }
@@ -63,16 +59,23 @@ void kv_task_free(kv_core *c, kv_task *t)
 {
     assert(t->in_flight == 0);
     kv_task_detach(c, t);
+    if (t->watched)
+        kv_watch_gone(c, t);
     kv_ids_remove(&c->jobs, t->id);
+    kv_tenant_release(t->service, t->tenant);
+    free(t->extras);
     free(t);
 }
 
 void kv_task_detach(kv_core *c, kv_task *t)
 {
+    kv_due_remove(c, t);
     if (t->at == KV_AT_LANE) {
-        kv_queue_remove(&t->service->lanes[t->lane], &t->node);
+        kv_pace_leave(t);
+        kv_lanes_remove(t->service, t);
     } else if (t->at == KV_AT_DELAY) {
         kv_queue_remove(&c->delayed, &t->node);
+        kv_tasks_remove(&t->service->later, t);
         t->service->delayed--;
     } else if (t->at == KV_AT_LEASE) {
         kv_lease_drop(c, t, false);
@@ -85,17 +88,21 @@ void kv_task_detach(kv_core *c, kv_task *t)
 void kv_task_enqueue(kv_core *c, kv_task *t)
 {
     assert(t->at == KV_AT_NONE && t->state == KV_JOB_QUEUED);
-    t->node.seq = t->seq;
+    kv_due_add(c, t);
     if (t->not_before > c->now.wall_ms) {
         t->node.tag = (uint64_t)t->not_before;
+        t->node.seq = t->seq;
         t->at = KV_AT_DELAY;
         t->service->delayed++;
         kv_queue_add(&c->delayed, &t->node);
+        kv_tasks_add(&t->service->later, t);
     } else {
-        t->node.tag = 0; /* one tag for all: first in, first out by seq */
         t->at = KV_AT_LANE;
-        kv_queue_add(&t->service->lanes[t->lane], &t->node);
+        kv_lanes_add(t->service, t);
+        kv_pace_wait(t, c->now.mono_ms);
     }
+    if (t->watched)
+        kv_watch_changed(c, t);
 }
 
 /* ---- the state machine ---- */
@@ -120,7 +127,7 @@ static void count_change(const kv_core *c, const kv_task *t, int to)
     if (to >= KV_JOB_COMPLETE)
         kv_metric_add_label(KV_M_JOBS_DONE, outcome[to], 1);
     if (to == KV_JOB_ERROR)
-        kv_metric_add_label(KV_M_JOB_FAILURES, kv_service_label(kv_slice_str(t->service->name)), 1);
+        kv_metric_add_label(KV_M_JOB_FAILURES, kv_gauges_label(t->service), 1);
     if (to == KV_JOB_COMPLETE && strcmp(t->service->name, KV_SERVICE_IMAGE) == 0)
         kv_metric_observe_us(KV_M_PROCESSING_SECONDS, (c->now.mono_ms - t->leased_at) * 1000);
 }
@@ -164,7 +171,9 @@ bool kv_task_change(kv_core *c, kv_task *t, int to, const kv_change *ch)
     if (!cmd)
         return false;
     kv_service *service = t->service;
+    bool room = to == KV_JOB_QUEUED || t->at == KV_AT_LEASE; /* something may begin now */
     count_change(c, t, to);
+    kv_pace_change(c, t, to);
     if (t->at == KV_AT_LEASE && ch->taken)
         kv_lease_drop(c, t, true);
     kv_task_detach(c, t);
@@ -174,98 +183,32 @@ bool kv_task_change(kv_core *c, kv_task *t, int to, const kv_change *ch)
     t->max_attempts = (uint16_t)cmd->move.max_attempts;
     t->not_before = ch->not_before;
     t->in_flight++;
-    if (to == KV_JOB_PROCESSING)
+    if (to == KV_JOB_PROCESSING) {
+        kv_lanes_begun(c, service, t);
         kv_lease_take(c, t, ch->offer);
-    else if (to == KV_JOB_QUEUED)
+    } else if (to == KV_JOB_QUEUED) {
         kv_task_enqueue(c, t);
+    }
+    if (t->watched)
+        kv_watch_changed(c, t);
     kv_core_give(c, cmd);
-    if (to != KV_JOB_PROCESSING)
+    if (room)
         kv_lease_dispatch(c, service);
     return true;
 }
 
 /* ---- clients ---- */
 
-static void find_instead(kv_core *c, const kv_from *from, uint64_t job, uint64_t epoch,
-                         uint64_t attempt)
+void kv_jobs_find(kv_core *c, const kv_from *from, uint64_t job, uint64_t epoch, uint64_t attempt)
 {
     kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_FIND, 0);
     if (!cmd)
         return;
     cmd->id = job;
+    cmd->if_none = KV_E_BUSY; /* the one before it failed */
     cmd->token_epoch = epoch;
     cmd->token_attempt = attempt;
     kv_core_give(c, cmd);
-}
-
-static const char *submit_wrong(const kv_submit *m)
-{
-    if (m->job == 0 || m->job >> 63)
-        return "a job id is a number of 63 bits, not 0";
-    if (!service_name_valid(m->service))
-        return "a service is 1 to 64 of [a-z0-9-]";
-    if (kv_service_reserved(m->service))
-        return "jobs of this service are made by kervan itself";
-    if (m->max_attempts < 1)
-        return "max_attempts is 1 to 100";
-    if (m->params.len && !kv_json_valid(m->params))
-        return "params is not valid JSON";
-    return NULL;
-}
-
-static kv_cmd *submit_command(kv_core *c, const kv_from *from, const kv_submit *m, uint64_t seq)
-{
-    kv_slice params = m->params.len ? m->params : kv_slice_str("null");
-    kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_SUBMIT, m->service.len + m->tenant.len + params.len);
-    if (!cmd)
-        return NULL;
-    cmd->submit = (kv_cmd_submit){.job = m->job,
-                                  .max_attempts = m->max_attempts,
-                                  .lane = (int)m->lane,
-                                  .service = kv_cmd_keep(cmd, m->service),
-                                  .tenant = kv_cmd_keep(cmd, m->tenant),
-                                  .params = kv_cmd_keep(cmd, params)};
-    cmd->seq = seq;
-    return cmd;
-}
-
-void kv_jobs_submit(kv_core *c, const kv_from *from, const kv_submit *m)
-{
-    const char *wrong = submit_wrong(m);
-    if (wrong) {
-        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, wrong);
-        return;
-    }
-    if (kv_ids_find(&c->jobs,
-                    m->job)) { /* sent again: behind the first one in the ledger its row is there */
-        find_instead(c, from, m->job, 0, 0);
-        return;
-    }
-    if (c->submits_in_flight >= c->opts.submits_max) {
-        kv_core_refuse(c, from, KV_E_BUSY, NULL);
-        return;
-    }
-    kv_service *service = kv_service_get(c, m->service);
-    if (!service) {
-        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, "too many services");
-        return;
-    }
-    uint64_t seq = kv_core_seq(c);
-    kv_cmd *cmd = submit_command(c, from, m, seq);
-    if (!cmd)
-        return;
-    kv_task *t = kv_task_new(c, m->job, service, (int)m->lane, seq);
-    if (!t) {
-        kv_core_refuse(c, from, KV_E_NO_MEMORY, NULL);
-        kv_cmd_free(&cmd);
-        return;
-    }
-    t->max_attempts = (uint16_t)m->max_attempts;
-    t->in_flight = 1;
-    c->submits_in_flight++;
-    kv_task_enqueue(c, t);
-    kv_core_give(c, cmd);
-    kv_lease_dispatch(c, service);
 }
 
 void kv_jobs_get(kv_core *c, const kv_from *from, uint64_t job)
@@ -281,7 +224,7 @@ void kv_jobs_cancel(kv_core *c, const kv_from *from, uint64_t job)
 {
     kv_task *t = kv_ids_find(&c->jobs, job);
     if (!t || t->state >= KV_JOB_COMPLETE) {
-        find_instead(c, from, job, 0, 0);
+        kv_jobs_find(c, from, job, 0, 0);
         return;
     }
     if (t->doubtful) {
@@ -295,86 +238,4 @@ void kv_jobs_cancel(kv_core *c, const kv_from *from, uint64_t job)
     kv_lease_cancel_worker(c, t);
     kv_change ch = {.from = from, .taken = true, .reason = "cancelled by a client"};
     (void)kv_task_change(c, t, KV_JOB_CANCELLED, &ch);
-}
-
-/* ---- workers ---- */
-
-/* The task of a lease token, if the sender may speak for it. */
-static kv_task *held(kv_core *c, const kv_from *from, uint64_t job, uint64_t epoch,
-                     uint64_t attempt)
-{
-    kv_task *t = kv_ids_find(&c->jobs, job);
-    if (!t || t->doubtful || t->state != KV_JOB_PROCESSING || t->epoch != epoch ||
-        t->attempt != attempt)
-        return NULL;
-    return !t->offer || t->offer->session == from->session ? t : NULL;
-}
-
-/* An answer whose lease is not held. It may be the second one of a lease that ended with the first:
- * then the row says so. */
-static void not_held(kv_core *c, const kv_from *from, uint64_t job, uint64_t epoch,
-                     uint64_t attempt)
-{
-    const kv_task *t = kv_ids_find(&c->jobs, job);
-    bool same = t && t->epoch == epoch && t->attempt == attempt;
-    bool ended = same && (t->state >= KV_JOB_COMPLETE ||
-                          (t->state == KV_JOB_QUEUED && from->code == KV_JOB_FAIL));
-    kv_lease_late(c, from);
-    if (t && t->doubtful)
-        kv_core_refuse(c, from, KV_E_BUSY, NULL);
-    else if ((!t || ended) && from->code != KV_JOB_PROGRESS)
-        find_instead(c, from, job, epoch, attempt);
-    else
-        kv_core_stale(c, from);
-}
-
-void kv_jobs_progress(kv_core *c, const kv_from *from, const kv_job_progress *m)
-{
-    kv_task *t = held(c, from, m->job, m->epoch, m->attempt);
-    if (!t) {
-        not_held(c, from, m->job, m->epoch, m->attempt);
-        return;
-    }
-    kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_PROGRESS, 0);
-    if (!cmd)
-        return;
-    if (t->offer)
-        t->since = c->now.mono_ms;
-    t->in_flight++;
-    cmd->progress = (kv_cmd_progress){m->job, m->epoch, m->attempt, m->progress};
-    kv_core_give(c, cmd);
-}
-
-void kv_jobs_done(kv_core *c, const kv_from *from, const kv_job_done *m)
-{
-    kv_task *t = held(c, from, m->job, m->epoch, m->attempt);
-    kv_slice result = m->result.len ? m->result : kv_slice_str("null");
-    if (!t) {
-        not_held(c, from, m->job, m->epoch, m->attempt);
-        return;
-    }
-    if (!kv_json_valid(result)) {
-        kv_core_refuse(c, from, KV_E_BAD_MESSAGE, "result is not valid JSON");
-        return;
-    }
-    kv_change ch = {.from = from, .result = result};
-    (void)kv_task_change(c, t, KV_JOB_COMPLETE, &ch);
-}
-
-void kv_jobs_fail(kv_core *c, const kv_from *from, const kv_job_fail *m)
-{
-    kv_task *t = held(c, from, m->job, m->epoch, m->attempt);
-    kv_err err = kv_err_info_of((kv_err)m->number)->code;
-    if (!t) {
-        not_held(c, from, m->job, m->epoch, m->attempt);
-        return;
-    }
-    if (err == KV_OK)
-        err = KV_E_INTERNAL;
-    if (m->retry) {
-        kv_lease_retry(c, t, from, err, m->detail, "failed, to be tried again");
-        return;
-    }
-    kv_change ch = {.from = from, .err = err, .detail = m->detail};
-    (void)kv_task_change(c, t, KV_JOB_ERROR, &ch);
 }

@@ -5,6 +5,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "broker/lanes.h"
+#include "broker/gauges.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
 
@@ -91,6 +93,8 @@ void kv_tasks_add(kv_task_list *list, kv_task *t)
     t->next = list->first;
     if (list->first)
         list->first->prev = t;
+    else
+        list->last = t;
     list->first = t;
     list->n++;
 }
@@ -103,6 +107,8 @@ void kv_tasks_remove(kv_task_list *list, kv_task *t)
         list->first = t->next;
     if (t->next)
         t->next->prev = t->prev;
+    else
+        list->last = t->prev;
     t->prev = t->next = NULL;
     list->n--;
 }
@@ -121,6 +127,8 @@ void kv_lease_take(kv_core *c, kv_task *t, kv_offer *offer)
     t->leased_at = c->now.mono_ms;
     t->since = offer ? c->now.mono_ms : c->now.mono_ms + silence_ms(c);
     t->service->running++;
+    t->service->leased_sum += t->leased_at;
+    kv_lanes_running(t->service, t);
     kv_tasks_add(offer ? &offer->session->leases : &c->orphans, t);
     if (offer) {
         offer->leased++;
@@ -136,6 +144,8 @@ void kv_lease_drop(kv_core *c, kv_task *t, bool zombie)
     t->at = KV_AT_NONE;
     t->offer = NULL;
     t->service->running--;
+    t->service->leased_sum -= t->leased_at;
+    kv_lanes_ended(t->service, t);
     if (offer) {
         offer->leased--;
         offer->zombies += zombie;
@@ -143,26 +153,19 @@ void kv_lease_drop(kv_core *c, kv_task *t, bool zombie)
     }
 }
 
-/* The first of the highest lane that has one. Positions are defined by the same order
- * (kv_core_job_rank). */
-static kv_task *next_task(const kv_service *s)
-{
-    for (int lane = 0; lane < KV_LANES; lane++) {
-        kv_node *n = kv_queue_first(&s->lanes[lane]);
-        if (n)
-            return (kv_task *)((char *)n - offsetof(kv_task, node));
-    }
-    return NULL;
-}
-
 void kv_lease_dispatch(kv_core *c, kv_service *service)
 {
-    while (service->free_first) {
+    while (service->free_first && !service->paused) {
         kv_offer *offer = service->free_first;
-        kv_task *t = next_task(service);
+        kv_task *t = kv_lanes_next(c, service);
         kv_change ch = {.offer = offer};
         if (!t)
             return;
+        if (kv_due_passed(c, t)) { /* the tick was not here yet */
+            if (!kv_due_end(c, t))
+                return;
+            continue;
+        }
         unlist(offer); /* to the end of the row: workers take turns */
         if (!kv_task_change(c, t, KV_JOB_PROCESSING, &ch)) {
             kv_offer_update(offer);
@@ -184,13 +187,17 @@ static uint64_t random_next(kv_core *c)
 
 /* Doubled with each attempt; between half of it and all of it, so that what failed together does
  * not come back together. */
-static int64_t backoff(kv_core *c, unsigned attempt)
+static int64_t backoff(kv_core *c, const kv_task *t)
 {
-    int64_t delay = c->opts.backoff_ms;
-    for (unsigned i = 1; i < attempt && delay < c->opts.backoff_max_ms; i++)
+    const kv_extras *x = t->extras;
+    int64_t delay = x && x->backoff_ms ? x->backoff_ms : c->opts.backoff_ms;
+    int64_t max = x && x->backoff_max_ms ? x->backoff_max_ms : c->opts.backoff_max_ms;
+    if (max < delay && !(x && x->backoff_max_ms)) /* its own first delay, above our longest */
+        max = delay;
+    for (unsigned i = 1; i < t->attempt && delay < max; i++)
         delay *= 2;
-    if (delay > c->opts.backoff_max_ms)
-        delay = c->opts.backoff_max_ms;
+    if (delay > max)
+        delay = max;
     return delay / 2 + (int64_t)(random_next(c) % (uint64_t)(delay / 2 + 1));
 }
 
@@ -199,7 +206,7 @@ void kv_lease_retry(kv_core *c, kv_task *t, const kv_from *from, kv_err err, kv_
 {
     if (t->attempt < t->max_attempts) {
         kv_change again = {
-            .from = from, .not_before = c->now.wall_ms + backoff(c, t->attempt), .reason = reason};
+            .from = from, .not_before = c->now.wall_ms + backoff(c, t), .reason = reason};
         (void)kv_task_change(c, t, KV_JOB_QUEUED, &again);
         return;
     }
@@ -353,7 +360,7 @@ static void end_stuck(kv_core *c, kv_task *t)
 {
     kv_log(KV_LOG_WARN, "job_stuck", KV_ID("jobId", t->id), KV_STR("service", t->service->name),
            KV_STR("worker", t->offer->session->name));
-    kv_metric_add(KV_M_JOBS_STUCK, 1);
+    kv_metric_add_label(KV_M_JOBS_STUCK, kv_gauges_label(t->service), 1);
     kv_lease_cancel_worker(c, t);
     kv_change ch = {.taken = true,
                     .err = KV_E_STUCK,

@@ -1,16 +1,17 @@
 #include "broker/ledger.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "broker/tidy.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
-#include "storage/write/events.h"
-#include "storage/write/jobs.h"
+#include "storage/backup.h"
 
 enum {
     BATCH_COMMANDS = 512,
@@ -18,10 +19,8 @@ enum {
     WAL_CHECK_COMMITS = 64,
     IDLE_MS = 1000,          /* quiet this long: time to tidy up */
     TIDY_DUE_MS = 60 * 1000, /* never quiet: then now and again in between */
-    TIDY_EVENT_ROWS = 100,
-    TIDY_JOB_ROWS = 250,
-    JOB_PASS_MS = 10 * 60 * 1000, /* between two walks over the old jobs */
-    JOB_KEEP_DAYS = 7
+    DISK_LOOK_MS = 1000,
+    FAILURES_IN_A_ROW = 3 /* of the machine: then the rest of a batch fails with them */
 };
 static const int64_t WAL_FORCE_BYTES = 256 << 20;
 
@@ -42,8 +41,9 @@ struct kv_ledger {
     /* of the thread */
     kv_cmd_list batch; /* being executed or waiting for the next transaction */
     uint64_t commits;
-    int64_t next_tidy_ms, next_job_pass_ms;
-    uint64_t job_cursor;
+    kv_tidy tidy;
+    int64_t next_tidy_ms, next_disk_look_ms; /* mono */
+    bool disk_low;
 };
 
 /* ---- results ---- */
@@ -61,21 +61,59 @@ static void append_rows(kv_ledger *l, kv_event_row *rows)
     l->out_last = rows;
 }
 
+/* There is something to take. Under the lock. *ret_first: the loop must be woken. */
+static void mark_out(kv_ledger *l, bool *ret_first)
+{
+    *ret_first = !l->out_any;
+    l->out_any = true;
+}
+
+static void wake_loop(kv_ledger *l)
+{
+    uint64_t one = 1;
+    if (write(l->fd, &one, sizeof one) != sizeof one)
+        kv_log(KV_LOG_ERROR, "ledger_wake_failed", KV_STR("why", "eventfd"));
+}
+
 /* A transaction ended: its commands and events go to the loop. */
 static void hand_over(kv_ledger *l, kv_cmd_list *done, kv_err health)
 {
-    uint64_t one = 1;
+    bool first;
     pthread_mutex_lock(&l->lock);
-    bool first = !l->out_any;
     kv_cmd_append(&l->out.cmds, done);
     append_rows(l, kv_exec_take_rows(&l->x));
     l->out.last_event = l->x.last_event;
     l->out.gone_seq = l->x.gone_seq;
     l->out.health = health;
-    l->out_any = true;
+    mark_out(l, &first);
     pthread_mutex_unlock(&l->lock);
-    if (first && write(l->fd, &one, sizeof one) != sizeof one)
-        kv_log(KV_LOG_ERROR, "ledger_wake_failed", KV_STR("why", "eventfd"));
+    if (first)
+        wake_loop(l);
+}
+
+/* ---- the disk ---- */
+
+/* New work is refused while there is still room for what is under way. */
+static void look_at_disk(kv_ledger *l)
+{
+    int64_t now = kv_mono_ms(l->clock), free_bytes, reserve = l->cfg->disk_reserve_mb << 20;
+    bool first;
+    if (now < l->next_disk_look_ms)
+        return;
+    l->next_disk_look_ms = now + DISK_LOOK_MS;
+    free_bytes = kv_db_free_bytes(l->cfg);
+    bool low = free_bytes >= 0 ? free_bytes < reserve : l->disk_low;
+    if (low == l->disk_low)
+        return;
+    l->disk_low = low;
+    kv_log(low ? KV_LOG_ERROR : KV_LOG_INFO, low ? "disk_low" : "disk_enough",
+           KV_I64("freeBytes", free_bytes), KV_I64("reserveBytes", reserve));
+    pthread_mutex_lock(&l->lock);
+    l->out.disk_low = low;
+    mark_out(l, &first);
+    pthread_mutex_unlock(&l->lock);
+    if (first)
+        wake_loop(l);
 }
 
 static void count_commit(kv_ledger *l, size_t n, uint64_t events_before, int64_t begun_us)
@@ -96,7 +134,7 @@ static kv_err run_alone(kv_ledger *l, kv_cmd *cmd)
     uint64_t events = l->x.last_event;
     kv_err err = kv_exec_begin(&l->x);
     if (err == KV_OK) {
-        err = kv_exec_run(&l->x, cmd);
+        err = kv_exec_run(&l->x, cmd, NULL);
         if (err == KV_OK)
             err = kv_exec_commit(&l->x);
         else
@@ -114,11 +152,30 @@ static kv_err run_alone(kv_ledger *l, kv_cmd *cmd)
     return err;
 }
 
+static bool of_the_machine(kv_err err)
+{
+    return err == KV_E_DISK_FULL || err == KV_E_IO || err == KV_E_NO_MEMORY;
+}
+
+static kv_err fail_too(kv_cmd *cmd, kv_err err)
+{
+    kv_cmd_reset(cmd);
+    cmd->err = err;
+    kv_metric_add(KV_M_COMMIT_FAILURES, 1);
+    return err;
+}
+
+/* The handle stays after a failed write or sync: SQLite has rolled back, and the next commit writes
+ * over the same place in the log. A new handle could take the failed frames for committed ones,
+ * whose bytes the kernel has given up. */
 static void replay(kv_ledger *l, kv_cmd_list *batch)
 {
+    int failures = 0;
+    kv_err err = KV_OK;
     for (kv_cmd *cmd; (cmd = kv_cmd_pop(batch));) {
         kv_cmd_list one = {.n = 0};
-        kv_err err = run_alone(l, cmd);
+        err = failures < FAILURES_IN_A_ROW ? run_alone(l, cmd) : fail_too(cmd, err);
+        failures = of_the_machine(err) ? failures + 1 : 0;
         kv_cmd_push(&one, cmd);
         hand_over(l, &one, err);
     }
@@ -127,10 +184,11 @@ static void replay(kv_ledger *l, kv_cmd_list *batch)
 /* Runs commands from the front of the batch until a limit; *ret_done gets them. */
 static kv_err run_some(kv_ledger *l, kv_cmd_list *ret_done)
 {
-    while (l->batch.first && ret_done->n < BATCH_COMMANDS && l->x.event_bytes < BATCH_EVENT_BYTES) {
+    while (kv_exec_owes(&l->x) || (l->batch.first && ret_done->n < BATCH_COMMANDS &&
+                                   l->x.event_bytes < BATCH_EVENT_BYTES)) {
         kv_cmd *cmd = kv_cmd_pop(&l->batch);
         kv_cmd_push(ret_done, cmd);
-        KV_TRY(kv_exec_run(&l->x, cmd));
+        KV_TRY(kv_exec_run(&l->x, cmd, l->batch.first));
     }
     return KV_OK;
 }
@@ -162,51 +220,17 @@ static void run_batch(kv_ledger *l)
 
 /* ---- tidying up ---- */
 
-static bool prune_events(kv_ledger *l, int64_t now)
-{
-    int64_t removed = 0;
-    if (kv_db_begin(l->x.db) != KV_OK)
-        return false;
-    kv_err err = kv_event_prune(l->x.db, now - l->cfg->event_retention_hours * 3600 * 1000,
-                                TIDY_EVENT_ROWS, &removed);
-    if (err == KV_OK && removed > 0)
-        err = kv_db_commit(l->x.db);
-    if (err != KV_OK || removed == 0)
-        kv_db_rollback(l->x.db);
-    return err == KV_OK && removed >= TIDY_EVENT_ROWS - 1;
-}
-
-static bool prune_jobs(kv_ledger *l, int64_t now)
-{
-    int64_t removed = 0;
-    if (now < l->next_job_pass_ms || kv_db_begin(l->x.db) != KV_OK)
-        return false;
-    kv_err err = kv_jobs_prune(l->x.db, now - (int64_t)JOB_KEEP_DAYS * 86400 * 1000, TIDY_JOB_ROWS,
-                               &l->job_cursor, &removed);
-    if (err == KV_OK && removed > 0)
-        err = kv_db_commit(l->x.db);
-    if (err != KV_OK || removed == 0)
-        kv_db_rollback(l->x.db);
-    if (err != KV_OK || l->job_cursor == 0) {
-        l->job_cursor = 0;
-        l->next_job_pass_ms = now + JOB_PASS_MS;
-        return false;
-    }
-    return true;
-}
-
 /* One small slice. True: there is more. */
 static bool tidy(kv_ledger *l)
 {
-    int64_t now = kv_wall_ms(l->clock);
-    bool events = prune_events(l, now), jobs = prune_jobs(l, now);
     l->next_tidy_ms = kv_mono_ms(l->clock) + TIDY_DUE_MS;
-    return events || jobs;
+    return kv_tidy_slice(&l->tidy, l->x.db, kv_wall_ms(l->clock));
 }
 
 static void bound_wal(kv_ledger *l)
 {
-    if (l->commits % WAL_CHECK_COMMITS != 0 || kv_db_wal_bytes(l->cfg) <= WAL_FORCE_BYTES)
+    if (l->commits % WAL_CHECK_COMMITS != 0 || kv_db_wal_bytes(l->cfg) <= WAL_FORCE_BYTES ||
+        kv_db_backup_runs()) /* its snapshot would be waited for in vain */
         return;
     int64_t begun = kv_mono_us(l->clock);
     kv_err err = kv_db_checkpoint(l->x.db, false);
@@ -230,7 +254,7 @@ static bool wait_for_work(kv_ledger *l, bool more_to_tidy, bool *ret_idle)
     struct timespec until = idle_until();
     int rc = 0;
     pthread_mutex_lock(&l->lock);
-    while (!l->in.first && !l->stop && !more_to_tidy && rc == 0)
+    while (!l->in.first && !l->batch.first && !l->stop && !more_to_tidy && rc == 0)
         rc = pthread_cond_timedwait(&l->wake, &l->lock, &until);
     kv_cmd_append(&l->batch, &l->in);
     bool stop = l->stop && !l->batch.first;
@@ -246,6 +270,7 @@ static void *thread_main(void *arg)
     pthread_setname_np(pthread_self(), "ledger");
     l->next_tidy_ms = kv_mono_ms(l->clock) + TIDY_DUE_MS;
     while (wait_for_work(l, more, &idle)) {
+        look_at_disk(l);
         if (idle || kv_mono_ms(l->clock) >= l->next_tidy_ms)
             more = tidy(l) && idle;
         while (l->batch.first) {
@@ -254,6 +279,7 @@ static void *thread_main(void *arg)
             pthread_mutex_lock(&l->lock);
             kv_cmd_append(&l->batch, &l->in);
             pthread_mutex_unlock(&l->lock);
+            look_at_disk(l);
             if (kv_mono_ms(l->clock) >= l->next_tidy_ms)
                 break;
         }
@@ -282,6 +308,7 @@ kv_err kv_ledger_open(const kv_config *cfg, const kv_clock *clock, kv_ledger **r
         return KV_E_NO_MEMORY;
     l->cfg = cfg;
     l->clock = clock;
+    l->tidy.cfg = cfg;
     l->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     kv_err err = l->fd >= 0 && init_sync(l) ? kv_exec_open(cfg, clock, &l->x) : KV_E_NO_MEMORY;
     if (err != KV_OK) {
@@ -313,6 +340,8 @@ void kv_ledger_heads(const kv_ledger *l, uint64_t *ret_last_event, uint64_t *ret
 
 kv_err kv_ledger_start(kv_ledger *l)
 {
+    l->out.last_event = l->x.last_event;
+    l->out.gone_seq = l->x.gone_seq;
     if (pthread_create(&l->thread, NULL, thread_main, l) != 0)
         return KV_E_NO_MEMORY;
     l->running = true;
@@ -341,14 +370,16 @@ bool kv_ledger_take(kv_ledger *l, kv_ledger_out *ret)
     uint64_t count;
     pthread_mutex_lock(&l->lock);
     bool any = l->out_any;
+    /* Under the lock, else it could swallow the wake of the hand-over after this one. Its own may
+     * come late: then the next take finds nothing, which is no harm. */
+    if (any && read(l->fd, &count, sizeof count) < 0 && errno != EAGAIN)
+        kv_log(KV_LOG_ERROR, "ledger_wake_failed", KV_I64("errno", errno));
     *ret = l->out;
     l->out.cmds = (kv_cmd_list){.n = 0};
     l->out.rows = l->out_last = NULL;
     l->out_any = false;
     pthread_mutex_unlock(&l->lock);
-    /* The byte of a hand-over may come after this: then the next take finds nothing, which is no
-     * harm. */
-    return any && (read(l->fd, &count, sizeof count) != 0);
+    return any;
 }
 
 void kv_ledger_stop(kv_ledger *l)

@@ -3,8 +3,10 @@
  * It takes all commands that came while the last transaction ran (bounded), executes them as one,
  * commits, and only then hands them back with the events of the commit: group commit without a
  * timer. An unexpected error rolls the batch back and replays it command by command, each in its
- * own transaction, so that one bad command fails alone. When it is idle it removes what retention
- * no longer keeps. */
+ * own transaction, so that one bad command fails alone; where the disk refuses several in a row,
+ * the rest of the batch fails with them. Nothing of a failed one is kept, and later ones are tried
+ * again: full disks and failing syncs heal without a restart. When it is idle it removes what
+ * retention no longer keeps. */
 #ifndef KV_BROKER_LEDGER_H
 #define KV_BROKER_LEDGER_H
 
@@ -30,6 +32,7 @@ typedef struct kv_ledger_out {
     kv_event_row *rows; /* the taker frees them with kv_event_rows_free */
     uint64_t last_event, gone_seq;
     kv_err health; /* of the last transaction */
+    bool disk_low; /* less than DISK_RESERVE_MB is free; looked at once a second */
 } kv_ledger_out;
 int kv_ledger_fd(const kv_ledger *l); /* readable when there is something to take */
 bool kv_ledger_take(kv_ledger *l, kv_ledger_out *ret); /* false: nothing now */

@@ -4,6 +4,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "broker/lanes.h"
+#include "broker/steer.h"
+
 enum {
     FAILED_AGAIN_MS = 1000, /* after the database refused, a job waits this long */
     DYING_AGAIN_MS = 5
@@ -11,25 +14,35 @@ enum {
 
 /* ---- replies ---- */
 
-static void reply(kv_core *c, const kv_cmd *cmd, const kv_msg *m)
+void kv_reply(kv_core *c, const kv_cmd *cmd, const kv_msg *m)
 {
     kv_session *s = cmd->request ? kv_ids_find(&c->sessions, cmd->session) : NULL;
     if (s && !s->fenced)
         kv_core_send(c, s, cmd->request, m);
 }
 
-static void reply_error(kv_core *c, const kv_cmd *cmd, kv_err err)
+static int64_t retry_after(kv_err err)
+{
+    if (err == KV_E_DYING)
+        return DYING_AGAIN_MS;
+    bool again =
+        kv_err_info_of(err)->http >= 500 && err != KV_E_EXPIRED && err != KV_E_JOB_DEADLINE;
+    return again ? FAILED_AGAIN_MS : 0;
+}
+
+void kv_reply_error(kv_core *c, const kv_cmd *cmd, kv_err err)
 {
     kv_msg m;
+    if (cmd->batch) {
+        kv_batch_put(c, cmd->batch, cmd->batch_at, err, retry_after(err));
+        return;
+    }
     kv_msg_defaults(KV_ERROR, &m);
     m.error.number = err;
     m.error.detail = kv_slice_str(kv_err_info_of(err)->en);
-    if (err == KV_E_DYING)
-        m.error.retry_after_ms = DYING_AGAIN_MS;
-    else if (kv_err_info_of(err)->http >= 500 && err != KV_E_EXPIRED)
-        m.error.retry_after_ms = FAILED_AGAIN_MS;
+    m.error.retry_after_ms = (uint64_t)retry_after(err);
     m.error.gone_seq = cmd->gone_seq;
-    reply(c, cmd, &m);
+    kv_reply(c, cmd, &m);
 }
 
 static void reply_okay(kv_core *c, const kv_cmd *cmd, uint64_t id)
@@ -37,17 +50,45 @@ static void reply_okay(kv_core *c, const kv_cmd *cmd, uint64_t id)
     kv_msg m;
     kv_msg_defaults(KV_OKAY, &m);
     m.okay.id = id;
-    reply(c, cmd, &m);
+    kv_reply(c, cmd, &m);
 }
 
-static void reply_submit(kv_core *c, const kv_cmd *cmd, uint64_t job, int state, bool created)
+void kv_reply_submit(kv_core *c, const kv_cmd *cmd, uint64_t job, int state, bool created)
 {
     kv_msg m;
+    const kv_task *t = kv_ids_find(&c->jobs, job);
+    if (t && !t->doubtful && t->state < KV_JOB_COMPLETE && state < KV_JOB_COMPLETE)
+        state = t->state; /* what positions mean; that it is unfinished is committed */
+    if (cmd->batch) {
+        kv_batch_put_job(c, cmd->batch, cmd->batch_at, job, state, created);
+        return;
+    }
+    kv_standing at = kv_task_standing(c, state < KV_JOB_COMPLETE ? t : NULL);
     kv_msg_defaults(KV_SUBMIT_OK, &m);
-    m.submit_ok.job = job;
-    m.submit_ok.status = kv_slice_str(kv_job_state_name(state));
-    m.submit_ok.created = created;
-    reply(c, cmd, &m);
+    m.submit_ok = (kv_submit_ok){.job = job,
+                                 .status = kv_slice_str(kv_job_state_name(state)),
+                                 .created = created,
+                                 .queue_position = at.queue_position,
+                                 .lane_position = at.lane_position,
+                                 .eta_low_ms = at.eta_low_ms,
+                                 .eta_high_ms = at.eta_high_ms};
+    kv_reply(c, cmd, &m);
+}
+
+bool kv_err_final(kv_err err)
+{
+    return err == KV_E_NOT_FOUND || err == KV_E_CONFLICT;
+}
+
+void kv_reply_done(kv_core *c, const kv_cmd *cmd, uint64_t id)
+{
+    kv_session *s = cmd->request ? kv_ids_find(&c->sessions, cmd->session) : NULL;
+    if (cmd->err == KV_OK)
+        reply_okay(c, cmd, id);
+    else
+        kv_reply_error(c, cmd, cmd->err);
+    if (s && (cmd->err == KV_OK || kv_err_final(cmd->err)))
+        kv_session_remember(s, cmd->request, cmd->err, id);
 }
 
 /* ---- jobs in doubt ---- */
@@ -78,8 +119,11 @@ void kv_results_ask_again(kv_core *c)
 
 static void doubt(kv_core *c, kv_task *t)
 {
+    bool leased = t->at == KV_AT_LEASE;
     t->doubtful = true;
     kv_task_detach(c, t);
+    if (leased)
+        kv_lease_dispatch(c, t->service); /* its credit is free for another */
 }
 
 /* The row's word: the job is what the row says. */
@@ -124,11 +168,15 @@ static void take_submit(kv_core *c, const kv_cmd *cmd)
 {
     kv_task *t = kv_ids_find(&c->jobs, cmd->submit.job);
     c->submits_in_flight--;
+    if (cmd->created && t)
+        kv_submit_evict(c, t);
     if (cmd->err != KV_OK)
-        reply_error(c, cmd, cmd->err);
+        kv_reply_error(c, cmd, cmd->err);
+    else if (cmd->other) /* that has its unique key */
+        kv_reply_submit(c, cmd, cmd->other, cmd->place.state, false);
     else
-        reply_submit(c, cmd, cmd->submit.job, cmd->created ? KV_JOB_QUEUED : cmd->place.state,
-                     cmd->created);
+        kv_reply_submit(c, cmd, cmd->submit.job, cmd->created ? KV_JOB_QUEUED : cmd->place.state,
+                        cmd->created);
     if (t)
         settle(c, t, cmd->err != KV_OK || !cmd->created);
 }
@@ -151,11 +199,22 @@ static void send_job(kv_core *c, const kv_cmd *cmd, kv_task *t)
     kv_core_send(c, t->offer->session, 0, &m);
 }
 
+static void reply_cancelled(kv_core *c, const kv_cmd *cmd, uint64_t job, int was)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_CANCEL_OK, &m);
+    m.cancel_ok.job = job;
+    m.cancel_ok.was = kv_slice_str(kv_job_state_name(was));
+    kv_reply(c, cmd, &m);
+}
+
 static void take_move(kv_core *c, const kv_cmd *cmd)
 {
     kv_task *t = kv_ids_find(&c->jobs, cmd->move.job);
     if (cmd->err != KV_OK)
-        reply_error(c, cmd, cmd->err);
+        kv_reply_error(c, cmd, cmd->err);
+    else if (cmd->code == KV_CANCEL)
+        reply_cancelled(c, cmd, cmd->move.job, cmd->move.from);
     else
         reply_okay(c, cmd, cmd->move.job);
     if (!t)
@@ -165,11 +224,28 @@ static void take_move(kv_core *c, const kv_cmd *cmd)
     settle(c, t, cmd->err != KV_OK);
 }
 
+/* Where it failed, the job goes back to where it was; nothing else depends on it. */
+static void take_promote(kv_core *c, const kv_cmd *cmd)
+{
+    const kv_cmd_promote *p = &cmd->promote;
+    kv_task *t = kv_ids_find(&c->jobs, p->job);
+    kv_reply_done(c, cmd, p->job);
+    if (!t)
+        return;
+    if (cmd->err != KV_OK) {
+        kv_task_detach(c, t);
+        t->lane = (uint8_t)p->old_lane;
+        t->seq = p->old_seq;
+        t->tag = p->old_tag;
+    }
+    settle(c, t, cmd->err != KV_OK);
+}
+
 static void take_progress(kv_core *c, const kv_cmd *cmd)
 {
     kv_task *t = kv_ids_find(&c->jobs, cmd->progress.job);
     if (cmd->err != KV_OK)
-        reply_error(c, cmd, cmd->err);
+        kv_reply_error(c, cmd, cmd->err);
     else
         reply_okay(c, cmd, cmd->progress.job);
     if (t)
@@ -183,7 +259,9 @@ static void reply_ended(kv_core *c, const kv_cmd *cmd)
     bool ended = cmd->code == KV_JOB_DONE
                      ? row->state == KV_JOB_COMPLETE
                      : row->state == KV_JOB_ERROR || row->state == KV_JOB_QUEUED;
-    kv_from from = {kv_ids_find(&c->sessions, cmd->session), cmd->request, 0, cmd->code};
+    kv_from from = {.session = kv_ids_find(&c->sessions, cmd->session),
+                    .request = cmd->request,
+                    .code = cmd->code};
     if (same && ended)
         reply_okay(c, cmd, cmd->id);
     else if (from.session)
@@ -193,7 +271,7 @@ static void reply_ended(kv_core *c, const kv_cmd *cmd)
 static void take_find(kv_core *c, const kv_cmd *cmd)
 {
     const kv_job_place *row = &cmd->place;
-    if (cmd->session == 0) {
+    if (cmd->session == 0 && !cmd->batch) {
         kv_task *t = kv_ids_find(&c->jobs, cmd->id);
         assert(t && t->in_flight == 1 && t->at == KV_AT_NONE);
         t->in_flight--;
@@ -206,17 +284,17 @@ static void take_find(kv_core *c, const kv_cmd *cmd)
         return;
     }
     if (cmd->err != KV_OK) {
-        reply_error(c, cmd, cmd->err);
-    } else if (cmd->code == KV_SUBMIT) {
+        kv_reply_error(c, cmd, cmd->err);
+    } else if (cmd->code == KV_SUBMIT || cmd->code == KV_SUBMIT_BATCH || cmd->code == KV_RETRY) {
         if (row->found)
-            reply_submit(c, cmd, cmd->id, row->state, false);
+            kv_reply_submit(c, cmd, cmd->id, row->state, false);
         else
-            reply_error(c, cmd, KV_E_BUSY); /* the first one failed */
+            kv_reply_error(c, cmd, cmd->if_none);
     } else if (cmd->code == KV_CANCEL) {
         if (row->found && row->state == KV_JOB_CANCELLED)
-            reply_okay(c, cmd, cmd->id);
+            reply_cancelled(c, cmd, cmd->id, row->state);
         else
-            reply_error(c, cmd, row->found ? KV_E_CONFLICT : KV_E_NOT_FOUND);
+            kv_reply_error(c, cmd, row->found ? KV_E_CONFLICT : KV_E_NOT_FOUND);
     } else {
         reply_ended(c, cmd);
     }
@@ -226,7 +304,7 @@ static void take_commit(kv_core *c, const kv_cmd *cmd)
 {
     kv_msg m;
     if (cmd->err != KV_OK) {
-        reply_error(c, cmd, cmd->err);
+        kv_reply_error(c, cmd, cmd->err);
         return;
     }
     kv_msg_defaults(KV_MEDIA_COMMITTED, &m);
@@ -235,42 +313,42 @@ static void take_commit(kv_core *c, const kv_cmd *cmd)
     m.media_committed.deduplicated = cmd->deduplicated;
     m.media_committed.json = kv_buf_slice(&cmd->text);
     m.media_committed.gone_seq = cmd->gone_seq;
-    reply(c, cmd, &m);
-}
-
-static void take_change(kv_core *c, const kv_cmd *cmd)
-{
-    kv_session *s = cmd->request ? kv_ids_find(&c->sessions, cmd->session) : NULL;
-    if (cmd->err == KV_OK)
-        reply_okay(c, cmd, cmd->id);
-    else
-        reply_error(c, cmd, cmd->err);
-    if (s && (cmd->err == KV_OK || cmd->err == KV_E_NOT_FOUND || cmd->err == KV_E_CONFLICT))
-        kv_session_remember(s, cmd->request, cmd->err, cmd->id);
+    kv_reply(c, cmd, &m);
 }
 
 static void take_job_get(kv_core *c, const kv_cmd *cmd)
 {
     kv_msg m;
     if (cmd->err != KV_OK) {
-        reply_error(c, cmd, cmd->err);
+        kv_reply_error(c, cmd, cmd->err);
         return;
     }
     kv_msg_defaults(KV_JOB_STATUS, &m);
     m.job_status.json = kv_buf_slice(&cmd->text);
-    reply(c, cmd, &m);
+    kv_standing at = kv_task_standing(c, kv_ids_find(&c->jobs, cmd->id));
+    m.job_status.queue_position = at.queue_position;
+    m.job_status.lane_position = at.lane_position;
+    m.job_status.eta_low_ms = at.eta_low_ms;
+    m.job_status.eta_high_ms = at.eta_high_ms;
+    kv_reply(c, cmd, &m);
 }
 
 /* A job that the ledger made on its way. Without memory for it here, it waits in the database for
  * the next start. */
 static void adopt(kv_core *c, const kv_cmd_job *made)
 {
+    if (kv_ids_find(&c->jobs, made->id))
+        return; /* a SUBMIT of the same id is at the ledger, and will be told */
     kv_service *service = kv_service_get(c, kv_slice_str(made->service));
-    kv_task *t = service ? kv_task_new(c, made->id, service, made->lane, made->seq) : NULL;
+    kv_task *t = service ? kv_task_new(c, made->id, service, kv_slice_str(made->tenant), made->lane,
+                                       made->seq)
+                         : NULL;
     if (!t)
         return;
+    t->tag = kv_lanes_tag(service, t->tenant, t->lane);
     t->max_attempts = (uint16_t)made->max_attempts;
     t->not_before = made->not_before;
+    (void)kv_task_set_extras(t, made->deadline_ms, made->backoff_ms, made->backoff_max_ms);
     kv_task_enqueue(c, t);
     kv_lease_dispatch(c, service);
 }
@@ -280,12 +358,19 @@ void kv_results_take(kv_core *c, kv_cmd *cmd)
     kv_session *s = cmd->request ? kv_ids_find(&c->sessions, cmd->session) : NULL;
     if (s && kv_ids_find(&s->in_flight, cmd->request) == cmd)
         kv_ids_remove(&s->in_flight, cmd->request);
+    if (cmd->type == KV_CMD_RETRY) {
+        kv_ids_remove(&c->retries, cmd->retry.new_job);
+        c->submits_in_flight--;
+    }
+    for (int i = 0; i < cmd->jobs_n && cmd->err == KV_OK; i++) /* first: an answer has positions */
+        adopt(c, &cmd->jobs[i]);
     switch (cmd->type) {
     case KV_CMD_SUBMIT:
         take_submit(c, cmd);
         break;
     case KV_CMD_MOVE:
         take_move(c, cmd);
+        kv_steer_result(c, cmd);
         break;
     case KV_CMD_PROGRESS:
         take_progress(c, cmd);
@@ -301,12 +386,24 @@ void kv_results_take(kv_core *c, kv_cmd *cmd)
         break;
     case KV_CMD_MEDIA_DELETE:
     case KV_CMD_MEDIA_RETRY:
-        take_change(c, cmd);
+        kv_reply_done(c, cmd, cmd->id);
+        break;
+    case KV_CMD_METADATA:
+    case KV_CMD_RETRY:
+    case KV_CMD_CREDIT:
+    case KV_CMD_NOTIFY:
+    case KV_CMD_SEEN:
+        kv_account_result(c, cmd);
+        break;
+    case KV_CMD_PROMOTE:
+        take_promote(c, cmd);
+        break;
+    case KV_CMD_QUEUE_SET:
+    case KV_CMD_PURGE_DEAD:
+        kv_steer_result(c, cmd);
         break;
     case KV_CMD_NOTHING:
-        reply_okay(c, cmd, 0);
+        reply_okay(c, cmd, cmd->id);
         break;
     }
-    for (int i = 0; i < cmd->jobs_n && cmd->err == KV_OK; i++)
-        adopt(c, &cmd->jobs[i]);
 }

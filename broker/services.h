@@ -17,12 +17,4 @@ static inline bool kv_service_reserved(kv_slice service)
     return kv_slice_is(service, KV_SERVICE_IMAGE) || kv_slice_is(service, KV_SERVICE_REAP);
 }
 
-/* Label of metrics: values are chosen by code, so all other services share one. */
-static inline const char *kv_service_label(kv_slice service)
-{
-    if (kv_slice_is(service, KV_SERVICE_IMAGE))
-        return KV_SERVICE_IMAGE;
-    return kv_slice_is(service, KV_SERVICE_REAP) ? KV_SERVICE_REAP : "other";
-}
-
 #endif

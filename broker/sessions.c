@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/watch.h"
 #include "proto/base/log.h"
 
 enum {
@@ -33,6 +34,7 @@ static void session_free(kv_core *c, kv_session *s)
 {
     char key[100];
     kv_offers_release(c, s);
+    kv_watch_forget(c, s);
     if (kv_names_find(&c->peers, peer_of(s)) == s)
         kv_names_remove(&c->peers, peer_of(s));
     kv_slice name = name_key(s->role, s->name, key);
@@ -51,6 +53,7 @@ void kv_sessions_release(kv_core *c)
             next = o->next;
             free(o);
         }
+        kv_watch_forget(c, s);
         kv_ids_release(&s->in_flight);
         free(s);
     }
@@ -112,6 +115,7 @@ static void fence(kv_core *c, kv_session *old, kv_session *by)
     old->fenced = true;
     old->alive = false;
     old->heard = c->now.mono_ms;
+    kv_watch_forget(c, old);
     kv_lease_return_all(c, old, true, "worker replaced");
     kv_offers_release(c, old);
 }
@@ -195,6 +199,7 @@ void kv_session_beat(kv_core *c, const kv_from *from, const kv_beat *m)
 void kv_session_bye(kv_core *c, const kv_from *from)
 {
     kv_session *s = from->session;
+    kv_watch_forget(c, s);
     kv_lease_return_all(c, s, false, "worker left");
     kv_offers_release(c, s);
     s->alive = false;
@@ -208,6 +213,7 @@ void kv_session_lost(kv_core *c, kv_session *s, const char *reason)
     kv_log(KV_LOG_WARN, "session_lost", KV_STR("role", s->role), KV_STR("name", s->name),
            KV_STR("reason", reason), KV_U64("leases", s->leases.n));
     s->alive = false;
+    kv_watch_forget(c, s);
     kv_lease_return_all(c, s, true, "worker silent");
     kv_offers_release(c, s);
 }
@@ -244,7 +250,9 @@ bool kv_session_seen(kv_core *c, const kv_from *from)
         const kv_answered *a = &from->session->answered[i];
         if (a->request != from->request)
             continue;
-        if (a->err == KV_OK)
+        if (a->err == KV_OK && from->code == KV_METADATA)
+            kv_account_metadata_again(c, from, a->id);
+        else if (a->err == KV_OK)
             kv_core_okay(c, from, a->id);
         else
             kv_core_refuse(c, from, a->err, NULL);

@@ -170,6 +170,16 @@ void kv_body_drop(kv_body_buf *b)
     wake(p);
 }
 
+void kv_body_hold(kv_body_buf *b)
+{
+    atomic_fetch_add(&b->refs, 1);
+}
+
+bool kv_body_pool_roomy(const kv_body_pool *p)
+{
+    return atomic_load(&p->used) <= p->budget / 2;
+}
+
 bool kv_body_reuse(kv_body_buf *b)
 {
     if (atomic_load(&b->refs) != 1)

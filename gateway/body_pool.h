@@ -66,6 +66,11 @@ void kv_body_credit_drop(kv_body_credit *credit);
  * freed). false: no slice left in buf, or memory. */
 bool kv_body_message(kv_body_buf *buf, kv_body_credit *credit, kv_slice bytes, zmq_msg_t *ret);
 
+/* One reference more, for the caller. */
+void kv_body_hold(kv_body_buf *buf);
+/* Whether half of the budget is free: memory may then wait for bytes that are still to come. */
+bool kv_body_pool_roomy(const kv_body_pool *pool);
+
 /* The loop waits: the next slice given back writes its eventfd. To be called before the last look
  * at the condition. */
 void kv_body_want(kv_body_pool *pool, unsigned loop);

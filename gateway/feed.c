@@ -8,6 +8,7 @@
 
 #include <zmq.h>
 
+#include "gateway/feed_watch.h"
 #include "gateway/json_scan.h"
 #include "gateway/static.h"
 #include "proto/base/log.h"
@@ -34,7 +35,8 @@ struct kv_feed {
     size_t count;
     h2o_timeout_entry_t work; /* brings us into h2o_evloop_run */
     int64_t gap_by_us;        /* how long what is missing may take to turn up in the log */
-    bool gap, tick_due, pump_due, drain_due, draining;
+    bool gap, tick_due, pump_due, news_due, drain_due, draining;
+    kv_feed_watch *watch;
 };
 
 static kv_feed_client *client_of(h2o_linklist_t *link)
@@ -282,6 +284,17 @@ static void pump_idle(struct kv_feed *f)
     }
 }
 
+/* Positions and queues to those who wait for them and can take them. */
+static void tell_clients(struct kv_feed *f)
+{
+    for (h2o_linklist_t *l = f->clients.next, *next; l != &f->clients; l = next) {
+        next = l->next;
+        kv_feed_client *c = client_of(l);
+        if (kv_feed_watch_flush(f->watch, c))
+            c->transport->wake(c);
+    }
+}
+
 static void drain_clients(struct kv_feed *f)
 {
     for (h2o_linklist_t *l = f->clients.next, *next; l != &f->clients; l = next) {
@@ -299,6 +312,7 @@ static void on_work(h2o_timeout_entry_t *entry)
     if (f->tick_due) {
         f->tick_due = false;
         learn_tail(f);
+        kv_feed_watch_tick(f->watch);
         tick_clients(f);
     }
     if (f->seq.known && f->seq.last < f->seq.want)
@@ -307,6 +321,10 @@ static void on_work(h2o_timeout_entry_t *entry)
     if (f->pump_due) {
         f->pump_due = false;
         pump_idle(f);
+    }
+    if (f->news_due) {
+        f->news_due = false;
+        tell_clients(f);
     }
     if (f->drain_due) {
         f->drain_due = false;
@@ -358,11 +376,9 @@ static bool client_commit(void *arg, uint64_t first, uint64_t last, kv_slice jso
     return !r->full;
 }
 
-void kv_feed_pump(kv_feed_client *c)
+static void read_on(kv_feed_client *c)
 {
     struct kv_feed *f = c->feed;
-    if (f == NULL || !c->q.behind)
-        return;
     kv_db *db = kv_loop_db(f->loop);
     client_read r = {.client = c};
     /* Half a buffer at least is written at once: reading goes on when that is sent. */
@@ -382,7 +398,16 @@ void kv_feed_pump(kv_feed_client *c)
             break;
         }
     }
-    if (c->q.pending.len != 0)
+}
+
+void kv_feed_pump(kv_feed_client *c)
+{
+    if (c->feed == NULL)
+        return;
+    if (c->q.behind)
+        read_on(c);
+    kv_feed_watch_flush(c->feed->watch, c);
+    if (c->q.pending.len != 0 && c->unsent == 0)
         c->transport->wake(c);
 }
 
@@ -393,19 +418,34 @@ void kv_feed_bound_socket(int fd)
         kv_log(KV_LOG_WARN, "live_socket_unbounded", KV_I64("errno", errno));
 }
 
-kv_err kv_feed_attach(struct kv_feed *f, kv_feed_client *c, bool has_after, uint64_t after)
+/* Also when it fails half-way: detach releases what was taken. */
+static kv_err take_watches(struct kv_feed *f, kv_feed_client *c, const kv_feed_asks *asks)
+{
+    if (asks->queues && !c->admin)
+        return KV_E_FORBIDDEN;
+    for (size_t i = 0; i < asks->nwatch; i++)
+        KV_TRY(kv_feed_watch_job(f->watch, c, asks->watch[i], true));
+    kv_feed_watch_queues(f->watch, c, asks->queues);
+    kv_feed_watch_send(f->watch);
+    return KV_OK;
+}
+
+/* Where an id may lie at most: the log may be ahead of what this loop has seen. */
+static uint64_t newest_known(struct kv_feed *f, uint64_t after)
+{
+    uint64_t stored;
+    kv_db *db = after > f->seq.last ? kv_loop_db(f->loop) : NULL;
+    if (db != NULL && kv_events_last(db, &stored) == KV_OK && stored > f->seq.last)
+        return stored;
+    return f->seq.last;
+}
+
+kv_err kv_feed_attach(struct kv_feed *f, kv_feed_client *c, const kv_feed_asks *asks)
 {
     if (f == NULL || f->draining)
         return KV_E_DRAINING;
     if (!learn_tail(f))
         return KV_E_BROKER_AWAY;
-    uint64_t end = f->seq.last;
-    if (has_after && after > end) {
-        kv_db *db = kv_loop_db(f->loop);
-        uint64_t stored;
-        if (db != NULL && kv_events_last(db, &stored) == KV_OK && stored > end)
-            end = stored;
-    }
     c->feed = f;
     c->unsent = 0;
     c->next_ping_ms = kv_mono_ms(f->loop->gw->clock) + KV_PING_MS;
@@ -413,31 +453,56 @@ kv_err kv_feed_attach(struct kv_feed *f, kv_feed_client *c, bool has_after, uint
     h2o_linklist_insert(&f->clients, &c->link);
     f->count++;
     kv_metric_add_label(KV_M_LIVE_CLIENTS, c->transport->name, 1);
+    KV_TRY(take_watches(f, c, asks));
     c->q.pos = f->seq.last;
     kv_live_hello(&c->q, f->seq.last);
-    if (has_after && after > end) {
+    if (asks->has_after && asks->after > newest_known(f, asks->after)) {
         resync_client(c, f->seq.last); /* an id we never gave: another database */
         return KV_OK;
     }
-    if (has_after) {
-        c->q.pos = after;
+    if (asks->has_after) {
+        c->q.pos = asks->after;
         c->q.behind = true;
-        kv_feed_pump(c);
-    } else {
-        c->transport->wake(c);
     }
+    kv_feed_pump(c);
     return KV_OK;
 }
 
 void kv_feed_detach(kv_feed_client *c)
 {
     if (c->feed != NULL) {
+        kv_feed_watch_drop(c->feed->watch, c);
         h2o_linklist_unlink(&c->link);
         c->feed->count--;
         c->feed = NULL;
         kv_metric_add_label(KV_M_LIVE_CLIENTS, c->transport->name, -1);
     }
     kv_live_queue_release(&c->q);
+}
+
+kv_feed_watch *kv_feed_watch_of(const kv_feed_client *c)
+{
+    return c->feed != NULL && !c->feed->draining ? c->feed->watch : NULL;
+}
+
+/* ---- the broker ---- */
+
+void kv_feed_session(struct kv_feed *f)
+{
+    kv_feed_watch_session(f->watch);
+}
+
+void kv_feed_positions(struct kv_feed *f, kv_slice json_array)
+{
+    kv_feed_watch_positions(f->watch, json_array);
+}
+
+/* We may be between two turns: h2o is touched inside of one. */
+static void on_news(void *arg)
+{
+    struct kv_feed *f = arg;
+    f->news_due = true;
+    schedule(f);
 }
 
 /* ---- life ---- */
@@ -450,6 +515,10 @@ kv_err kv_feed_new(kv_loop *loop, struct kv_feed **ret)
         return KV_E_NO_MEMORY;
     f->loop = loop;
     f->work.cb = on_work;
+    if (kv_feed_watch_new(loop, on_news, f, &f->watch) != KV_OK) {
+        free(f);
+        return KV_E_NO_MEMORY;
+    }
     h2o_linklist_init_anchor(&f->clients);
     int zero = 0, hwm = FEED_HWM, reconnect = 100, reconnect_max = 1000, fd = -1;
     int64_t most = KV_BODY_MAX + 4096;
@@ -474,6 +543,7 @@ kv_err kv_feed_new(kv_loop *loop, struct kv_feed **ret)
 fail:
     if (f->sub != NULL)
         zmq_close(f->sub);
+    kv_feed_watch_destroy(&f->watch);
     free(f);
     return err;
 }
@@ -501,6 +571,7 @@ void kv_feed_destroy(struct kv_feed **feed)
     }
     h2o_timeout_unlink(&f->work);
     zmq_close(f->sub);
+    kv_feed_watch_destroy(&f->watch);
     kv_live_batch_release(&f->batch);
     free(f);
     *feed = NULL;

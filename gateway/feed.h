@@ -10,6 +10,7 @@
 
 #include "gateway/gateway.h"
 #include "gateway/live.h"
+#include "gateway/watch.h"
 
 #define KV_PING_MS 15000 /* a ping to every client this often */
 
@@ -49,12 +50,25 @@ struct kv_feed_client {
     struct kv_feed *feed; /* NULL: not attached */
     int64_t next_ping_ms;
     h2o_linklist_t link;
+    kv_watcher watcher;      /* jobs whose positions it wants */
+    bool admin;              /* may ask for queues; set by the transport before attach */
+    bool wants_queues;       /* their state each second */
+    uint64_t queues_version; /* of the state it was told */
 };
 
-/* has_after: continue behind event `after`; one that is not in the log any more gets a resync. A
- * hello comes first. wake() is called before this returns. BROKER_AWAY: the log cannot be read yet;
- * DRAINING. */
-kv_err kv_feed_attach(struct kv_feed *feed, kv_feed_client *c, bool has_after, uint64_t after);
+/* What a request asks for. */
+typedef struct kv_feed_asks {
+    bool has_after; /* continue behind event `after` */
+    uint64_t after;
+    const uint64_t *watch; /* jobs, in the request pool */
+    size_t nwatch;
+    bool queues;
+} kv_feed_asks;
+
+/* An `after` that is not in the log any more gets a resync. A hello comes first. wake() is called
+ * before this returns. BROKER_AWAY: the log cannot be read yet; DRAINING; FORBIDDEN: queues; what
+ * kv_watches_add refuses. */
+kv_err kv_feed_attach(struct kv_feed *feed, kv_feed_client *c, const kv_feed_asks *asks);
 void kv_feed_detach(kv_feed_client *c); /* releases q in any case */
 /* The transport has written everything: a client that is behind gets more of the log. May call
  * wake(). */
@@ -64,9 +78,16 @@ void kv_feed_pump(kv_feed_client *c);
  * megabytes of send buffer behind it (tcp_wmem) before anyone notices. */
 void kv_feed_bound_socket(int fd);
 
-/* Common to both: ?after= / Last-Event-ID and ?types= of a request. BAD_PARAMETER with *ret_why
- * naming it. */
-kv_err kv_feed_parameters(kv_request *r, kv_live_queue *q, bool *ret_has_after, uint64_t *ret_after,
-                          const char **ret_why);
+/* Common to both: ?after= / Last-Event-ID, ?types=, ?user=, ?watch= and ?queues= of a request.
+ * BAD_PARAMETER with *ret_why naming it. */
+kv_err kv_feed_parameters(kv_request *r, kv_live_queue *q, kv_feed_asks *ret, const char **ret_why);
+
+/* A message of a client: see kv_watch_body_read. What is wrong with it is answered with
+ * {"type":"error",…}; wakes the transport. */
+void kv_feed_hear(kv_feed_client *c, kv_slice text);
+
+/* The loop's session with the broker has begun anew, and what it pushed. */
+void kv_feed_session(struct kv_feed *feed);
+void kv_feed_positions(struct kv_feed *feed, kv_slice json_array);
 
 #endif

@@ -94,5 +94,6 @@ h2o_req_t *kv_later_end(kv_later *l, void **ret_arg); /* NULL: the client is gon
 typedef void (*kv_broker_fn)(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err,
                              const kv_msg *answer);
 void kv_ask_broker(kv_request *r, const kv_msg *m, kv_broker_fn fn, void *arg);
+void kv_ask_broker_for(kv_request *r, const kv_msg *m, int64_t wait_ms, kv_broker_fn fn, void *arg);
 
 #endif

@@ -1,5 +1,6 @@
 #include "gateway/guard.h"
 
+#include <netinet/in.h>
 #include <strings.h>
 
 static bool same_nocase(kv_slice a, kv_slice b)
@@ -41,4 +42,30 @@ kv_origin kv_origin_of(const char *allowed_origins, kv_slice origin, kv_slice ho
             return KV_ORIGIN_OWN;
     }
     return kv_list_has(allowed_origins, origin) ? KV_ORIGIN_LISTED : KV_ORIGIN_FOREIGN;
+}
+
+static bool is_loopback(const struct sockaddr *peer)
+{
+    if (peer->sa_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)peer)->sin_addr.s_addr) >> 24 == 127;
+    if (peer->sa_family != AF_INET6)
+        return false;
+    const struct in6_addr *a = &((const struct sockaddr_in6 *)peer)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
+}
+
+static bool names_loopback(kv_slice host)
+{
+    host = without_port(host);
+    if (same_nocase(host, kv_slice_str("localhost")) || kv_slice_is(host, "[::1]"))
+        return true;
+    for (size_t i = 0; i < host.len; i++)
+        if (host.ptr[i] != '.' && (host.ptr[i] < '0' || host.ptr[i] > '9'))
+            return false; /* 127.0.0.1.example.org */
+    return host.len > 4 && memcmp(host.ptr, "127.", 4) == 0;
+}
+
+bool kv_admin_allowed(const struct sockaddr *peer, bool forwarded, kv_slice host)
+{
+    return is_loopback(peer) && !forwarded && names_loopback(host);
 }

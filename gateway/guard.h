@@ -2,6 +2,8 @@
 #ifndef KV_GATEWAY_GUARD_H
 #define KV_GATEWAY_GUARD_H
 
+#include <sys/socket.h>
+
 #include "proto/base/config.h"
 #include "proto/base/slice.h"
 
@@ -16,5 +18,11 @@ typedef enum kv_origin {
 } kv_origin;
 
 kv_origin kv_origin_of(const char *allowed_origins, kv_slice origin, kv_slice host);
+
+/* Whether admin routes answer: the peer is this machine (127.0.0.0/8, ::1), no proxy left a mark
+ * (`forwarded`: a header like X-Forwarded-For), and Host is a name of loopback: a proxy that leaves
+ * no mark has the site's name there, and a foreign page whose name was made to point here (DNS
+ * rebinding) its own. */
+bool kv_admin_allowed(const struct sockaddr *peer, bool forwarded, kv_slice host);
 
 #endif

@@ -1,6 +1,6 @@
 #include "gateway/json_scan.h"
 
-#define MAX_DEPTH 32
+#define MAX_DEPTH 80 /* the broker takes JSON 64 deep, and wraps it */
 
 static size_t skip_blank(kv_slice s, size_t i)
 {

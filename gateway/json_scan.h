@@ -2,7 +2,7 @@
  * text.
  *
  * For text that kervan wrote itself; anything malformed gives false, never a read past the end.
- * Nesting is bounded at 32. Pure; any thread. Slices point into the given text. */
+ * Nesting is bounded at 80. Pure; any thread. Slices point into the given text. */
 #ifndef KV_GATEWAY_JSON_SCAN_H
 #define KV_GATEWAY_JSON_SCAN_H
 

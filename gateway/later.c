@@ -59,7 +59,7 @@ static void on_answer(void *arg, kv_err err, const kv_msg *answer)
         a.fn(req, a.loop, a.arg, err, answer);
 }
 
-void kv_ask_broker(kv_request *r, const kv_msg *m, kv_broker_fn fn, void *arg)
+void kv_ask_broker_for(kv_request *r, const kv_msg *m, int64_t wait_ms, kv_broker_fn fn, void *arg)
 {
     asking *a = h2o_mem_alloc(sizeof(*a));
     *a = (asking){.later = kv_later_new(r, NULL), .loop = r->loop, .fn = fn, .arg = arg};
@@ -67,7 +67,12 @@ void kv_ask_broker(kv_request *r, const kv_msg *m, kv_broker_fn fn, void *arg)
     kv_header head = {0};
     memcpy(head.trace, c->trace, sizeof(head.trace));
     memcpy(head.span, c->span, sizeof(head.span));
-    kv_err err = kv_client_ask_traced(r->loop->broker, &head, m, BROKER_WAIT_MS, on_answer, a);
+    kv_err err = kv_client_ask_traced(r->loop->broker, &head, m, wait_ms, on_answer, a);
     if (err != KV_OK)
         on_answer(a, err, NULL);
+}
+
+void kv_ask_broker(kv_request *r, const kv_msg *m, kv_broker_fn fn, void *arg)
+{
+    kv_ask_broker_for(r, m, BROKER_WAIT_MS, fn, arg);
 }

@@ -6,6 +6,7 @@
 #include "gateway/json_scan.h"
 
 #define FRAME_EXTRA 128 /* framing of one event besides its JSON and type */
+#define USER_MAX    64
 
 /* ---- a commit's events ---- */
 
@@ -80,6 +81,8 @@ void kv_live_queue_init(kv_live_queue *q, kv_live_kind kind, size_t limit)
 void kv_live_queue_release(kv_live_queue *q)
 {
     kv_buf_release(&q->pending);
+    free(q->user);
+    q->user = NULL;
 }
 
 kv_err kv_live_queue_types(kv_live_queue *q, kv_slice types)
@@ -98,8 +101,31 @@ kv_err kv_live_queue_types(kv_live_queue *q, kv_slice types)
     return KV_OK;
 }
 
+kv_err kv_live_queue_user(kv_live_queue *q, kv_slice user)
+{
+    kv_buf json;
+    if (user.len > USER_MAX)
+        return KV_E_BAD_PARAMETER;
+    kv_buf_init(&json, 0);
+    kv_json_str(&json, user.ptr != NULL ? user : kv_slice_str(""));
+    if (!kv_buf_ok(&json)) {
+        kv_buf_release(&json);
+        return KV_E_NO_MEMORY;
+    }
+    free(q->user);
+    q->user = json.data; /* the writer of events writes the same text */
+    return KV_OK;
+}
+
+static bool for_user(const kv_live_queue *q, const kv_live_event *e)
+{
+    kv_slice user;
+    return q->user == NULL || !kv_scan_member(e->json, "user", &user) ||
+           kv_slice_is(user, q->user) || kv_slice_is(user, "null");
+}
+
 /* Whether "media" of "media.ready" is in the list. */
-static bool wanted(const kv_live_queue *q, kv_slice type)
+static bool type_wanted(const kv_live_queue *q, kv_slice type)
 {
     if (q->types[0] == '\0')
         return true;
@@ -114,6 +140,11 @@ static bool wanted(const kv_live_queue *q, kv_slice type)
             p++;
     }
     return false;
+}
+
+static bool wanted(const kv_live_queue *q, const kv_live_event *e)
+{
+    return type_wanted(q, e->type) && for_user(q, e);
 }
 
 /* A text frame of RFC 6455, server to client: unmasked, unfragmented. */
@@ -191,7 +222,7 @@ bool kv_live_offer(kv_live_queue *q, const kv_live_batch *b, size_t unsent, uint
         const kv_live_event *e = &b->events[i];
         if (e->id <= q->pos)
             continue;
-        if (wanted(q, e->type)) {
+        if (wanted(q, e)) {
             if (q->pending.len + unsent + cost(e) > q->limit) {
                 if (was_idle)
                     q->behind = true;
@@ -216,7 +247,7 @@ bool kv_live_fill(kv_live_queue *q, const kv_live_batch *b, size_t unsent)
         const kv_live_event *e = &b->events[i];
         if (e->id <= q->pos)
             continue;
-        if (wanted(q, e->type)) {
+        if (wanted(q, e)) {
             bool empty = q->pending.len == 0 && unsent == 0;
             if (!empty && q->pending.len + unsent + cost(e) > q->limit)
                 return false;
@@ -258,4 +289,21 @@ void kv_live_ping(kv_live_queue *q, uint64_t last)
         kv_buf_addc(&q->pending, '\n');
     }
     kv_buf_addc(&q->pending, '\n');
+}
+
+bool kv_live_put(kv_live_queue *q, const char *type, kv_slice json)
+{
+    kv_slice name = kv_slice_str(type);
+    if (q->pending.len != 0 && q->pending.len + json.len + name.len + FRAME_EXTRA > q->limit)
+        return false;
+    if (q->kind == KV_LIVE_WS)
+        put_ws(&q->pending, json);
+    else
+        put_sse(&q->pending, 0, name, json);
+    if (kv_buf_ok(&q->pending))
+        return true;
+    bool behind = q->behind;
+    overflow(q, q->pos); /* events went with it */
+    q->behind = behind;
+    return false;
 }

@@ -51,6 +51,7 @@ typedef struct kv_live_queue {
     uint64_t pos;   /* last event that was queued (or skipped by the filter) */
     bool behind;    /* reads the log; live commits are not for it yet */
     char types[64]; /* "media,job": first parts of the types wanted; empty: all */
+    char *user;     /* as JSON text: events of other users are not wanted; NULL: all. Owned */
     uint64_t resyncs;
 } kv_live_queue;
 
@@ -58,6 +59,9 @@ void kv_live_queue_init(kv_live_queue *q, kv_live_kind kind, size_t limit);
 void kv_live_queue_release(kv_live_queue *q);
 /* "media,job" of [a-z] names; BAD_PARAMETER otherwise. Empty: all. */
 kv_err kv_live_queue_types(kv_live_queue *q, kv_slice types);
+
+/* Only events of this user, and those of nobody. BAD_PARAMETER: longer than 64 bytes. */
+kv_err kv_live_queue_user(kv_live_queue *q, kv_slice user);
 
 /* A live commit. `unsent` is what the transport still holds of earlier bytes. A client that had
  * nothing left to read gets behind (the commit alone is larger than the buffer: it takes it from
@@ -72,5 +76,8 @@ bool kv_live_fill(kv_live_queue *q, const kv_live_batch *b, size_t unsent);
 void kv_live_hello(kv_live_queue *q, uint64_t last);
 void kv_live_resync(kv_live_queue *q, uint64_t last);
 void kv_live_ping(kv_live_queue *q, uint64_t last);
+/* What is not in the log and has no id: a position, an answer. false: no room now; one that is
+ * larger than the buffer goes into an empty one. */
+bool kv_live_put(kv_live_queue *q, const char *type, kv_slice json);
 
 #endif

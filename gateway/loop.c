@@ -124,6 +124,23 @@ static void on_wake(void *arg)
 
 /* ---- life ---- */
 
+static void on_session(void *arg, const kv_hello_ok *ok, bool new_epoch)
+{
+    (void)ok;
+    (void)new_epoch;
+    kv_loop_own *l = arg;
+    if (l->loop.feed != NULL)
+        kv_feed_session(l->loop.feed);
+}
+
+static void on_pushed(void *arg, const kv_header *head, const kv_msg *m)
+{
+    (void)head;
+    kv_loop_own *l = arg;
+    if (m->code == KV_POSITIONS && l->loop.feed != NULL)
+        kv_feed_positions(l->loop.feed, m->positions.json);
+}
+
 static kv_err open_sockets(kv_loop_own *l)
 {
     kv_loop *loop = &l->loop;
@@ -145,7 +162,9 @@ static kv_err open_sockets(kv_loop_own *l)
                            .role = "gateway",
                            .name = name,
                            .clock = loop->gw->clock,
-                           .arg = l};
+                           .arg = l,
+                           .on_session = on_session,
+                           .on_message = on_pushed};
     KV_TRY(kv_client_new(&opts, &loop->broker));
     kv_loop_watch(loop, kv_client_fd(loop->broker), nothing, NULL);
     return KV_OK;

@@ -17,7 +17,21 @@
     R(POST,   "/api/media/:id/retry",  kv_route_media_retry,   0, "Process a FAILED one again.") \
     R(GET,    "/api/folders",          kv_route_folders,       0, "Folders in use.") \
     R(GET,    "/api/static/*",         kv_route_static,        0, "Serve a file or a variant.") \
+    R(POST,   "/api/jobs",             kv_route_job_submit,    0, "Add a job.") \
+    R(GET,    "/api/jobs",             kv_route_job_list,      0, "List jobs.") \
     R(GET,    "/api/jobs/:id",         kv_route_job_get,       0, "One job.") \
+    R(GET,    "/api/jobs/:id/history", kv_route_job_history,   0, "What happened to a job.") \
+    R(PATCH,  "/api/jobs/:id/metadata", kv_route_job_metadata, 0, "Merge into its metadata.") \
+    R(POST,   "/api/jobs/:id/cancel",  kv_route_job_cancel,    0, "Cancel it.") \
+    R(POST,   "/api/jobs/:id/retry",   kv_route_job_retry,     0, "Do it again, as a new job.") \
+    R(GET,    "/api/credits/:user",    kv_route_credits,       0, "A user's credits.") \
+    R(GET,    "/api/notifications",    kv_route_notifications, 0, "What a user has not seen yet.") \
+    R(POST,   "/api/notifications/seen", kv_route_notifications_seen, 0, "A user has seen them.") \
+    R(GET,    "/api/admin/queues",     kv_route_queues,        0, "All queues, measured.") \
+    R(PATCH,  "/api/admin/queues/:service", kv_route_queue_set, 0, "Limits of a queue or a tenant.") \
+    R(POST,   "/api/admin/queues/:service/pause", kv_route_queue_pause, 0, "No new leases.") \
+    R(POST,   "/api/admin/queues/:service/resume", kv_route_queue_resume, 0, "Go on.") \
+    R(POST,   "/api/admin/queues/:service/drain", kv_route_queue_drain, 0, "No new jobs.") \
     R(GET,    "/api/ws",               kv_route_ws,            0, "Live events over WebSocket.") \
     R(GET,    "/api/events",           kv_route_events,        0, "Live events over SSE.") \
     R(GET,    "/api/config",           kv_route_ui_config,     0, "What the page needs to know: limits and types.") \

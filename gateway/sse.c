@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include "gateway/feed.h"
+#include "gateway/queue_api.h"
 #include "gateway/route.h"
 
 #define RETRY_HINT  "retry: 2000\n\n"
@@ -126,12 +127,12 @@ static kv_err sse_new(kv_request *r, sse_client **ret, const char **why)
     kv_live_queue_init(&s->c.q, KV_LIVE_SSE,
                        (size_t)r->loop->gw->cfg->event_client_buffer_kb * 1024);
     kv_buf_adds(&s->c.q.pending, RETRY_HINT);
-    bool has_after;
-    uint64_t after = 0;
-    kv_err err = kv_feed_parameters(r, &s->c.q, &has_after, &after, why);
+    kv_feed_asks asks;
+    s->c.admin = kv_admin_request(r->req);
+    kv_err err = kv_feed_parameters(r, &s->c.q, &asks, why);
     if (err == KV_OK) {
         *why = NULL;
-        err = kv_feed_attach(r->loop->feed, &s->c, has_after, after);
+        err = kv_feed_attach(r->loop->feed, &s->c, &asks);
     }
     if (err != KV_OK) {
         sse_free(s);
@@ -150,7 +151,7 @@ void kv_route_events(kv_request *r)
     const char *why = NULL;
     kv_err err = head ? KV_OK : sse_new(r, &s, &why);
     if (err != KV_OK) {
-        kv_answer_problem(req, err, why, err == KV_E_BAD_PARAMETER ? 0 : 2000);
+        kv_answer_problem(req, err, why, kv_err_info_of(err)->http == 503 ? 2000 : 0);
         return;
     }
     req->res.status = 200;

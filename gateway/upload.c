@@ -11,6 +11,8 @@
 #include "proto/base/metrics.h"
 #include "proto/endpoints.h"
 
+#define DISK_AGAIN_MS 5000
+
 /* ---- table ---- */
 
 static kv_upload **slot_of(struct kv_uploads *us, uint64_t id)
@@ -127,6 +129,7 @@ void kv_upload_forget(kv_upload *u)
         kv_multipart_release(&u->parser);
     if (u->whole != NULL)
         kv_body_drop(u->whole);
+    kv_upload_let_go(u);
     kv_body_credit_drop(u->credit);
     us->active--;
     kv_metric_add(KV_M_UPLOADS_ACTIVE, -1);
@@ -162,28 +165,76 @@ static void begin(kv_upload *u)
     post(u, &m, NULL);
 }
 
-static kv_err send_piece(kv_upload *u, kv_slice bytes)
+/* A payload of bytes that stand in `buf` (else, or where they would hold too much, of a copy). */
+static kv_err make_payload(kv_upload *u, kv_body_buf *buf, kv_slice bytes, zmq_msg_t *ret)
+{
+    bool inside = buf != NULL && bytes.ptr >= buf->bytes && bytes.ptr < buf->bytes + buf->cap;
+    if (inside && (bytes.len >= KV_BODY_COPY || buf == u->whole) &&
+        kv_body_message(buf, u->credit, bytes, ret))
+        return KV_OK;
+    kv_body_buf *own = kv_body_single(kv_gw_inside(&u->loop->loop)->pool, bytes.len, 1, true);
+    if (own == NULL)
+        return KV_E_NO_MEMORY;
+    memcpy(own->bytes, bytes.ptr, bytes.len);
+    bool ok = kv_body_message(own, u->credit, kv_slice_of(own->bytes, bytes.len), ret);
+    kv_body_drop(own);
+    return ok ? KV_OK : KV_E_NO_MEMORY;
+}
+
+static kv_err send_piece(kv_upload *u, kv_body_buf *buf, uint64_t offset, kv_slice bytes)
 {
     zmq_msg_t payload;
-    bool inside =
-        u->buf != NULL && bytes.ptr >= u->buf->bytes && bytes.ptr < u->buf->bytes + u->buf->cap;
-    if (!inside || (bytes.len < KV_BODY_COPY && u->buf != u->whole) ||
-        !kv_body_message(u->buf, u->credit, bytes, &payload)) {
-        kv_body_buf *own = kv_body_single(kv_gw_inside(&u->loop->loop)->pool, bytes.len, 1, true);
-        if (own == NULL)
-            return KV_E_NO_MEMORY;
-        memcpy(own->bytes, bytes.ptr, bytes.len);
-        bool ok = kv_body_message(own, u->credit, kv_slice_of(own->bytes, bytes.len), &payload);
-        kv_body_drop(own);
-        if (!ok)
-            return KV_E_NO_MEMORY;
-    }
     kv_msg m;
+    KV_TRY(make_payload(u, buf, bytes, &payload));
     kv_msg_defaults(KV_UPLOAD_CHUNK, &m);
-    m.upload_chunk = (kv_upload_chunk){.upload = u->id, .offset = u->size};
+    m.upload_chunk = (kv_upload_chunk){.upload = u->id, .offset = offset};
     post(u, &m, &payload);
-    u->size += bytes.len;
     return KV_OK;
+}
+
+/* The file so far, as long as it stands in one piece. */
+static bool hold(kv_upload *u, kv_slice bytes)
+{
+    bool inside = u->buf != NULL && bytes.ptr >= u->buf->bytes &&
+                  bytes.ptr + bytes.len <= u->buf->bytes + u->buf->cap;
+    bool next =
+        u->held.len == 0 || (u->held_buf == u->buf && bytes.ptr == u->held.ptr + u->held.len);
+    if (u->begun || !inside || !next || u->held.len + bytes.len > KV_BODY_ARENA)
+        return false;
+    if (u->held.len == 0) {
+        u->held.ptr = bytes.ptr;
+        u->held_buf = u->buf;
+        kv_body_hold(u->buf);
+    }
+    u->held.len += bytes.len;
+    u->size += bytes.len;
+    return true;
+}
+
+static void drop_held(kv_upload *u)
+{
+    if (u->held_buf != NULL)
+        kv_body_drop(u->held_buf);
+    u->held_buf = NULL;
+    u->held.len = 0;
+}
+
+void kv_upload_let_go(kv_upload *u)
+{
+    drop_held(u);
+    if (u->room.buf != NULL)
+        kv_body_drop(u->room.buf);
+    u->room.buf = NULL;
+}
+
+kv_err kv_upload_flush(kv_upload *u)
+{
+    if (u->held.len == 0)
+        return KV_OK;
+    begin(u);
+    kv_err err = send_piece(u, u->held_buf, u->size - u->held.len, u->held);
+    drop_held(u);
+    return err;
 }
 
 kv_err kv_upload_file_bytes(kv_upload *u, kv_slice bytes)
@@ -192,13 +243,47 @@ kv_err kv_upload_file_bytes(kv_upload *u, kv_slice bytes)
         return KV_OK;
     if (bytes.len > u->size_max - u->size)
         return KV_E_TOO_LARGE;
+    if (hold(u, bytes))
+        return KV_OK;
+    KV_TRY(kv_upload_flush(u));
     if (!u->begun)
         begin(u);
     while (bytes.len > 0) {
         size_t n = bytes.len < KV_BODY_ARENA ? bytes.len : KV_BODY_ARENA;
-        KV_TRY(send_piece(u, kv_slice_of(bytes.ptr, n)));
+        KV_TRY(send_piece(u, u->buf, u->size, kv_slice_of(bytes.ptr, n)));
+        u->size += n;
         bytes = kv_slice_of(bytes.ptr + n, bytes.len - n);
     }
+    return KV_OK;
+}
+
+static void send_end(kv_upload *u)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_UPLOAD_END, &m);
+    m.upload_end.upload = u->id;
+    m.upload_end.size = u->size;
+    if (strcmp(u->folder, u->begun_folder) != 0)
+        m.upload_end.folder = kv_slice_str(u->folder);
+    post(u, &m, NULL);
+}
+
+static kv_err send_whole(kv_upload *u)
+{
+    zmq_msg_t payload;
+    kv_msg m;
+    KV_TRY(make_payload(u, u->held_buf, u->held, &payload));
+    kv_msg_defaults(KV_UPLOAD_WHOLE, &m);
+    m.upload_whole = (kv_upload_whole){
+        .upload = u->id,
+        .loop = u->loop->loop.index,
+        .folder = kv_slice_str(u->folder),
+        .filename = kv_slice_str(u->filename),
+        .declared = kv_slice_str(u->declared),
+        .began_us = u->began_us,
+    };
+    u->begun = true;
+    post(u, &m, &payload);
     return KV_OK;
 }
 
@@ -215,14 +300,14 @@ void kv_upload_body_over(kv_upload *u)
         kv_upload_fail(u, KV_E_EMPTY_FILE, NULL);
         return;
     }
-    kv_msg m;
-    kv_msg_defaults(KV_UPLOAD_END, &m);
-    m.upload_end.upload = u->id;
-    m.upload_end.size = u->size;
-    if (strcmp(u->folder, u->begun_folder) != 0)
-        m.upload_end.folder = kv_slice_str(u->folder);
+    if (u->begun) {
+        send_end(u);
+    } else if (send_whole(u) != KV_OK) {
+        kv_upload_fail(u, KV_E_NO_MEMORY, NULL);
+        return;
+    }
+    kv_upload_let_go(u);
     u->state = KV_UPLOAD_COMMITTING;
-    post(u, &m, NULL);
 }
 
 void kv_upload_fail(kv_upload *u, kv_err err, const char *detail)
@@ -308,6 +393,14 @@ static kv_err check_head(kv_request *r, kv_upload *u)
     return !u->multipart && u->conn->frame.over ? KV_E_EMPTY_FILE : KV_OK;
 }
 
+/* DISK_RESERVE_MB: refused while there still is room for what is under way. */
+static bool has_room(const kv_gw *gw, const kv_upload *u)
+{
+    uint64_t reserve = (uint64_t)gw->cfg->disk_reserve_mb << 20;
+    uint64_t free_bytes = reserve != 0 ? kv_store_free_bytes(gw->store) : 0; /* 0: not known */
+    return free_bytes == 0 || free_bytes >= reserve + u->length_hint;
+}
+
 static bool rate_allows(kv_request *r, kv_conn *c, uint64_t *ret_retry_after_ms)
 {
     kv_rate_answer a = kv_ratelimit_take(kv_gw_inside(r->loop)->rate, (struct sockaddr *)&c->peer,
@@ -361,6 +454,10 @@ void kv_route_upload(kv_request *r)
     kv_err err = check_head(r, u);
     if (err != KV_OK) {
         kv_upload_answer_error(u, err, u->detail, 0);
+        return;
+    }
+    if (!has_room(r->loop->gw, u)) {
+        kv_upload_answer_error(u, KV_E_DISK_FULL, NULL, DISK_AGAIN_MS);
         return;
     }
     c->state = KV_CONN_UPLOAD;

@@ -1,6 +1,10 @@
 /* Uploads of one loop: from the head of POST /api/media to its answer.
  *
- * States: RECEIVING (body comes) → COMMITTING (UPLOAD_END sent) → answered by UPLOAD_DONE; or, on
+ * A file of up to 256 KiB that stands in memory in one piece when its body is over goes to the
+ * scanner as one UPLOAD_WHOLE; any other as UPLOAD_BEGIN, UPLOAD_CHUNK… and UPLOAD_END.
+ *
+ * States: RECEIVING (body comes) → COMMITTING (UPLOAD_END or UPLOAD_WHOLE sent) → answered by
+ * UPLOAD_DONE; or, on
  * an error of ours after UPLOAD_BEGIN, ABORTING (UPLOAD_ABORT sent, answered by UPLOAD_DONE too, so
  * nothing is left behind when the client reads the problem). An UPLOAD_DONE that comes while the
  * body is still coming is a refusal: answered at once. Errors before UPLOAD_BEGIN are answered at
@@ -49,8 +53,14 @@ typedef struct kv_upload {
 
     /* the body */
     kv_body_credit *credit;
-    kv_body_buf *buf;   /* that the bytes under way stand in */
-    kv_body_buf *whole; /* UPLOAD_STREAM_ENABLED=false: the body is collected here first */
+    kv_body_buf *buf;      /* that the bytes under way stand in */
+    kv_body_buf *whole;    /* UPLOAD_STREAM_ENABLED=false: the body is collected here first */
+    kv_slice held;         /* the file so far, before UPLOAD_BEGIN: it may become UPLOAD_WHOLE */
+    kv_body_buf *held_buf; /* that it stands in; a reference */
+    struct {
+        kv_body_buf *buf; /* a reference; NULL: none */
+        size_t at, end;
+    } room; /* of an arena, kept for the rest of a small body, so that it stands in one piece */
 
     /* times */
     int64_t began_us, window_us, paused_us, paused_since_us;
@@ -88,6 +98,10 @@ void kv_upload_fail(kv_upload *u, kv_err err, const char *detail);
 kv_err kv_upload_file_bytes(kv_upload *u, kv_slice bytes);
 /* The body is over and well-formed. */
 void kv_upload_body_over(kv_upload *u);
+/* Sends the held bytes, if any, as the beginning of a stream. */
+kv_err kv_upload_flush(kv_upload *u);
+/* Gives the memory back that held bytes and room stand in. */
+void kv_upload_let_go(kv_upload *u);
 void kv_upload_forget(kv_upload *u); /* out of the table, freed */
 
 /* upload_body.c */

@@ -91,9 +91,12 @@ static kv_body_buf *take_arena(kv_upload *u)
 {
     struct kv_uploads *us = u->loop->loop.uploads;
     uint64_t left = u->conn->frame.chunked ? UINT64_MAX : u->conn->frame.left;
+    /* a small body wants to stand in one piece */
+    bool small = u->body_bytes == 0 && left <= KV_BODY_ARENA && kv_body_pool_roomy(pool_of(u));
+    size_t least = small ? KV_BODY_ARENA : MIN_ROOM;
     if (us->arena != NULL && !kv_body_reuse(us->arena)) {
         size_t room = us->arena->cap - us->arena->fill;
-        if (us->arena->nslices > KV_BODY_SLICES - 2 || (room < MIN_ROOM && room < left)) {
+        if (us->arena->nslices > KV_BODY_SLICES - 2 || (room < least && room < left)) {
             kv_body_drop(us->arena);
             us->arena = NULL;
         }
@@ -224,6 +227,11 @@ static char *place(kv_upload *u, size_t *ret_room)
         *ret_room = u->whole->cap - u->whole->fill;
         return u->whole->bytes + u->whole->fill;
     }
+    if (u->room.buf != NULL) {
+        u->buf = u->room.buf;
+        *ret_room = u->room.end - u->room.at;
+        return u->buf->bytes + u->room.at;
+    }
     size_t credit = credit_left(u);
     kv_body_buf *a = credit >= MIN_ROOM ? take_arena(u) : NULL;
     if (a == NULL)
@@ -244,6 +252,33 @@ static char *place_or_wait(kv_upload *u, size_t *ret_room)
     if (at != NULL)
         unpause(u);
     return at;
+}
+
+/* The bytes just read are used, if anybody looks at them any more. */
+static void advance(kv_upload *u, size_t n, bool sliced)
+{
+    if (u->room.buf != NULL)
+        u->room.at += n;
+    else if (u->whole != NULL || sliced || u->held_buf == u->buf)
+        u->buf->fill += n;
+}
+
+/* Others read into the arena before the next bytes come: keeps room in it for the rest of a small
+ * body, or lets go what was held. Under half of the budget only: slow clients must not get all. */
+static kv_err keep_room(kv_upload *u)
+{
+    const kv_body_frame *f = &u->conn->frame;
+    kv_body_buf *b = u->held_buf;
+    if (b == NULL || u->whole != NULL || u->room.buf != NULL)
+        return KV_OK;
+    if (f->chunked || b != u->buf || f->left > b->cap - b->fill || !kv_body_pool_roomy(pool_of(u)))
+        return kv_upload_flush(u);
+    kv_body_hold(b);
+    u->room.buf = b;
+    u->room.at = b->fill;
+    b->fill += (size_t)f->left;
+    u->room.end = b->fill;
+    return KV_OK;
 }
 
 /* UPLOAD_STREAM_ENABLED=false: room for the whole body, from the same budget. */
@@ -276,8 +311,11 @@ void kv_upload_read(kv_upload *u)
     while (!f->over) {
         size_t room, data;
         char *at = place_or_wait(u, &room);
-        if (at == NULL)
+        if (at == NULL) { /* the budget is used up: what is held must not wait */
+            if (kv_upload_flush(u) != KV_OK)
+                fail_with(u, KV_E_NO_MEMORY, "");
             return;
+        }
         if (!f->chunked && room > f->left)
             room = (size_t)f->left;
         if (room == 0) { /* only a collected chunked body */
@@ -292,9 +330,7 @@ void kv_upload_read(kv_upload *u)
             u->body_bytes += data;
             if (u->whole == NULL)
                 err = decoded(u, kv_slice_of(at, data));
-            if (u->whole != NULL ||
-                u->buf->nslices != slices) /* else nobody looks at these bytes any more */
-                u->buf->fill += data;
+            advance(u, data, u->buf->nslices != slices);
             if (u->whole != NULL &&
                 u->body_bytes > u->size_max + (u->multipart ? KV_UPLOAD_OVERHEAD : 0))
                 err = KV_E_TOO_LARGE;
@@ -311,6 +347,10 @@ void kv_upload_read(kv_upload *u)
         }
         read_now += n;
         if (dry || read_now >= TURN_BYTES) {
+            if (keep_room(u) != KV_OK) {
+                fail_with(u, KV_E_NO_MEMORY, "");
+                return;
+            }
             unpause(u);
             h2o_socket_read_start(u->conn->sock, on_readable);
             return;

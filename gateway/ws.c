@@ -12,10 +12,11 @@
 #include <wslay/wslay.h>
 
 #include "gateway/feed.h"
+#include "gateway/queue_api.h"
 #include "gateway/route.h"
 #include "proto/base/log.h"
 
-#define MAX_MESSAGE 4096 /* bytes a client may send in one message */
+#define MAX_MESSAGE 20480 /* bytes a client may send in one message: 1000 ids to watch */
 #define MAX_CONTROL                                                                                \
     16384 /* bytes of pongs waiting: above it the peer floods us with pings and reads nothing */
 #define MAX_UNANSWERED 2 /* pings */
@@ -152,7 +153,8 @@ static void on_wslay_message(wslay_event_context_ptr ctx,
     ws_client *w = arg;
     if (m->opcode == WSLAY_PONG)
         w->unanswered = 0;
-    /* What clients say is not needed yet; it is bounded and dropped. */
+    else if (m->opcode == WSLAY_TEXT_FRAME || m->opcode == WSLAY_BINARY_FRAME)
+        kv_feed_hear(&w->c, kv_slice_of((const char *)m->msg, m->msg_length));
 }
 
 static void ws_read(ws_client *w)
@@ -299,12 +301,12 @@ static kv_err ws_new(kv_request *r, ws_client **ret, const char **why)
     w->c.transport = &ws_transport;
     kv_live_queue_init(&w->c.q, KV_LIVE_WS,
                        (size_t)r->loop->gw->cfg->event_client_buffer_kb * 1024);
-    bool has_after;
-    uint64_t after = 0;
-    kv_err err = kv_feed_parameters(r, &w->c.q, &has_after, &after, why);
+    kv_feed_asks asks;
+    w->c.admin = kv_admin_request(r->req);
+    kv_err err = kv_feed_parameters(r, &w->c.q, &asks, why);
     if (err == KV_OK) {
         *why = NULL;
-        err = kv_feed_attach(r->loop->feed, &w->c, has_after, after);
+        err = kv_feed_attach(r->loop->feed, &w->c, &asks);
     }
     if (err != KV_OK) {
         ws_free(w);
@@ -341,7 +343,7 @@ void kv_route_ws(kv_request *r)
     ws_client *w;
     kv_err err = ws_new(r, &w, &why);
     if (err != KV_OK) {
-        kv_answer_problem(req, err, why, err == KV_E_BAD_PARAMETER ? 0 : 2000);
+        kv_answer_problem(req, err, why, kv_err_info_of(err)->http == 503 ? 2000 : 0);
         return;
     }
     char accept[32];

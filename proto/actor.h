@@ -47,9 +47,9 @@ void kv_out_watch_fd(kv_out *out, int fd, kv_out_fd_fn fn);
 void kv_out_unwatch_fd(kv_out *out, int fd);
 /* Changes the worker credit that the spec began with. */
 void kv_out_set_credit(kv_out *out, uint64_t credit);
-void kv_out_lease_done(
-    kv_out *out,
-    uint64_t job); /* the shell forgets the lease (it re-registers held ones after a restart) */
+/* The shell forgets the lease (it re-registers held ones after a restart). The token tells it from
+ * a newer one of the same job. */
+void kv_out_lease_done(kv_out *out, uint64_t job, uint64_t epoch, uint64_t attempt);
 const kv_clock *kv_out_clock(kv_out *out);
 
 typedef struct kv_handler {

@@ -62,7 +62,7 @@ int64_t kv_session_poll(kv_actor *a); /* as kv_client_poll */
 kv_err kv_session_ask(kv_out *out, const kv_header *head, const kv_msg *m, int64_t timeout_ms,
                       kv_out_answer_fn fn, void *arg);
 void kv_session_set_credit(kv_out *out, uint64_t credit);
-void kv_session_lease_done(kv_out *out, uint64_t job);
+void kv_session_lease_done(kv_out *out, uint64_t job, uint64_t epoch, uint64_t attempt);
 
 /* actor.c: hands a message to its handler; false: there is none. */
 bool kv_actor_dispatch(kv_actor *a, const kv_header *head, const kv_msg *m, zmq_msg_t *payload);

@@ -206,7 +206,8 @@ static void dispatch(kv_client *c, const kv_header *head, const kv_msg *m, int64
             on_hello_ok(c, &m->hello_ok, now);
     } else if (m->code == KV_BEAT_OK) {
         on_beat_ok(c, &m->beat_ok, now);
-    } else if (m->code == KV_JOB || m->code == KV_JOB_CANCEL) {
+    } else if (m->code == KV_JOB || m->code == KV_JOB_CANCEL ||
+               (m->code == KV_POSITIONS && !head->request)) {
         if (c->opts.on_message)
             c->opts.on_message(c->opts.arg, head, m);
     } else if (r) {
@@ -308,6 +309,12 @@ static int64_t next_due(const kv_client *c)
 
 /* ---- what others call ---- */
 
+bool kv_answer_again(kv_err err, const kv_msg *answer)
+{
+    return err == KV_E_BROKER_AWAY || err == KV_E_BUSY ||
+           (answer && answer->code == KV_ERROR && answer->error.retry_after_ms > 0);
+}
+
 int64_t kv_client_poll(kv_client *self)
 {
     int taken = 0;
@@ -374,6 +381,12 @@ kv_err kv_client_ask(kv_client *self, const kv_msg *m, int64_t timeout_ms, kv_an
                      void *arg)
 {
     return kv_client_ask_traced(self, NULL, m, timeout_ms, fn, arg);
+}
+
+void kv_client_forget(kv_client *self)
+{
+    kv_waiting_release(&self->waiting);
+    self->waiting = (kv_waiting){0};
 }
 
 void kv_client_set_busy(kv_client *self, uint64_t jobs)

@@ -30,9 +30,12 @@ typedef struct kv_client_opts {
      * before an old JOB_DONE is sent again. */
     void (*on_session)(void *arg, const kv_hello_ok *ok, bool new_epoch);
     void (*on_message)(void *arg, const kv_header *head,
-                       const kv_msg *m); /* unasked: JOB, JOB_CANCEL; may be NULL */
+                       const kv_msg *m); /* unasked: JOB, JOB_CANCEL, POSITIONS; may be NULL */
     void (*on_lost)(void *arg);          /* the broker fell silent (3 beats); may be NULL */
 } kv_client_opts;
+
+/* For callbacks: nothing is decided yet, the same may be asked again. */
+bool kv_answer_again(kv_err err, const kv_msg *answer);
 
 /* A session name that no other process has: "<what>-<pid>-<random>". A name used twice would fence
  * the older session off. */
@@ -51,6 +54,8 @@ kv_err kv_client_ask(kv_client *self, const kv_msg *m, int64_t timeout_ms, kv_an
 /* Ask with a trace: `head` gives trace id and span. */
 kv_err kv_client_ask_traced(kv_client *self, const kv_header *head, const kv_msg *m,
                             int64_t timeout_ms, kv_answer_fn fn, void *arg);
+/* Drops all requests that wait, without a call; what comes of them is not known. */
+void kv_client_forget(kv_client *self);
 void kv_client_set_busy(kv_client *self, uint64_t jobs); /* shown in BEAT */
 
 int kv_client_fd(const kv_client *self); /* readable edge: call kv_client_poll until it returns */

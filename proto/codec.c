@@ -191,17 +191,19 @@ static bool read_body(const kv_message_info *info, kv_mp_reader *r, kv_msg *m, c
             return false;
         }
     }
-    *why = "bytes follow the array";
-    return r->at == r->end;
+    *why = NULL;
+    return true;
 }
 
-kv_err kv_body_decode(uint16_t code, const void *bytes, size_t len, kv_msg *ret, const char **why)
+kv_err kv_body_decode_next(uint16_t code, const void *bytes, size_t len, kv_msg *ret,
+                           size_t *ret_used, const char **why)
 {
     const kv_message_info *info = kv_message_info_of(code);
     const char *unused;
 
     if (!why)
         why = &unused;
+    *ret_used = 0;
     if (!info) {
         *why = "the code is not known";
         return KV_E_UNKNOWN_CODE;
@@ -213,10 +215,29 @@ kv_err kv_body_decode(uint16_t code, const void *bytes, size_t len, kv_msg *ret,
     kv_msg_defaults(code, ret);
     const uint8_t *from = len ? bytes : (const void *)"";
     kv_mp_reader r = {from, from + len};
-    if (!read_body(info, &r, ret, why))
+    bool good = read_body(info, &r, ret, why);
+    if (!good) {
+        r.at = from;
+        if (!kv_mp_skip(&r))
+            return KV_E_BAD_MESSAGE;
+    }
+    *ret_used = (size_t)(r.at - from);
+    return good ? KV_OK : KV_E_BAD_MESSAGE;
+}
+
+kv_err kv_body_decode(uint16_t code, const void *bytes, size_t len, kv_msg *ret, const char **why)
+{
+    const char *unused;
+    size_t used;
+
+    if (!why)
+        why = &unused;
+    kv_err err = kv_body_decode_next(code, bytes, len, ret, &used, why);
+    if (err == KV_OK && used != len) {
+        *why = "bytes follow the array";
         return KV_E_BAD_MESSAGE;
-    *why = NULL;
-    return KV_OK;
+    }
+    return err;
 }
 
 void kv_msg_defaults(uint16_t code, kv_msg *m)

@@ -36,6 +36,11 @@ void kv_body_encode(const kv_msg *m, kv_buf *out);
  * allocates; slices point into `bytes`. On error `why` (if not NULL) points to a static sentence
  * naming the field. */
 kv_err kv_body_decode(uint16_t code, const void *bytes, size_t len, kv_msg *ret, const char **why);
+/* The first of several bodies, one behind the other, with the same limits. *ret_used: how many
+ * bytes it took, also when it is refused; 0: refused, and where it ends cannot be told. What was
+ * read before the refusal stands in *ret. */
+kv_err kv_body_decode_next(uint16_t code, const void *bytes, size_t len, kv_msg *ret,
+                           size_t *ret_used, const char **why);
 
 const char *kv_code_name(uint16_t code);        /* "MEDIA_COMMIT"; "?" if unknown */
 uint16_t kv_code_answer(uint16_t code);         /* code of the expected answer; 0: none */

@@ -6,7 +6,8 @@
  * the end. Types: u64, i64, boolean, str (UTF-8 text or JSON), bin. `limit` is the largest value of
  * a number (0: any) or the largest length of str and bin. A str or bin default is always empty; a
  * number's default is given. Codes: 0x01.. session, 0x10.. jobs, 0x20.. workers, 0x30.. media,
- * 0x40.. events and inspection, 0x60.. ingest (inside a gateway only). */
+ * 0x40.. events and inspection,
+ * 0x50.. steering, 0x60.. ingest (inside a gateway only). */
 #ifndef KV_MESSAGES_H
 #define KV_MESSAGES_H
 
@@ -51,17 +52,107 @@
     F(T, u64, lane, 2, 1, "", "0 urgent, 1 normal, 2 background") \
     F(T, str, params, KV_JSON_MAX, 0, "JSON", "handed to the worker as it is") \
     F(T, str, tenant, 64, 0, "", "for fairness; empty: one for all") \
-    F(T, u64, max_attempts, 100, 3, "", "attempts before error")
+    F(T, u64, max_attempts, 100, 3, "", "attempts before error") \
+    F(T, u64, delay_ms, 31536000000, 0, "ms", "not begun before so long after it was taken") \
+    F(T, str, unique_key, 128, 0, "", "while a job of this service with this key is unfinished, SUBMIT meets it (created false, its id) instead of making another") \
+    F(T, u64, backoff_ms, 3600000, 0, "ms", "delay after the first failed attempt, doubled each time; 0: as the broker has it") \
+    F(T, u64, backoff_max_ms, 86400000, 0, "ms", "longest delay between attempts; 0: as the broker has it") \
+    F(T, u64, deadline_ms, 0, 0, "Unix ms", "not leased by then it ends in error job_deadline; 0: none") \
+    F(T, str, tags, 512, 0, "", "at most 8 words of [A-Za-z0-9_.:-]{1,64}, joined by commas; for lists") \
+    F(T, u64, retention_s, 31536000, 0, "s", "kept so long after its end; 0: JOB_RETENTION_HOURS") \
+    F(T, str, user, 64, 0, "", "who is notified, and whose credits are held; empty: nobody") \
+    F(T, u64, credits, 1000000000, 0, "", "held with the commit of the job, spent when it is complete, refunded when it ends otherwise; 0: none") \
+    F(T, str, operation, 64, 0, "", "named in the credit transaction") \
+    F(T, str, metadata, 16384, 0, "JSON object", "first metadata; empty: none") \
+    F(T, u64, retry_of, 0, 0, "job id", "the job this one does again; 0: none")
 #define KV_SUBMIT_OK_FIELDS(F, T) \
     F(T, u64, job, 0, 0, "job id", "the job") \
     F(T, str, status, 16, 0, "", "its status now") \
-    F(T, boolean, created, 0, 1, "", "false: it was here already")
+    F(T, boolean, created, 0, 1, "", "false: it was here already") \
+    F(T, i64, queue_position, 0, -1, "", "1 for the next; 0 while processing; -1: none (terminal or delayed)") \
+    F(T, i64, lane_position, 0, -1, "", "the same within its lane") \
+    F(T, u64, eta_low_ms, 0, 0, "ms", "until it begins, at best; 0 with eta_high_ms 0: not known") \
+    F(T, u64, eta_high_ms, 0, 0, "ms", "until it begins, at worst")
+#define KV_SUBMIT_BATCH_FIELDS(F, T) \
+    F(T, bin, jobs, 4194304, 0, "", "bodies of SUBMIT (msgpack arrays), one behind the other; at most 1000. Each is judged alone")
+#define KV_SUBMIT_BATCH_OK_FIELDS(F, T) \
+    F(T, bin, results, 1048576, 0, "", "a msgpack array [job, number, status, created] each, in the order asked; number 0: committed, else the error") \
+    F(T, u64, retry_after_ms, 0, 0, "ms", "when the refused ones make sense again; 0: not said")
 #define KV_JOB_GET_FIELDS(F, T) \
     F(T, u64, job, 0, 0, "job id", "the job")
 #define KV_JOB_STATUS_FIELDS(F, T) \
-    F(T, str, json, KV_JSON_MAX * 4, 0, "JSON", "the job as GET /api/jobs/:id shows it")
+    F(T, str, json, KV_JSON_MAX * 4, 0, "JSON", "the job as GET /api/jobs/:id shows it, without positions") \
+    F(T, i64, queue_position, 0, -1, "", "as in SUBMIT_OK") \
+    F(T, i64, lane_position, 0, -1, "", "as in SUBMIT_OK") \
+    F(T, u64, eta_low_ms, 0, 0, "ms", "as in SUBMIT_OK") \
+    F(T, u64, eta_high_ms, 0, 0, "ms", "as in SUBMIT_OK")
 #define KV_CANCEL_FIELDS(F, T) \
     F(T, u64, job, 0, 0, "job id", "the job")
+#define KV_CANCEL_OK_FIELDS(F, T) \
+    F(T, u64, job, 0, 0, "job id", "the job, cancelled and committed") \
+    F(T, str, was, 16, 0, "", "its status before: \"queued\", \"processing\" (its worker is told) or \"cancelled\"")
+#define KV_METADATA_FIELDS(F, T) \
+    F(T, u64, job, 0, 0, "job id", "the job") \
+    F(T, str, patch, 16384, 0, "JSON object", "merged deeply: objects merge, arrays and scalars replace, an absent key never deletes, null sets null") \
+    F(T, u64, version, 0, 0, "", "of the metadata it was made for, CONFLICT when it has another; 0: any")
+#define KV_METADATA_OK_FIELDS(F, T) \
+    F(T, u64, job, 0, 0, "job id", "the job") \
+    F(T, u64, version, 0, 0, "", "of the metadata now") \
+    F(T, str, metadata, KV_JSON_MAX, 0, "JSON object", "merged and committed")
+#define KV_RETRY_FIELDS(F, T) \
+    F(T, u64, job, 0, 0, "job id", "a job in error or cancelled: terminal is terminal, so a new job does it again") \
+    F(T, u64, new_job, 0, 0, "job id", "of the new job, made by the client")
+#define KV_POSITION_FIELDS(F, T) \
+    F(T, bin, jobs, 2048, 0, "", "ids of at most 256 jobs, 8 bytes each, big end first") \
+    F(T, boolean, watch, 0, 0, "", "true: changes are pushed as POSITIONS with request id 0 until the job is terminal or the session ends; at most 65536 a session") \
+    F(T, boolean, unwatch, 0, 0, "", "true: no more of them")
+#define KV_POSITIONS_FIELDS(F, T) \
+    F(T, str, json, KV_JSON_MAX, 0, "JSON array", "[{\"jobId\",\"status\",\"queue_position\",\"lane_position\",\"eta_seconds\":[low,high]|null}]; status null: not unfinished, ask JOB_GET")
+#define KV_CREDIT_FIELDS(F, T) \
+    F(T, u64, transaction, 0, 0, "id", "made by the client; the same again returns the first outcome") \
+    F(T, u64, what, 3, 0, "", "0 grant, 1 reserve, 2 confirm, 3 refund; 2 and 3 name the transaction of a reserve") \
+    F(T, str, user, 64, 0, "", "whose; with 2 and 3 empty") \
+    F(T, u64, amount, 1000000000, 0, "", "credits; with 2 and 3 0") \
+    F(T, str, operation, 64, 0, "", "what for")
+#define KV_CREDIT_OK_FIELDS(F, T) \
+    F(T, u64, transaction, 0, 0, "id", "") \
+    F(T, str, state, 16, 0, "", "\"granted\", \"held\", \"spent\" or \"refunded\"") \
+    F(T, u64, available, 0, 0, "", "of the user, now") \
+    F(T, u64, held, 0, 0, "", "of the user, now") \
+    F(T, u64, spent, 0, 0, "", "of the user, now")
+#define KV_NOTIFY_FIELDS(F, T) \
+    F(T, u64, event, 0, 0, "event id", "all events up to it are turned into notifications; one that was handled before changes nothing") \
+    F(T, str, user, 64, 0, "", "who is told; empty: nobody, only the mark moves") \
+    F(T, str, kind, 32, 0, "", "\"job.complete\", \"job.error\", \"job.cancelled\"") \
+    F(T, str, json, 4096, 0, "JSON object", "what is told: jobId, service, title, …")
+#define KV_SEEN_FIELDS(F, T) \
+    F(T, str, user, 64, 0, "", "who has seen it") \
+    F(T, u64, notification, 0, 0, "id", "this one and all before; 0: all")
+    /* ---- steering ---- */
+#define KV_QUEUE_SET_FIELDS(F, T) \
+    F(T, str, service, 64, 0, "", "queue; made when it is not there") \
+    F(T, str, tenant, 64, 0, "", "with tenant_set: the tenant the limits are for; \"*\": each that has none of its own") \
+    F(T, boolean, tenant_set, 0, 0, "", "true: limits of one tenant in this queue, \"\" included") \
+    F(T, i64, paused, 0, -1, "", "1: no new leases, SUBMIT goes on; 0: go on; -1: as it is (so for all below)") \
+    F(T, i64, draining, 0, -1, "", "1: SUBMIT is refused with DRAINING, what is there is worked off") \
+    F(T, i64, concurrency, 0, -1, "jobs", "leases at once; 0: no limit") \
+    F(T, i64, rate_per_minute, 0, -1, "jobs/min", "leases begun a minute, evenly with a burst of a sixth of it; 0: no limit") \
+    F(T, i64, max_waiting, 0, -1, "jobs", "bound of the queue; 0: QUEUE_MAX_WAITING. Not for tenants") \
+    F(T, i64, overflow, 0, -1, "", "at the bound: 0 reject the newest, 1 evict the oldest of the lowest lane. Not for tenants") \
+    F(T, i64, weight, 0, -1, "", "share of a tenant, 1 to 100. Only for tenants")
+#define KV_PURGE_FIELDS(F, T) \
+    F(T, str, service, 64, 0, "", "queue") \
+    F(T, u64, what, 1, 0, "", "0: cancel all that wait (delayed ones too), 1: remove the dead letters")
+#define KV_PROMOTE_FIELDS(F, T) \
+    F(T, u64, job, 0, 0, "job id", "a waiting or delayed job") \
+    F(T, u64, lane, 2, 0, "", "where it goes, to the end; a delay ends")
+#define KV_MAINTAIN_FIELDS(F, T) \
+    F(T, u64, what, 0, 0, "", "0: look for stuck jobs and passed deadlines now")
+#define KV_INSPECT_FIELDS(F, T) \
+    F(T, str, what, 16, 0, "", "\"queues\", \"workers\", \"leases\", \"tenants\" or \"limits\"") \
+    F(T, str, service, 64, 0, "", "only of this queue; empty: all") \
+    F(T, u64, after, 0, 0, "", "`next` of the answer before; 0: from the start") \
+    F(T, u64, limit, 1000, 100, "", "items at most")
 /* ---- workers ---- */
 #define KV_READY_FIELDS(F, T) \
     F(T, str, service, 64, 0, "", "queue this worker serves") \
@@ -80,7 +171,8 @@
     F(T, u64, job, 0, 0, "job id", "the job") \
     F(T, u64, epoch, 0, 0, "", "lease token") \
     F(T, u64, attempt, 0, 0, "", "lease token") \
-    F(T, u64, progress, 100, 0, "%", "how far")
+    F(T, u64, progress, 100, 0, "%", "how far") \
+    F(T, str, patch, 16384, 0, "JSON object", "merged into the metadata as METADATA does; empty: none")
 #define KV_JOB_DONE_FIELDS(F, T) \
     F(T, u64, job, 0, 0, "job id", "the job") \
     F(T, u64, epoch, 0, 0, "", "lease token") \
@@ -136,6 +228,9 @@
     F(T, u64, last, 0, 0, "event id", "newest event, each second") \
     F(T, u64, epoch, 0, 0, "", "broker epoch") \
     F(T, u64, gone_seq, 0, 0, "", "count of removed blobs")
+#define KV_EVENTS_GET_FIELDS(F, T) \
+    F(T, u64, after, 0, 0, "event id", "newest event the asker has; 0: from the oldest that is kept") \
+    F(T, u64, limit, 10000, 1000, "events", "about so many: the answer ends with a whole commit")
 #define KV_STATS_FIELDS(F, T) \
     F(T, u64, what, 0, 0, "", "0: metrics as Prometheus text, 1: health as JSON")
 #define KV_STATS_OK_FIELDS(F, T) \
@@ -190,11 +285,11 @@
 #define KV_PLACE_FIELDS(F, T) \
     F(T, u64, upload, 0, 0, "upload id", "sync the written file and link it to its key") \
     F(T, str, key, 400, 0, "", "object key") \
-    F(T, boolean, again, 0, 0, "", "the file was placed before and has gone meanwhile") \
     F(T, str, same, 400, 0, "", "object key that holds these bytes already, durable: link that one if it still stands (one physical file)")
 #define KV_PLACED_FIELDS(F, T) \
     F(T, u64, upload, 0, 0, "upload id", "") \
-    F(T, u64, number, 65535, 0, "", "0: the file stands under its key, durable")
+    F(T, u64, number, 65535, 0, "", "0: the file stands under its key, durable") \
+    F(T, boolean, nothing, 0, 0, "", "of PLACE_WHOLE: no file could be written, there is nothing to release")
 #define KV_RELEASE_FIELDS(F, T) \
     F(T, u64, upload, 0, 0, "upload id", "the temporary file is not needed any more")
 #define KV_RELEASED_FIELDS(F, T) \
@@ -208,6 +303,37 @@
     F(T, str, hash_hex, 64, 0, "", "hash of the bytes as received, for the log line") \
     F(T, u64, retry_after_ms, 0, 0, "ms", "with an error: when a new try makes sense") \
     F(T, u64, media, 0, 0, "media id", "the row")
+/* ---- ingest of a whole upload: its bytes are in one message ---- */
+#define KV_UPLOAD_WHOLE_FIELDS(F, T) \
+    F(T, u64, upload, 0, 0, "upload id", "payload: all bytes as received") \
+    F(T, u64, loop, 64, 0, "", "HTTP loop that owns the upload") \
+    F(T, str, folder, 255, 0, "", "valid folder") \
+    F(T, str, filename, 255, 0, "", "valid file name") \
+    F(T, str, declared, 128, 0, "", "type the client declared; empty: none") \
+    F(T, i64, began_us, 0, 0, "us", "monotonic, when the request began; for the log line")
+#define KV_WHOLE_RECEIVED_FIELDS(F, T) \
+    F(T, u64, upload, 0, 0, "upload id", "payload: bytes as received, where those of the WHOLE_JUDGED behind it are others")
+#define KV_WHOLE_JUDGED_FIELDS(F, T) \
+    F(T, u64, upload, 0, 0, "upload id", "payload: bytes as kept; none with a number") \
+    F(T, u64, loop, 64, 0, "", "of UPLOAD_WHOLE") \
+    F(T, str, folder, 255, 0, "", "of UPLOAD_WHOLE") \
+    F(T, str, filename, 255, 0, "", "of UPLOAD_WHOLE") \
+    F(T, i64, began_us, 0, 0, "us", "of UPLOAD_WHOLE") \
+    F(T, u64, number, 65535, 0, "", "0: accepted; else why not") \
+    F(T, str, detail, 512, 0, "", "what was seen") \
+    F(T, str, mime, 128, 0, "", "canonical type") \
+    F(T, str, ext, 8, 0, "", "extension for the URL") \
+    F(T, u64, width, 0, 0, "px", "0: not known") \
+    F(T, u64, height, 0, 0, "px", "0: not known") \
+    F(T, u64, strip_version, 255, 0, "", "0: bytes kept as received") \
+    F(T, boolean, metadata_kept, 0, 0, "", "the type may hold metadata that was not blanked") \
+    F(T, boolean, same, 0, 1, "", "the bytes kept are those received; false: a WHOLE_RECEIVED came just before") \
+    F(T, bin, hash, 32, 0, "SHA-256", "as received; from the hasher") \
+    F(T, bin, stored_hash, 32, 0, "SHA-256", "as kept; from the hasher")
+#define KV_PLACE_WHOLE_FIELDS(F, T) \
+    F(T, u64, upload, 0, 0, "upload id", "payload: the file; write it, then as PLACE") \
+    F(T, str, key, 400, 0, "", "object key") \
+    F(T, str, same, 400, 0, "", "as in PLACE")
 
 #define KV_MESSAGES(M) \
     M(0x01, HELLO, hello, "any > broker", "HELLO_OK", KV_HELLO_FIELDS, "Begin a session; first message of every peer.") \
@@ -221,7 +347,18 @@
     M(0x11, SUBMIT_OK, submit_ok, "broker > client", "", KV_SUBMIT_OK_FIELDS, "The job is committed.") \
     M(0x12, JOB_GET, job_get, "client > broker", "JOB_STATUS", KV_JOB_GET_FIELDS, "Ask for a job.") \
     M(0x13, JOB_STATUS, job_status, "broker > client", "", KV_JOB_STATUS_FIELDS, "A job.") \
-    M(0x14, CANCEL, cancel, "client > broker", "OKAY", KV_CANCEL_FIELDS, "Cancel a job that is not terminal.") \
+    M(0x14, CANCEL, cancel, "client > broker", "CANCEL_OK", KV_CANCEL_FIELDS, "Cancel a job that is not terminal.") \
+    M(0x15, CANCEL_OK, cancel_ok, "broker > client", "", KV_CANCEL_OK_FIELDS, "It is cancelled, and what it was.") \
+    M(0x16, SUBMIT_BATCH, submit_batch, "client > broker", "SUBMIT_BATCH_OK", KV_SUBMIT_BATCH_FIELDS, "Add many jobs in one message.") \
+    M(0x17, SUBMIT_BATCH_OK, submit_batch_ok, "broker > client", "", KV_SUBMIT_BATCH_OK_FIELDS, "What became of each; the accepted ones are committed.") \
+    M(0x18, METADATA, metadata, "client > broker", "METADATA_OK", KV_METADATA_FIELDS, "Merge into the metadata of a job, terminal ones too.") \
+    M(0x19, METADATA_OK, metadata_ok, "broker > client", "", KV_METADATA_OK_FIELDS, "The metadata after the merge.") \
+    M(0x1a, RETRY, retry, "client > broker", "SUBMIT_OK", KV_RETRY_FIELDS, "Do a job that ended in error (a dead letter) or was cancelled again, as a new job.") \
+    M(0x1b, POSITION, position, "client > broker", "POSITIONS", KV_POSITION_FIELDS, "Ask for positions, and watch them.") \
+    M(0x1c, POSITIONS, positions, "broker > client", "", KV_POSITIONS_FIELDS, "Positions: the answer, and the pushes (rank up to 10 at most 4 a second, up to 100 once a second, beyond every 5 s; a last one when the job begins and when it ends).") \
+    M(0x1d, CREDIT, credit, "client > broker", "CREDIT_OK", KV_CREDIT_FIELDS, "Grant, reserve, confirm or refund credits without a job. ERROR NO_CREDIT: not enough; CONFLICT: a confirmed one is not refunded.") \
+    M(0x1e, CREDIT_OK, credit_ok, "broker > client", "", KV_CREDIT_OK_FIELDS, "The transaction and the user's account.") \
+    M(0x1f, NOTIFY, notify, "worker > broker", "OKAY", KV_NOTIFY_FIELDS, "The notifier: keep a notification.") \
     M(0x20, READY, ready, "worker > broker", "OKAY", KV_READY_FIELDS, "Offer to work; again after every HELLO and when the credit changes. 0 stops new jobs.") \
     M(0x21, LEASE_HELD, lease_held, "worker > broker", "OKAY", KV_LEASE_HELD_FIELDS, "After every HELLO, before READY: this job is still in hand; one that is not named goes back to the queue. ERROR STALE_LEASE: drop it.") \
     M(0x22, JOB, job, "broker > worker", "", KV_JOB_FIELDS, "Work; the lease is committed.") \
@@ -229,14 +366,21 @@
     M(0x24, JOB_DONE, job_done, "worker > broker", "OKAY", KV_JOB_DONE_FIELDS, "A job is complete.") \
     M(0x25, JOB_FAIL, job_fail, "worker > broker", "OKAY", KV_JOB_FAIL_FIELDS, "A job failed.") \
     M(0x26, JOB_CANCEL, job_cancel, "broker > worker", "", KV_JOB_CANCEL_FIELDS, "Stop working on a job.") \
+    M(0x27, SEEN, seen, "client > broker", "OKAY", KV_SEEN_FIELDS, "A user has seen notifications.") \
     M(0x30, MEDIA_COMMIT, media_commit, "gateway > broker", "MEDIA_COMMITTED", KV_MEDIA_COMMIT_FIELDS, "A placed file becomes a media row: blob, row, job and event in one transaction.") \
     M(0x31, MEDIA_COMMITTED, media_committed, "broker > gateway", "", KV_MEDIA_COMMITTED_FIELDS, "The row is committed.") \
     M(0x32, MEDIA_DELETE, media_delete, "gateway > broker", "OKAY", KV_MEDIA_DELETE_FIELDS, "Remove a media row.") \
     M(0x33, MEDIA_RETRY, media_retry, "gateway > broker", "OKAY", KV_MEDIA_RETRY_FIELDS, "Process a FAILED one again.") \
-    M(0x40, EVENTS, events, "broker > all", "", KV_EVENTS_FIELDS, "PUB: the events of one commit.") \
+    M(0x40, EVENTS, events, "broker > all", "", KV_EVENTS_FIELDS, "PUB: the events of one commit. As an answer: of several commits, one behind the other.") \
     M(0x41, EVENT_HEAD, event_head, "broker > all", "", KV_EVENT_HEAD_FIELDS, "PUB: newest event id, each second.") \
     M(0x42, STATS, stats, "any > broker", "STATS_OK", KV_STATS_FIELDS, "Ask for metrics or health.") \
-    M(0x43, STATS_OK, stats_ok, "broker > any", "", KV_STATS_OK_FIELDS, "Metrics or health.") \
+    M(0x43, STATS_OK, stats_ok, "broker > any", "", KV_STATS_OK_FIELDS, "Metrics, health, or what INSPECT asked for.") \
+    M(0x44, INSPECT, inspect, "any > broker", "STATS_OK", KV_INSPECT_FIELDS, "Look into the broker.") \
+    M(0x45, EVENTS_GET, events_get, "any > broker", "EVENTS", KV_EVENTS_GET_FIELDS, "Read the event log. `last` = `after` in the answer: there is nothing newer. ERROR NOT_FOUND: the log does not reach back so far, or was never there.") \
+    M(0x50, QUEUE_SET, queue_set, "any > broker", "OKAY", KV_QUEUE_SET_FIELDS, "Steer a queue, or one tenant in it; kept over restarts.") \
+    M(0x51, PURGE, purge, "any > broker", "OKAY", KV_PURGE_FIELDS, "Empty a queue or its dead letters; OKAY has the count.") \
+    M(0x52, PROMOTE, promote, "any > broker", "OKAY", KV_PROMOTE_FIELDS, "Move a waiting job to another lane.") \
+    M(0x53, MAINTAIN, maintain, "any > broker", "OKAY", KV_MAINTAIN_FIELDS, "Maintenance on demand (it runs each 30 s, too).") \
     M(0x60, UPLOAD_BEGIN, upload_begin, "loop > scanner > hasher, store, dedup", "", KV_UPLOAD_BEGIN_FIELDS, "An upload begins.") \
     M(0x61, UPLOAD_CHUNK, upload_chunk, "loop > scanner > store", "", KV_UPLOAD_CHUNK_FIELDS, "Bytes of an upload.") \
     M(0x62, UPLOAD_END, upload_end, "loop > scanner > hasher, store", "", KV_UPLOAD_END_FIELDS, "The body is complete.") \
@@ -250,7 +394,11 @@
     M(0x6a, PLACED, placed, "store > dedup", "", KV_PLACED_FIELDS, "It is, or why not.") \
     M(0x6b, RELEASE, release, "dedup > store", "RELEASED", KV_RELEASE_FIELDS, "Drop the temporary file.") \
     M(0x6c, RELEASED, released, "store > dedup", "", KV_RELEASED_FIELDS, "It is gone.") \
-    M(0x6d, UPLOAD_DONE, upload_done, "dedup > loop", "", KV_UPLOAD_DONE_FIELDS, "Answer the client.")
+    M(0x6d, UPLOAD_DONE, upload_done, "dedup > loop", "", KV_UPLOAD_DONE_FIELDS, "Answer the client.") \
+    M(0x6e, UPLOAD_WHOLE, upload_whole, "loop > scanner", "", KV_UPLOAD_WHOLE_FIELDS, "A small upload, complete: instead of UPLOAD_BEGIN, UPLOAD_CHUNK and UPLOAD_END.") \
+    M(0x6f, WHOLE_RECEIVED, whole_received, "scanner > hasher", "", KV_WHOLE_RECEIVED_FIELDS, "Bytes of a whole upload as received, where they differ from those kept.") \
+    M(0x70, WHOLE_JUDGED, whole_judged, "scanner > hasher > dedup", "", KV_WHOLE_JUDGED_FIELDS, "What the scanner, then the hasher found out about a whole upload; a refused one goes to dedup at once.") \
+    M(0x71, PLACE_WHOLE, place_whole, "dedup > store", "PLACED", KV_PLACE_WHOLE_FIELDS, "Write a whole upload and make it durable under its key.")
 /* clang-format on */
 
 typedef uint64_t kv_t_u64;

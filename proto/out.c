@@ -30,9 +30,9 @@ void kv_out_set_credit(kv_out *out, uint64_t credit)
     out->ops->set_credit(out, credit);
 }
 
-void kv_out_lease_done(kv_out *out, uint64_t job)
+void kv_out_lease_done(kv_out *out, uint64_t job, uint64_t epoch, uint64_t attempt)
 {
-    out->ops->lease_done(out, job);
+    out->ops->lease_done(out, job, epoch, attempt);
 }
 
 const kv_clock *kv_out_clock(kv_out *out)

@@ -12,7 +12,7 @@ typedef struct kv_out_ops {
     void (*watch_fd)(kv_out *out, int fd, kv_out_fd_fn fn);
     void (*unwatch_fd)(kv_out *out, int fd);
     void (*set_credit)(kv_out *out, uint64_t credit);
-    void (*lease_done)(kv_out *out, uint64_t job);
+    void (*lease_done)(kv_out *out, uint64_t job, uint64_t epoch, uint64_t attempt);
 } kv_out_ops;
 
 struct kv_out {

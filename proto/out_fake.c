@@ -94,8 +94,13 @@ static void fake_number(kv_out *out, uint64_t value)
     (void)out, (void)value;
 }
 
+static void fake_lease_done(kv_out *out, uint64_t job, uint64_t epoch, uint64_t attempt)
+{
+    (void)out, (void)job, (void)epoch, (void)attempt;
+}
+
 static const kv_out_ops fake_ops = {fake_send,       fake_ask,    fake_watch_fd,
-                                    fake_unwatch_fd, fake_number, fake_number};
+                                    fake_unwatch_fd, fake_number, fake_lease_done};
 
 kv_out *kv_out_fake(const kv_clock *clock)
 {

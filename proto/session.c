@@ -108,12 +108,17 @@ static void drop_lease(kv_actor *a, kv_lease *lease)
     kv_client_set_busy(a->client, a->lease_count);
 }
 
-void kv_session_lease_done(kv_out *out, uint64_t job)
+static bool is_of(const kv_lease *lease, uint64_t epoch, uint64_t attempt)
+{
+    return lease && lease->epoch == epoch && lease->attempt == attempt;
+}
+
+void kv_session_lease_done(kv_out *out, uint64_t job, uint64_t epoch, uint64_t attempt)
 {
     kv_actor *a = actor_of(out);
     kv_lease *lease = find_lease(a, job);
 
-    if (lease)
+    if (is_of(lease, epoch, attempt))
         drop_lease(a, lease);
 }
 
@@ -178,8 +183,7 @@ static void on_lease_held(void *arg, kv_err err, const kv_msg *answer)
     kv_lease *lease = find_lease(q.actor, q.lease.job);
 
     (void)answer;
-    if (err == KV_E_STALE_LEASE && lease && lease->epoch == q.lease.epoch &&
-        lease->attempt == q.lease.attempt)
+    if (err == KV_E_STALE_LEASE && is_of(lease, q.lease.epoch, q.lease.attempt))
         cancel(q.actor, lease);
 }
 
@@ -219,7 +223,7 @@ static void on_job(kv_actor *a, const kv_header *head, const kv_msg *m)
 {
     kv_lease *had = find_lease(a, m->job.job);
 
-    if (had && had->epoch == m->job.epoch && had->attempt == m->job.attempt)
+    if (is_of(had, m->job.epoch, m->job.attempt))
         return; /* sent twice */
     if (had)
         cancel(a, had); /* the old attempt is over before the new one begins */

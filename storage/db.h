@@ -59,6 +59,8 @@ void kv_db_savepoint_rollback(kv_db *db);
  * one. */
 int64_t kv_db_wal_bytes(const kv_config *cfg);
 kv_err kv_db_checkpoint(kv_db *db, bool passive);
+/* Bytes free for us on the file system of KERVAN_DATA; -1: not known. */
+int64_t kv_db_free_bytes(const kv_config *cfg);
 
 /* Migrations: numbered files of storage/migrations, embedded; forward only. SCHEMA_NEWER when the
  * database is ahead. */

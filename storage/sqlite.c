@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "proto/base/buf.h"
 #include "proto/base/clock.h"
@@ -279,6 +280,12 @@ int64_t kv_db_wal_bytes(const kv_config *cfg)
     bool there = make_path(cfg, "kervan.db-wal", &path) && stat(path.data, &st) == 0;
     kv_buf_release(&path);
     return there ? (int64_t)st.st_size : 0;
+}
+
+int64_t kv_db_free_bytes(const kv_config *cfg)
+{
+    struct statvfs v;
+    return statvfs(cfg->data, &v) == 0 ? (int64_t)v.f_bavail * (int64_t)v.f_frsize : -1;
 }
 
 kv_err kv_db_checkpoint(kv_db *db, bool passive)

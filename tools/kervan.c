@@ -12,6 +12,7 @@
 #include "proto/base/log.h"
 #include "proto/base/process.h"
 #include "storage/db.h"
+#include "tools/ctl.h"
 #include "tools/supervise.h"
 
 extern char **environ;
@@ -100,6 +101,31 @@ static int run_config(const kv_config *cfg, int signal_fd, int argc, char **argv
     return print_config(NULL, cfg);
 }
 
+static int run_ctl(const kv_config *cfg, int signal_fd, int argc, char **argv)
+{
+    (void)cfg;
+    (void)signal_fd;
+    return kv_ctl(argc, argv);
+}
+
+/* `kervan doctor …` is `kervan ctl … doctor`. */
+static int run_doctor(const kv_config *cfg, int signal_fd, int argc, char **argv)
+{
+    enum { WORDS = 8 };
+    char *words[WORDS] = {NULL};
+    static char doctor[] = "doctor";
+    (void)cfg;
+    (void)signal_fd;
+    if (argc > WORDS - 1) {
+        fprintf(stderr, "kervan doctor: too many words\n");
+        return 2;
+    }
+    for (int i = 0; i < argc; i++)
+        words[i] = argv[i];
+    words[argc] = doctor;
+    return kv_ctl(argc + 1, words);
+}
+
 static int run_version(const kv_config *cfg, int signal_fd, int argc, char **argv)
 {
     (void)cfg;
@@ -117,11 +143,13 @@ static const command commands[] = {
      NEEDS_CONFIG | NEEDS_SIGNALS, run_up},
     {"broker", "", "the broker alone", NEEDS_CONFIG | NEEDS_SIGNALS, run_broker},
     {"gateway", "", "an HTTP gateway alone", NEEDS_CONFIG | NEEDS_SIGNALS, run_gateway},
-    {"worker", "ACTOR...", "a worker with these actors: image, reaper",
+    {"worker", "ACTOR...", "a worker with these actors: image, reaper, notifier",
      NEEDS_CONFIG | NEEDS_SIGNALS, run_worker},
     {"config", "[--example|--manual]",
      "the configuration in force, an .env.example or the manual's tables", NEEDS_CONFIG,
      run_config},
+    {"ctl", "[-s SOCKET] [-j] [COMMAND]", "look into the running broker and steer it", 0, run_ctl},
+    {"doctor", "[-s SOCKET] [-j]", "what is wrong with it, and what to do", 0, run_doctor},
     {"migrate", "", "bring the database to this version", NEEDS_CONFIG, run_migrate},
     {"version", "", "version of program and schema", 0, run_version},
     {"help", "", "this list", 0, run_help},
@@ -135,7 +163,7 @@ static int run_help(const kv_config *cfg, int signal_fd, int argc, char **argv)
     (void)argv;
     puts("kervan takes files and work in over HTTP and loses neither.\n\n  kervan COMMAND\n");
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        printf("  %-8s %-20s %s\n", commands[i].name, commands[i].args, commands[i].text);
+        printf("  %-8s %-26s %s\n", commands[i].name, commands[i].args, commands[i].text);
     puts("\nSettings are environment variables; `kervan config` shows them.");
     return 0;
 }

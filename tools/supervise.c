@@ -22,10 +22,10 @@ enum { BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 5000, STEADY_MS = 10000 };
 
 /* In start order; stopped gateway first, then worker, then broker. */
 enum { BROKER, GATEWAY, WORKER, CHILDREN };
-static char *const child_args[CHILDREN][5] = {
+static char *const child_args[CHILDREN][6] = {
     [BROKER] = {"kervan", "broker", NULL},
     [GATEWAY] = {"kervan", "gateway", NULL},
-    [WORKER] = {"kervan", "worker", "image", "reaper", NULL},
+    [WORKER] = {"kervan", "worker", "image", "reaper", "notifier", NULL},
 };
 static const int stop_order[CHILDREN] = {GATEWAY, WORKER, BROKER};
 

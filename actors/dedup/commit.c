@@ -1,4 +1,5 @@
 /* From a complete upload to its row: place, commit, and what the broker may say to that. */
+#include <assert.h>
 #include <search.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -10,23 +11,61 @@
 #define COMMIT_US (10 * INT64_C(1000000)) /* first MEDIA_COMMIT to BROKER_AWAY */
 #define DYING_US  (5 * INT64_C(1000))
 
-void kv_ending_place(kv_dedup_actor *a, kv_ending *e, bool again, kv_out *out)
+/* The key of the kept bytes. */
+static bool make_key(kv_ending *e)
 {
-    kv_msg m = {.code = KV_PLACE};
-    kv_db *db = again ? NULL : kv_dedup_reader(a);
-    kv_buf same;
-    kv_buf_init(&same, sizeof e->key);
-    m.place.upload = e->upload;
-    m.place.key = kv_slice_str(e->key);
-    m.place.again = again;
-    /* Only a hint: the ledger decides, and the placer falls back to the file that has just come. */
-    if (db && kv_media_placement_find(db, e->stored_hash, kv_slice_str(e->folder), &same) == KV_OK)
-        m.place.same = kv_buf_slice(&same);
+    char hex[KV_HASH_HEX];
+    kv_buf key;
+    kv_ending_hex(e->stored_hash, hex);
+    kv_buf_init(&key, sizeof e->key - 1);
+    kv_media_key(&key, kv_slice_str(e->folder), hex, kv_slice_str(e->ext));
+    bool ok = kv_buf_ok(&key);
+    if (ok)
+        kv_ending_copy(e->key, sizeof e->key, kv_buf_slice(&key));
+    kv_buf_release(&key);
+    return ok;
+}
+
+/* `same`: a key that holds these bytes already; only a hint: the ledger decides, and the placer
+ * falls back to the file that has just come. */
+static void place(kv_dedup_actor *a, kv_ending *e, kv_slice same, zmq_msg_t *bytes, kv_out *out)
+{
+    kv_msg m = {.code = bytes ? KV_PLACE_WHOLE : KV_PLACE};
+    if (bytes)
+        m.place_whole = (kv_place_whole){e->upload, kv_slice_str(e->key), same};
+    else
+        m.place = (kv_place){e->upload, kv_slice_str(e->key), same};
     e->gone_seq = a->gone_seq;
     e->linked = true;
     kv_ending_set_state(a, e, KV_PLACING);
-    kv_dedup_send(a, out, kv_dedup_placer(a, e), e, &m);
+    kv_dedup_send(a, out, kv_dedup_placer(a, e), e, &m, bytes);
+}
+
+void kv_ending_complete(kv_dedup_actor *a, kv_ending *e, zmq_msg_t *bytes, kv_out *out)
+{
+    kv_buf same;
+    assert(e->has_file && e->has_hash && e->written == e->kept_size);
+    e->gathered_us = kv_ending_now(out);
+    e->media = kv_id_make(&a->ids, kv_out_clock(out));
+    if (!make_key(e)) {
+        kv_ending_fail(e, KV_E_NO_MEMORY, (kv_slice){0});
+        if (bytes)
+            kv_ending_end(a, e, out);
+        else
+            kv_ending_release(a, e, out);
+        return;
+    }
+    kv_buf_init(&same, sizeof e->key);
+    kv_db *db = kv_dedup_reader(a);
+    bool known =
+        db && kv_media_placement_find(db, e->stored_hash, kv_slice_str(e->folder), &same) == KV_OK;
+    place(a, e, known ? kv_buf_slice(&same) : (kv_slice){0}, bytes, out);
     kv_buf_release(&same);
+}
+
+void kv_ending_relink(kv_dedup_actor *a, kv_ending *e, kv_out *out)
+{
+    place(a, e, (kv_slice){0}, NULL, out);
 }
 
 void kv_ending_undo(kv_dedup_actor *a, kv_ending *e, kv_out *out)
@@ -94,7 +133,7 @@ static void on_answer(void *self, void *arg, kv_err err, const kv_msg *answered,
     } else if (err == KV_E_DYING && in_time) {
         wait_a_moment(a, e, why ? why->retry_after_ms : 0, out);
     } else if (err == KV_E_RELINK && in_time) {
-        kv_ending_place(a, e, true, out);
+        kv_ending_relink(a, e, out);
     } else {
         e->retry_after_ms = why ? why->retry_after_ms : 0;
         kv_ending_fail(e, err, why ? why->detail : (kv_slice){0});

@@ -14,36 +14,13 @@
 
 #include "actors/dedup/ending.h"
 
-/* Everybody was content: on to the key of the kept bytes. */
-static void complete(kv_dedup_actor *a, kv_ending *e, kv_out *out)
-{
-    char hex[KV_HASH_HEX];
-    kv_buf key;
-    assert(e->has_file && e->has_hash && e->written == e->kept_size);
-    e->gathered_us = kv_ending_now(out);
-    e->media = kv_id_make(&a->ids, kv_out_clock(out));
-    kv_ending_hex(e->stored_hash, hex);
-    kv_buf_init(&key, sizeof e->key - 1);
-    kv_media_key(&key, kv_slice_str(e->folder), hex, kv_slice_str(e->ext));
-    bool ok = kv_buf_ok(&key);
-    if (ok)
-        kv_ending_copy(e->key, sizeof e->key, kv_buf_slice(&key));
-    kv_buf_release(&key);
-    if (ok) {
-        kv_ending_place(a, e, false, out);
-    } else {
-        kv_ending_fail(e, KV_E_NO_MEMORY, (kv_slice){0});
-        kv_ending_release(a, e, out);
-    }
-}
-
 /* Goes on once everybody has spoken. */
 static void settle(kv_dedup_actor *a, kv_ending *e, kv_out *out)
 {
     if (!e->begun || !e->scanned || !e->hashed || !e->closed)
         return;
     if (e->failure == KV_OK)
-        complete(a, e, out);
+        kv_ending_complete(a, e, NULL, out);
     else if (e->has_file)
         kv_ending_release(a, e, out);
     else
@@ -52,21 +29,11 @@ static void settle(kv_dedup_actor *a, kv_ending *e, kv_out *out)
 
 /* ---- handlers ---- */
 
-/* Without memory for a record there is no way to keep the promise of one answer: the process ends,
- * and its restart cleans up. */
-static kv_ending *record(kv_dedup_actor *a, uint64_t upload, const kv_in *in)
-{
-    kv_ending *e = kv_ending_of(a, upload, in->head);
-    if (!e)
-        abort();
-    return e;
-}
-
 static void on_begin(void *self, const kv_in *in, kv_out *out)
 {
     kv_dedup_actor *a = self;
     const kv_upload_begin *b = &in->msg->upload_begin;
-    kv_ending *e = record(a, b->upload, in);
+    kv_ending *e = kv_dedup_record(a, b->upload, in->head);
     assert(b->loop < a->ingest->loops && b->pipeline < a->ingest->pipelines && !e->begun);
     e->begun = true;
     e->loop = (unsigned)b->loop;
@@ -93,7 +60,7 @@ static void fail_from_behind(kv_dedup_actor *a, kv_ending *e, kv_err err, kv_out
 static void on_scanned(void *self, const kv_in *in, kv_out *out)
 {
     const kv_upload_scanned *s = &in->msg->upload_scanned;
-    kv_ending *e = record(self, s->upload, in);
+    kv_ending *e = kv_dedup_record(self, s->upload, in->head);
     e->scanned = true;
     if (s->number)
         kv_ending_fail(e, (kv_err)s->number, s->detail);
@@ -112,7 +79,7 @@ static void on_scanned(void *self, const kv_in *in, kv_out *out)
 static void on_hashed(void *self, const kv_in *in, kv_out *out)
 {
     const kv_upload_hashed *h = &in->msg->upload_hashed;
-    kv_ending *e = record(self, h->upload, in);
+    kv_ending *e = kv_dedup_record(self, h->upload, in->head);
     e->hashed = true;
     e->has_hash = h->number == KV_OK;
     if (e->has_hash) {
@@ -128,7 +95,7 @@ static void on_hashed(void *self, const kv_in *in, kv_out *out)
 static void on_written(void *self, const kv_in *in, kv_out *out)
 {
     const kv_upload_written *w = &in->msg->upload_written;
-    kv_ending *e = record(self, w->upload, in);
+    kv_ending *e = kv_dedup_record(self, w->upload, in->head);
     e->closed = true;
     e->has_file = w->number == KV_OK;
     e->written = w->size;
@@ -157,7 +124,10 @@ static void on_placed(void *self, const kv_in *in, kv_out *out)
         e->placed_us = kv_ending_now(out);
     if (in->msg->placed.number) {
         kv_ending_fail(e, (kv_err)in->msg->placed.number, (kv_slice){0});
-        kv_ending_undo(a, e, out);
+        if (in->msg->placed.nothing)
+            kv_ending_end(a, e, out);
+        else
+            kv_ending_undo(a, e, out);
     } else {
         kv_ending_commit(a, e, out);
     }
@@ -204,10 +174,15 @@ static void destroy(void **self)
 }
 
 static const kv_handler handlers[] = {
-    {KV_UPLOAD_BEGIN, on_begin},   {KV_UPLOAD_SCANNED, on_scanned},
-    {KV_UPLOAD_HASHED, on_hashed}, {KV_UPLOAD_WRITTEN, on_written},
-    {KV_UPLOAD_ABORT, on_abort},   {KV_PLACED, on_placed},
-    {KV_RELEASED, on_released},    {0, NULL},
+    {KV_UPLOAD_BEGIN, on_begin},
+    {KV_UPLOAD_SCANNED, on_scanned},
+    {KV_UPLOAD_HASHED, on_hashed},
+    {KV_UPLOAD_WRITTEN, on_written},
+    {KV_UPLOAD_ABORT, on_abort},
+    {KV_PLACED, on_placed},
+    {KV_RELEASED, on_released},
+    {KV_WHOLE_JUDGED, kv_dedup_whole},
+    {0, NULL},
 };
 
 const kv_actor_def kv_dedup = {

@@ -2,8 +2,8 @@
 
 #include <assert.h>
 #include <search.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
@@ -20,7 +20,7 @@ kv_ending *kv_ending_find(kv_dedup_actor *a, uint64_t upload)
     return node ? *node : NULL;
 }
 
-kv_ending *kv_ending_of(kv_dedup_actor *a, uint64_t upload, const kv_header *head)
+static kv_ending *find_or_make(kv_dedup_actor *a, uint64_t upload, const kv_header *head)
 {
     kv_ending *e = kv_ending_find(a, upload);
     if (e)
@@ -35,6 +35,14 @@ kv_ending *kv_ending_of(kv_dedup_actor *a, uint64_t upload, const kv_header *hea
         free(e);
         return NULL;
     }
+    return e;
+}
+
+kv_ending *kv_dedup_record(kv_dedup_actor *a, uint64_t upload, const kv_header *head)
+{
+    kv_ending *e = find_or_make(a, upload, head);
+    if (!e)
+        abort();
     return e;
 }
 
@@ -54,7 +62,10 @@ void kv_ending_set_state(kv_dedup_actor *a, kv_ending *e, kv_ending_state state)
 
 void kv_ending_copy(char *to, size_t size, kv_slice from)
 {
-    snprintf(to, size, "%.*s", KV_SLICE_FMT(from));
+    size_t n = from.len < size ? from.len : size - 1;
+    if (n > 0)
+        memcpy(to, from.ptr, n);
+    to[n] = '\0';
 }
 
 void kv_ending_hex(const uint8_t hash[KV_HASH_LEN], char out[KV_HASH_HEX])
@@ -68,10 +79,10 @@ int64_t kv_ending_now(kv_out *out)
 }
 
 void kv_dedup_send(kv_dedup_actor *a, kv_out *out, unsigned peer, const kv_ending *e,
-                   const kv_msg *m)
+                   const kv_msg *m, zmq_msg_t *payload)
 {
     if (!atomic_load(&a->ingest->state->halted))
-        kv_out_send(out, (int)peer, &e->head, m, NULL);
+        kv_out_send(out, (int)peer, &e->head, m, payload);
 }
 
 unsigned kv_dedup_placer(const kv_dedup_actor *a, const kv_ending *e)
@@ -127,7 +138,7 @@ void kv_ending_answer(kv_dedup_actor *a, kv_ending *e, kv_out *out)
             kv_metric_add(KV_M_UPLOADS_DEDUPLICATED, 1);
     }
     log_end(e, hex, kv_ending_now(out));
-    kv_dedup_send(a, out, e->loop, e, &m);
+    kv_dedup_send(a, out, e->loop, e, &m, NULL);
     atomic_fetch_sub(&a->ingest->state->in_flight, 1);
 }
 
@@ -136,7 +147,7 @@ void kv_ending_release(kv_dedup_actor *a, kv_ending *e, kv_out *out)
     kv_msg m = {.code = KV_RELEASE};
     m.release.upload = e->upload;
     kv_ending_set_state(a, e, KV_RELEASING);
-    kv_dedup_send(a, out, kv_dedup_placer(a, e), e, &m);
+    kv_dedup_send(a, out, kv_dedup_placer(a, e), e, &m, NULL);
 }
 
 void kv_ending_fail(kv_ending *e, kv_err err, kv_slice detail)
@@ -152,7 +163,7 @@ void kv_ending_drop_upstream(kv_dedup_actor *a, const kv_ending *e, kv_out *out)
     kv_msg m = {.code = KV_UPLOAD_ABORT};
     m.upload_abort.upload = e->upload;
     m.upload_abort.number = e->failure;
-    kv_dedup_send(a, out, a->ingest->loops + e->pipeline, e, &m);
+    kv_dedup_send(a, out, a->ingest->loops + e->pipeline, e, &m, NULL);
 }
 
 void kv_ending_end(kv_dedup_actor *a, kv_ending *e, kv_out *out)

@@ -6,7 +6,8 @@
  *
  * Scanner, hasher and store each say one last word about every upload, good or bad, in no order
  * among each other; even BEGIN may come behind them. The record is made by the first message;
- * nothing is decided before all four have come, so none comes late. */
+ * nothing is decided before all four have come, so none comes late. A whole upload comes with
+ * everything at once (whole.c) and is never in GATHER. */
 #ifndef KV_ACTORS_DEDUP_ENDING_H
 #define KV_ACTORS_DEDUP_ENDING_H
 
@@ -72,15 +73,16 @@ typedef struct kv_dedup_actor {
 
 /* ---- ending.c ---- */
 kv_ending *kv_ending_find(kv_dedup_actor *a, uint64_t upload);
-/* Found or made; NULL: out of memory. */
-kv_ending *kv_ending_of(kv_dedup_actor *a, uint64_t upload, const kv_header *head);
 void kv_ending_free(void *ending);
 void kv_ending_set_state(kv_dedup_actor *a, kv_ending *e, kv_ending_state state);
 void kv_ending_copy(char *to, size_t size, kv_slice from); /* cut to size */
 void kv_ending_hex(const uint8_t hash[KV_HASH_LEN], char out[KV_HASH_HEX]);
 int64_t kv_ending_now(kv_out *out);
 void kv_dedup_send(kv_dedup_actor *a, kv_out *out, unsigned peer, const kv_ending *e,
-                   const kv_msg *m);
+                   const kv_msg *m, zmq_msg_t *payload);
+/* Without memory for a record there is no way to keep the promise of one answer: the process ends,
+ * and its restart cleans up. */
+kv_ending *kv_dedup_record(kv_dedup_actor *a, uint64_t upload, const kv_header *head);
 unsigned kv_dedup_placer(const kv_dedup_actor *a, const kv_ending *e); /* peer */
 /* Sends UPLOAD_DONE and the log line; once. */
 void kv_ending_answer(kv_dedup_actor *a, kv_ending *e, kv_out *out);
@@ -93,11 +95,17 @@ void kv_ending_drop_upstream(kv_dedup_actor *a, const kv_ending *e, kv_out *out)
 void kv_ending_end(kv_dedup_actor *a, kv_ending *e, kv_out *out);
 
 /* ---- commit.c ---- */
-void kv_ending_place(kv_dedup_actor *a, kv_ending *e, bool again, kv_out *out);
+/* Makes media id and key and has the file placed. `bytes` of a whole upload go along (moved); else
+ * NULL: they are written already. */
+void kv_ending_complete(kv_dedup_actor *a, kv_ending *e, zmq_msg_t *bytes, kv_out *out);
+void kv_ending_relink(kv_dedup_actor *a, kv_ending *e, kv_out *out); /* the file has gone: again */
 void kv_ending_commit(kv_dedup_actor *a, kv_ending *e, kv_out *out);
 void kv_ending_undo(kv_dedup_actor *a, kv_ending *e,
                     kv_out *out);                      /* failed behind PLACE: take back, release */
 void kv_dedup_run_due(kv_dedup_actor *a, kv_out *out); /* what waited long enough */
+
+/* ---- whole.c ---- */
+void kv_dedup_whole(void *self, const kv_in *in, kv_out *out); /* handler of WHOLE_JUDGED */
 
 /* ---- orphan.c ---- */
 kv_db *kv_dedup_reader(kv_dedup_actor *a); /* NULL: there is no database yet */

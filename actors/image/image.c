@@ -54,7 +54,7 @@ static void free_job(kv_image_job *j, kv_out *out)
 {
     if (j->report_fd >= 0)
         kv_out_unwatch_fd(out, j->report_fd);
-    kv_out_lease_done(out, j->job);
+    kv_out_lease_done(out, j->job, j->epoch, j->attempt);
     kv_image_job_close(j);
 }
 
@@ -71,9 +71,8 @@ static void on_answer(void *self, void *arg, kv_err err, const kv_msg *answer, k
 {
     kv_image_job *j = arg;
     (void)self;
-    (void)answer;
     assert(j->phase == KV_PHASE_ANSWERED);
-    if (err == KV_E_BROKER_AWAY || err == KV_E_BUSY) {
+    if (kv_answer_again(err, answer)) {
         j->phase = KV_PHASE_ANSWER; /* the next tick sends it again */
         return;
     }
@@ -335,27 +334,27 @@ static void on_refusal_answer(void *self, void *arg, kv_err err, const kv_msg *a
     (void)self;
     (void)err;
     (void)answer;
-    uint64_t *job = arg;
-    kv_out_lease_done(out, *job);
+    kv_job *job = arg;
+    kv_out_lease_done(out, job->job, job->epoch, job->attempt);
     free(job);
 }
 
 static void refuse(const kv_in *in, kv_out *out)
 {
     kv_msg m;
-    uint64_t *job = malloc(sizeof *job);
+    kv_job *job = malloc(sizeof *job);
     if (!job)
         return; /* the lease ends by the Stuck Job Guard */
-    *job = in->msg->job.job;
+    *job = in->msg->job;
     kv_msg_defaults(KV_JOB_FAIL, &m);
-    m.job_fail.job = *job;
-    m.job_fail.epoch = in->msg->job.epoch;
-    m.job_fail.attempt = in->msg->job.attempt;
+    m.job_fail.job = job->job;
+    m.job_fail.epoch = job->epoch;
+    m.job_fail.attempt = job->attempt;
     m.job_fail.number = KV_E_BUSY;
     m.job_fail.detail = kv_slice_str("over the credit of this worker");
     m.job_fail.retry = true;
     if (kv_out_ask(out, in->head, &m, ANSWER_MS, on_refusal_answer, job) != KV_OK) {
-        kv_out_lease_done(out, *job);
+        kv_out_lease_done(out, job->job, job->epoch, job->attempt);
         free(job);
     }
 }

@@ -1,89 +1,15 @@
 /* The scanner: the first actor of a pipeline. It decides what a file is, blanks metadata and
  * measures pictures while the bytes go by, and hands them on: as received to the hasher, as kept to
- * the store. It keeps nothing but the head of a file that came in small pieces.
+ * the store. It keeps nothing but the head of a file that came in small pieces. A small upload
+ * comes in one message (whole.c).
  *
- * What is judged stands in `stages`: one row a concern. */
+ * What is judged stands in stages.c. */
 #include <assert.h>
 #include <search.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "actors/ingest_actors.h"
-#include "actors/scanner/types.h"
-#include "actors/scanner/walk.h"
-#include "proto/base/handover.h"
-#include "proto/base/log.h"
-
-typedef struct kv_scan {
-    uint64_t upload; /* first: the key of the tree */
-    kv_header head;  /* trace of the upload */
-    kv_claim claim;
-    const kv_mime_info *type; /* NULL until the head is judged */
-    kv_walk walk;
-    uint8_t *head_bytes; /* a head that came in pieces; owned */
-    size_t head_len;
-    uint64_t received, kept; /* bytes handed on */
-    char detail[256];
-} kv_scan;
-
-typedef struct kv_scanner_actor {
-    const kv_config *cfg;
-    kv_ingest_state *state;
-    kv_types *types;
-    void *scans; /* tsearch(3) tree of kv_scan */
-} kv_scanner_actor;
-
-/* ---- stages ---- */
-
-static kv_err type_head(kv_scanner_actor *a, kv_scan *s, const void *head, size_t len)
-{
-    char seen[128] = "";
-    kv_err err = kv_types_judge(a->types, &s->claim, head, len, &s->type, seen);
-    if (err != KV_OK)
-        snprintf(s->detail, sizeof s->detail, "The content is %s.", seen);
-    return err;
-}
-
-static kv_err picture_head(kv_scanner_actor *a, kv_scan *s, const void *head, size_t len)
-{
-    (void)head, (void)len;
-    kv_walk_begin(&s->walk, s->type->strip, a->cfg->strip_original_metadata);
-    return KV_OK;
-}
-
-static kv_err picture_error(kv_scan *s, kv_err err)
-{
-    if (err == KV_E_BAD_IMAGE)
-        snprintf(s->detail, sizeof s->detail, "%s", s->walk.why);
-    return err;
-}
-
-static kv_err picture_chunk(kv_scanner_actor *a, kv_scan *s, const void *in, size_t len,
-                            kv_cow *cow)
-{
-    (void)a;
-    return picture_error(s, kv_walk_push(&s->walk, in, len, cow));
-}
-
-static kv_err picture_end(kv_scanner_actor *a, kv_scan *s)
-{
-    (void)a;
-    return picture_error(s, kv_walk_end(&s->walk));
-}
-
-/* A stage may refuse at the head (the first min(KV_TYPE_HEAD, size) bytes), at any chunk and at the
- * end; NULL: nothing to do there. Only the picture stage changes bytes. A virus scanner goes behind
- * it: `chunk` feeds its stream the bytes as received, `end` has its verdict. */
-static const struct kv_stage {
-    kv_err (*head)(kv_scanner_actor *a, kv_scan *s, const void *head, size_t len);
-    kv_err (*chunk)(kv_scanner_actor *a, kv_scan *s, const void *in, size_t len, kv_cow *cow);
-    kv_err (*end)(kv_scanner_actor *a, kv_scan *s);
-} stages[] = {
-    {type_head, NULL, NULL},
-    {picture_head, picture_chunk, picture_end},
-};
-#define STAGES (sizeof stages / sizeof *stages)
+#include "actors/scanner/scan.h"
 
 /* ---- uploads ---- */
 
@@ -112,8 +38,8 @@ static void forget(kv_scanner_actor *a, kv_scan *s)
     free_scan(s);
 }
 
-static void send(kv_scanner_actor *a, kv_out *out, int peer, const kv_header *head, const kv_msg *m,
-                 zmq_msg_t *payload)
+void kv_scan_send(kv_scanner_actor *a, kv_out *out, int peer, const kv_header *head,
+                  const kv_msg *m, zmq_msg_t *payload)
 {
     if (!atomic_load(&a->state->halted))
         kv_out_send(out, peer, head, m, payload);
@@ -129,12 +55,12 @@ static void send_refusal(kv_scanner_actor *a, kv_out *out, const kv_header *head
     m.upload_scanned.upload = upload;
     m.upload_scanned.number = err;
     m.upload_scanned.detail = kv_slice_str(detail);
-    send(a, out, KV_SCANNER_TO_DEDUP, head, &m, NULL);
+    kv_scan_send(a, out, KV_SCANNER_TO_DEDUP, head, &m, NULL);
     m = (kv_msg){.code = KV_UPLOAD_ABORT};
     m.upload_abort.upload = upload;
     m.upload_abort.number = err;
-    send(a, out, KV_SCANNER_TO_HASHER, head, &m, NULL);
-    send(a, out, KV_SCANNER_TO_STORE, head, &m, NULL);
+    kv_scan_send(a, out, KV_SCANNER_TO_HASHER, head, &m, NULL);
+    kv_scan_send(a, out, KV_SCANNER_TO_STORE, head, &m, NULL);
 }
 
 /* What still comes of it is ignored from here. */
@@ -144,58 +70,7 @@ static void refuse(kv_scanner_actor *a, kv_scan *s, kv_err err, kv_out *out)
     forget(a, s);
 }
 
-/* ---- bytes as kept ---- */
-
-/* A payload that stands for an original: while it lives, so does the original, whose release is the
- * sender's credit. */
-typedef struct kv_kept {
-    zmq_msg_t original;
-    uint8_t *copy; /* owned; NULL: a part of the original */
-} kv_kept;
-
-static void free_kept(void *data, void *hint)
-{
-    (void)data;
-    kv_kept *k = hint;
-    KV_HANDOVER_TAKE(k);
-    zmq_msg_close(&k->original);
-    free(k->copy);
-    free(k);
-}
-
-/* Makes `ret` of `copy` (taken, unless it fails), or of the original's bytes from `from` on. */
-static kv_err wrap(zmq_msg_t *original, size_t from, uint8_t *copy, size_t len, zmq_msg_t *ret)
-{
-    kv_kept *k = malloc(sizeof *k);
-    if (!k)
-        return KV_E_NO_MEMORY;
-    k->copy = copy;
-    zmq_msg_init(&k->original);
-    zmq_msg_copy(&k->original, original);
-    /* a small message holds its bytes itself: only the one that stays has an address that stays */
-    uint8_t *bytes = copy ? copy : (uint8_t *)zmq_msg_data(&k->original) + from;
-    KV_HANDOVER_GIVE(k);
-    if (zmq_msg_init_data(ret, bytes, len, free_kept, k) != 0) {
-        zmq_msg_close(&k->original);
-        free(k);
-        return KV_E_NO_MEMORY;
-    }
-    return KV_OK;
-}
-
-/* The kept bytes of a chunk as a message. */
-static kv_err make_kept(kv_cow *cow, zmq_msg_t *original, zmq_msg_t *ret)
-{
-    zmq_msg_init(ret);
-    if (kv_cow_same(cow))
-        return zmq_msg_copy(ret, original) == 0 ? KV_OK : KV_E_NO_MEMORY;
-    if (cow->keep == 0)
-        return KV_OK;
-    kv_err err = wrap(original, 0, cow->copy, cow->keep, ret);
-    if (err == KV_OK)
-        cow->copy = NULL;
-    return err;
-}
+/* ---- bytes ---- */
 
 static void hand_on(kv_scanner_actor *a, kv_scan *s, zmq_msg_t *received, zmq_msg_t *kept,
                     bool same, kv_out *out)
@@ -205,7 +80,7 @@ static void hand_on(kv_scanner_actor *a, kv_scan *s, zmq_msg_t *received, zmq_ms
     m.upload_hash.upload = s->upload;
     m.upload_hash.offset = s->received;
     m.upload_hash.same = same;
-    send(a, out, KV_SCANNER_TO_HASHER, &s->head, &m, received);
+    kv_scan_send(a, out, KV_SCANNER_TO_HASHER, &s->head, &m, received);
     if (!same) {
         zmq_msg_t again;
         zmq_msg_init(&again);
@@ -213,13 +88,13 @@ static void hand_on(kv_scanner_actor *a, kv_scan *s, zmq_msg_t *received, zmq_ms
         m = (kv_msg){.code = KV_UPLOAD_KEPT};
         m.upload_kept.upload = s->upload;
         m.upload_kept.offset = s->kept;
-        send(a, out, KV_SCANNER_TO_HASHER, &s->head, &m, &again);
+        kv_scan_send(a, out, KV_SCANNER_TO_HASHER, &s->head, &m, &again);
     }
     if (kept_len > 0) {
         m = (kv_msg){.code = KV_UPLOAD_CHUNK};
         m.upload_chunk.upload = s->upload;
         m.upload_chunk.offset = s->kept;
-        send(a, out, KV_SCANNER_TO_STORE, &s->head, &m, kept);
+        kv_scan_send(a, out, KV_SCANNER_TO_STORE, &s->head, &m, kept);
     } else {
         zmq_msg_close(kept);
     }
@@ -230,18 +105,12 @@ static void hand_on(kv_scanner_actor *a, kv_scan *s, zmq_msg_t *received, zmq_ms
 /* Lets the stages see a chunk and hands it on; takes the payload. */
 static kv_err pass(kv_scanner_actor *a, kv_scan *s, zmq_msg_t *payload, kv_out *out)
 {
-    const void *in = zmq_msg_data(payload);
-    size_t len = zmq_msg_size(payload);
-    kv_cow cow = {.in = in, .len = len, .keep = len};
-    kv_err err = KV_OK;
-    for (size_t i = 0; i < STAGES && err == KV_OK; i++) {
-        if (stages[i].chunk)
-            err = stages[i].chunk(a, s, in, len, &cow);
-    }
+    kv_cow cow;
+    kv_err err = kv_scan_chunk(a, s, zmq_msg_data(payload), zmq_msg_size(payload), &cow);
     zmq_msg_t kept;
     bool same = kv_cow_same(&cow);
     if (err == KV_OK)
-        err = make_kept(&cow, payload, &kept);
+        err = kv_kept_make(&cow, payload, &kept);
     kv_cow_release(&cow);
     if (err != KV_OK) {
         zmq_msg_close(payload);
@@ -254,16 +123,11 @@ static kv_err pass(kv_scanner_actor *a, kv_scan *s, zmq_msg_t *payload, kv_out *
 /* The head is there: judge it and let it go on; takes the payload. */
 static kv_err begin_flow(kv_scanner_actor *a, kv_scan *s, zmq_msg_t *payload, kv_out *out)
 {
-    size_t len = zmq_msg_size(payload);
-    len = len < KV_TYPE_HEAD ? len : KV_TYPE_HEAD;
-    for (size_t i = 0; i < STAGES; i++) {
-        kv_err err = stages[i].head ? stages[i].head(a, s, zmq_msg_data(payload), len) : KV_OK;
-        if (err != KV_OK) {
-            zmq_msg_close(payload);
-            return err;
-        }
-    }
-    return pass(a, s, payload, out);
+    kv_err err = kv_scan_head(a, s, zmq_msg_data(payload), zmq_msg_size(payload));
+    if (err == KV_OK)
+        return pass(a, s, payload, out);
+    zmq_msg_close(payload);
+    return err;
 }
 
 static void free_head(void *data, void *hint)
@@ -303,7 +167,7 @@ static kv_err collect_head(kv_scanner_actor *a, kv_scan *s, zmq_msg_t *payload, 
         return err;
     }
     zmq_msg_t rest;
-    err = wrap(payload, n, NULL, len - n, &rest);
+    err = kv_kept_wrap(payload, n, NULL, len - n, &rest);
     zmq_msg_close(payload);
     return err == KV_OK ? pass(a, s, &rest, out) : err;
 }
@@ -315,9 +179,9 @@ static void on_begin(void *self, const kv_in *in, kv_out *out)
     kv_scanner_actor *a = self;
     const kv_upload_begin *b = &in->msg->upload_begin;
     atomic_fetch_add(&a->state->in_flight, 1);
-    send(a, out, KV_SCANNER_TO_DEDUP, in->head, in->msg, NULL);
-    send(a, out, KV_SCANNER_TO_HASHER, in->head, in->msg, NULL);
-    send(a, out, KV_SCANNER_TO_STORE, in->head, in->msg, NULL);
+    kv_scan_send(a, out, KV_SCANNER_TO_DEDUP, in->head, in->msg, NULL);
+    kv_scan_send(a, out, KV_SCANNER_TO_HASHER, in->head, in->msg, NULL);
+    kv_scan_send(a, out, KV_SCANNER_TO_STORE, in->head, in->msg, NULL);
     kv_scan *s = calloc(1, sizeof *s);
     if (s) {
         s->upload = b->upload;
@@ -349,22 +213,20 @@ static void on_chunk(void *self, const kv_in *in, kv_out *out)
 
 static void send_scanned(kv_scanner_actor *a, kv_scan *s, kv_slice folder, kv_out *out)
 {
-    bool walked = s->walk.type != KV_STRIP_NONE && s->walk.type != KV_STRIP_GIF && s->walk.blank;
-    uint32_t width, height;
-    char ext[8];
-    kv_walk_dimensions(&s->walk, &width, &height);
+    kv_scan_found found;
     kv_msg m = {.code = KV_UPLOAD_SCANNED};
     kv_upload_scanned *r = &m.upload_scanned;
+    kv_scan_find(s, &found);
     r->upload = s->upload;
     r->mime = kv_slice_str(s->type->mime);
-    r->ext = kv_slice_str(kv_mime_ext(s->type, ext));
-    r->width = width;
-    r->height = height;
-    r->strip_version = walked ? KV_STRIP_VERSION : 0;
-    r->metadata_kept = !walked && strcmp(s->type->mime, "text/plain") != 0;
+    r->ext = kv_slice_str(found.ext);
+    r->width = found.width;
+    r->height = found.height;
+    r->strip_version = found.strip_version;
+    r->metadata_kept = found.metadata_kept;
     r->kept_size = s->kept;
     r->folder = folder;
-    send(a, out, KV_SCANNER_TO_DEDUP, &s->head, &m, NULL);
+    kv_scan_send(a, out, KV_SCANNER_TO_DEDUP, &s->head, &m, NULL);
 }
 
 static void on_end(void *self, const kv_in *in, kv_out *out)
@@ -376,10 +238,8 @@ static void on_end(void *self, const kv_in *in, kv_out *out)
     kv_err err = KV_OK;
     if (!s->type)
         err = s->head_len == 0 ? KV_E_EMPTY_FILE : flow_from_pieces(a, s, out);
-    for (size_t i = 0; i < STAGES && err == KV_OK; i++) {
-        if (stages[i].end)
-            err = stages[i].end(a, s);
-    }
+    if (err == KV_OK)
+        err = kv_scan_end(a, s);
     if (err != KV_OK) {
         refuse(a, s, err, out);
         return;
@@ -390,9 +250,9 @@ static void on_end(void *self, const kv_in *in, kv_out *out)
     kv_msg m = {.code = KV_UPLOAD_END};
     m.upload_end.upload = s->upload;
     m.upload_end.size = s->received;
-    send(a, out, KV_SCANNER_TO_HASHER, &s->head, &m, NULL);
+    kv_scan_send(a, out, KV_SCANNER_TO_HASHER, &s->head, &m, NULL);
     m.upload_end.size = s->kept;
-    send(a, out, KV_SCANNER_TO_STORE, &s->head, &m, NULL);
+    kv_scan_send(a, out, KV_SCANNER_TO_STORE, &s->head, &m, NULL);
     forget(a, s);
 }
 
@@ -405,7 +265,7 @@ static void on_abort(void *self, const kv_in *in, kv_out *out)
     if (s)
         refuse(a, s, m->number ? (kv_err)m->number : KV_E_CLIENT_GONE, out);
     else /* refused, or complete: only dedup may still know it */
-        send(a, out, KV_SCANNER_TO_DEDUP, in->head, in->msg, NULL);
+        kv_scan_send(a, out, KV_SCANNER_TO_DEDUP, in->head, in->msg, NULL);
 }
 
 static kv_err create(const kv_config *cfg, const void *arg, void **ret_self)
@@ -435,11 +295,8 @@ static void destroy(void **self)
 }
 
 static const kv_handler handlers[] = {
-    {KV_UPLOAD_BEGIN, on_begin},
-    {KV_UPLOAD_CHUNK, on_chunk},
-    {KV_UPLOAD_END, on_end},
-    {KV_UPLOAD_ABORT, on_abort},
-    {0, NULL},
+    {KV_UPLOAD_BEGIN, on_begin}, {KV_UPLOAD_CHUNK, on_chunk},      {KV_UPLOAD_END, on_end},
+    {KV_UPLOAD_ABORT, on_abort}, {KV_UPLOAD_WHOLE, kv_scan_whole}, {0, NULL},
 };
 
 const kv_actor_def kv_scanner = {

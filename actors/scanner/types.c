@@ -166,16 +166,25 @@ static kv_err agree(const kv_claim *claim, const kv_mime_info *type)
     return KV_OK;
 }
 
-kv_err kv_types_judge(kv_types *t, const kv_claim *claim, const void *head, size_t len,
-                      const kv_mime_info **ret, char seen[128])
+const char *kv_types_ask(kv_types *t, const void *head, size_t len)
 {
-    len = len < KV_TYPE_HEAD ? len : KV_TYPE_HEAD;
     const char *mime = magic_buffer(t->magic, head, len);
     if (!mime) {
         const char *why = magic_error(t->magic);
         kv_log(KV_LOG_ERROR, "libmagic_failed", KV_STR("error", why ? why : "unknown"));
-        return KV_E_INTERNAL;
     }
+    return mime;
+}
+
+kv_err kv_types_judge(kv_types *t, const kv_claim *claim, const void *head, size_t len,
+                      const kv_mime_info **ret, char seen[128])
+{
+    len = len < KV_TYPE_HEAD ? len : KV_TYPE_HEAD;
+    const char *mime = kv_types_quick(head, len);
+    if (!mime)
+        mime = kv_types_ask(t, head, len);
+    if (!mime)
+        return KV_E_INTERNAL;
     mime = text(iso_media(mime, head, len), head, len);
     snprintf(seen, 128, "%s", mime);
     const kv_mime_info *type = kv_mime_find(kv_slice_str(mime));

@@ -4,10 +4,11 @@
 
 #include "proto/base/config_rows.h"
 #include "proto/base/media_name.h"
+#include "proto/base/text.h"
 
 #define SOCKET_PATH_MAX 107 /* sockaddr_un holds 108 with the NUL */
 #define SECRET_MIN      32
-#define NAME_MAX_LEN    64
+#define NAME_MAX_LEN    KV_TEXT_DISTANCE_MAX
 
 /* ---- endpoints ---- */
 
@@ -271,6 +272,10 @@ void kv_config_check(const kv_config *cfg, kv_buf *problems, kv_buf *warnings)
     check_hosts(cfg->allowed_hosts, problems);
     check_origins(cfg->cors_allowed_origins, problems);
     check_base_url(cfg->media_base_url, problems);
+    if (cfg->lane_share == 1)
+        kv_buf_adds(problems,
+                    "LANE_SHARE: is 1, so the lower lane would always go first; 2 or more "
+                    "is needed, or 0 for strict order.\n");
     check_engines(cfg, problems, warnings);
     if (strcmp(cfg->env, "production") == 0)
         check_production(cfg, problems, warnings);
@@ -278,39 +283,13 @@ void kv_config_check(const kv_config *cfg, kv_buf *problems, kv_buf *warnings)
 
 /* ---- unknown names ---- */
 
-static size_t min3(size_t a, size_t b, size_t c)
-{
-    size_t m = a < b ? a : b;
-
-    return m < c ? m : c;
-}
-
-/* Levenshtein: insertions, deletions and exchanges between two names of at most NAME_MAX_LEN. */
-static size_t distance(kv_slice a, kv_slice b)
-{
-    size_t row[NAME_MAX_LEN + 1];
-
-    for (size_t j = 0; j <= b.len; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= a.len; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b.len; j++) {
-            size_t above = row[j];
-            row[j] = min3(above + 1, row[j - 1] + 1, diagonal + (a.ptr[i - 1] != b.ptr[j - 1]));
-            diagonal = above;
-        }
-    }
-    return row[b.len];
-}
-
 static const char *nearest(kv_slice name, size_t *ret_distance)
 {
     const char *best = NULL;
 
     *ret_distance = SIZE_MAX;
     for (size_t i = 0; i < kv_config_row_count; i++) {
-        size_t d = distance(name, kv_slice_str(kv_config_rows[i].env));
+        size_t d = kv_text_distance(name, kv_slice_str(kv_config_rows[i].env));
         if (d < *ret_distance)
             *ret_distance = d, best = kv_config_rows[i].env;
     }

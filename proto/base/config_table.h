@@ -48,6 +48,11 @@
     V(IMAGE_TIMEOUT, image_timeout, INT, "s", "120", 1, 3600, false, "CPU and wall time of one image process.") \
     V(JOB_MAX_ATTEMPTS, job_max_attempts, INT, "", "3", 1, 100, false, "Attempts of a job before it ends in error.") \
     V(STUCK_AFTER, stuck_after, INT, "s", "300", 1, 86400, false, "A job in processing without progress this long ends in error (Stuck Job Guard).") \
+    V(JOB_RETENTION_HOURS, job_retention_hours, INT, "h", "168", 1, 8760, false, "How long a finished job is kept, unless it says otherwise.") \
+    V(LANE_SHARE, lane_share, INT, "", "10", 0, 1000, false, "Every so many starts one goes to the next lower lane while jobs of the higher one wait, so that it does not starve; 0: strict order.") \
+    V(QUEUE_MAX_WAITING, queue_max_waiting, INT, "jobs", "1000000", 0, 100000000, false, "Bound of each queue; 0: none.") \
+    V(QUEUE_OVERFLOW, queue_overflow, ENUM, "reject|evict", "reject", 0, 0, false, "At the bound: reject the newest (429 with Retry-After), or evict the oldest waiting job of the lowest lane (it ends in error, its user is told, its credits come back).") \
+    V(DISK_RESERVE_MB, disk_reserve_mb, INT, "MiB", "64", 0, 1048576, false, "Free space below which new jobs and uploads are refused, so that what is under way can still be written; 0: none.") \
     V(EVENT_RETENTION_HOURS, event_retention_hours, INT, "h", "72", 1, 8760, false, "How long events can be replayed.") \
     V(EVENT_CLIENT_BUFFER_KB, event_client_buffer_kb, INT, "KiB", "256", 16, 65536, false, "Events held for one slow client before it is told to resync.") \
     V(DRAIN_TIMEOUT, drain_timeout, INT, "s", "30", 1, 3600, false, "Time for uploads and jobs in flight to end at SIGTERM.") \

@@ -38,6 +38,10 @@
     E(CONFLICT, 23, 409, "conflict", "The state of the item does not allow this.", "Öğenin durumu buna izin vermiyor.") \
     E(EXPECTATION, 24, 417, "expectation_failed", "Only \"Expect: 100-continue\" is understood.", "Yalnızca \"Expect: 100-continue\" desteklenir.") \
     E(BAD_RANGE_HEADER, 25, 400, "bad_range", "The Range header is malformed.", "Range başlığı bozuk.") \
+    E(NO_CREDIT, 26, 402, "no_credit", "The account has not enough credits. Nothing was queued or charged.", "Hesapta yeterli kredi yok. Hiçbir şey kuyruğa alınmadı, ücret alınmadı.") \
+    E(QUEUE_FULL, 27, 429, "queue_full", "The queue is full. Try again as Retry-After says.", "Kuyruk dolu. Retry-After süresi sonunda tekrar deneyin.") \
+    E(QUEUE_DRAINING, 28, 503, "queue_draining", "The queue takes no new jobs now; an operator is draining it.", "Kuyruk şu anda yeni iş almıyor; bir yönetici boşaltıyor.") \
+    E(FORBIDDEN, 29, 403, "Forbidden", "Only the machine itself may do this. Use kervan ctl there, or ask 127.0.0.1 directly, not through a proxy.", "Bunu yalnızca makinenin kendisi yapabilir. Orada kervan ctl kullanın ya da vekil sunucudan değil, doğrudan 127.0.0.1 adresinden sorun.") \
     /* 40..: the content */ \
     E(TYPE_REFUSED, 40, 422, "type_refused", "This type of file is not accepted (ALLOWED_MIME_TYPES).", "Bu dosya türü kabul edilmiyor (ALLOWED_MIME_TYPES).") \
     E(TYPE_MISMATCH, 41, 422, "type_mismatch", "The content does not match its extension or declared type.", "İçerik, uzantısı ya da bildirilen türüyle uyuşmuyor.") \
@@ -58,6 +62,8 @@
     E(STUCK, 67, 500, "stuck", "The job made no progress and was ended (Stuck Job Guard). Please try again.", "İşlem zaman aşımına uğradı (Stuck Job Guard). Lütfen tekrar deneyin.") \
     E(TIMEOUT, 68, 504, "job_timeout", "The operation timed out. Please try again.", "İşlem zaman aşımına uğradı. Lütfen tekrar deneyin.") \
     E(EXHAUSTED, 69, 500, "attempts_exhausted", "All attempts failed.", "Tüm denemeler başarısız oldu.") \
+    E(EVICTED, 70, 503, "evicted", "The queue was full and this job was the oldest of its lowest lane, so it made room. Please try again.", "Kuyruk dolduğu için bu iş yerini yenisine bıraktı. Lütfen tekrar deneyin.") \
+    E(JOB_DEADLINE, 71, 504, "job_deadline", "The job was not begun before its deadline.", "İşlem, son başlama zamanından önce başlatılamadı.") \
     /* 80..: messages and the ledger */ \
     E(BAD_MESSAGE, 80, 400, "bad_message", "The message does not follow PROTOCOL.md.", "İleti PROTOCOL.md'ye uymuyor.") \
     E(BAD_VERSION, 81, 400, "bad_version", "This protocol version is not spoken here.", "Bu protokol sürümü desteklenmiyor.") \

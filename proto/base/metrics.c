@@ -2,10 +2,12 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LABELS_MAX  64
+#define PAIRS_MAX   192     /* of a metric with two labels */
 #define LAST_LABEL  "other" /* takes what comes when all places are taken */
 #define BUCKETS_MAX 16
 
@@ -31,26 +33,32 @@ static const struct bound {
     {5000000, "5"},   {15000000, "15"}, {60000000, "60"}, {300000000, "300"},
 };
 
+typedef struct histogram {
+    _Atomic int64_t sum; /* in microseconds */
+    _Atomic int64_t buckets[BUCKETS_MAX + 1];
+} histogram;
+
 typedef struct slot {
     _Atomic(char *) label; /* set once */
     _Atomic int64_t value;
+    _Atomic(histogram *) histogram; /* made with the first value */
 } slot;
 
 static struct metric {
     _Atomic bool shown;
-    _Atomic int64_t value; /* a histogram's sum in microseconds */
-    _Atomic int64_t buckets[BUCKETS_MAX + 1];
-    slot slots[LABELS_MAX];
+    _Atomic int64_t value;
+    histogram histogram;
+    slot slots[PAIRS_MAX];
 } all[KV_METRIC_COUNT];
 
 #define RELAXED memory_order_relaxed
 
-static struct metric *use(kv_metric m, bool labelled, bool histogram)
+static struct metric *use(kv_metric m, bool labelled, bool timed)
 {
     assert((unsigned)m < KV_METRIC_COUNT);
     assert((rows[m].label[0] != '\0') == labelled);
-    assert((rows[m].kind == HISTOGRAM) == histogram);
-    (void)labelled, (void)histogram;
+    assert((rows[m].kind == HISTOGRAM) == timed);
+    (void)labelled, (void)timed;
     if (!atomic_load_explicit(&all[m].shown, RELAXED))
         atomic_store_explicit(&all[m].shown, true, RELAXED);
     return &all[m];
@@ -66,11 +74,18 @@ void kv_metric_set(kv_metric m, int64_t value)
     atomic_store_explicit(&use(m, false, false)->value, value, RELAXED);
 }
 
-/* The place of a label value; a new one is claimed by putting its name in. */
-static _Atomic int64_t *place(struct metric *metric, const char *value)
+static int places(const struct metric *metric)
 {
-    for (int i = 0; i < LABELS_MAX; i++) {
-        const char *wanted = i == LABELS_MAX - 1 ? LAST_LABEL : value;
+    return strchr(rows[metric - all].label, ',') ? PAIRS_MAX : LABELS_MAX;
+}
+
+/* The place of a label value; a new one is claimed by putting its name in. */
+static slot *place(struct metric *metric, const char *value)
+{
+    int n = places(metric);
+
+    for (int i = 0; i < n; i++) {
+        const char *wanted = i == n - 1 ? LAST_LABEL : value;
         slot *s = &metric->slots[i];
         char *have = atomic_load_explicit(&s->label, memory_order_acquire);
         if (!have) {
@@ -78,42 +93,78 @@ static _Atomic int64_t *place(struct metric *metric, const char *value)
             if (!copy)
                 return NULL;
             if (atomic_compare_exchange_strong(&s->label, &have, copy))
-                return &s->value;
+                return s;
             free(copy); /* another thread was first: `have` is its name */
         }
         if (strcmp(have, wanted) == 0)
-            return &s->value;
+            return s;
     }
-    return &metric->slots[LABELS_MAX - 1].value;
+    return &metric->slots[n - 1];
 }
 
 void kv_metric_add_label(kv_metric m, const char *label_value, int64_t by)
 {
-    _Atomic int64_t *at = place(use(m, true, false), label_value);
+    slot *at = place(use(m, true, false), label_value);
 
     if (at)
-        atomic_fetch_add_explicit(at, by, RELAXED);
+        atomic_fetch_add_explicit(&at->value, by, RELAXED);
 }
 
 void kv_metric_set_label(kv_metric m, const char *label_value, int64_t value)
 {
-    _Atomic int64_t *at = place(use(m, true, false), label_value);
+    slot *at = place(use(m, true, false), label_value);
 
     if (at)
-        atomic_store_explicit(at, value, RELAXED);
+        atomic_store_explicit(&at->value, value, RELAXED);
 }
 
-void kv_metric_observe_us(kv_metric m, int64_t microseconds)
+static void observe(histogram *h, int64_t microseconds)
 {
-    struct metric *metric = use(m, false, true);
     int i = 0;
 
     if (microseconds < 0)
         microseconds = 0;
     while (i < BUCKETS_MAX && microseconds > bounds[i].us)
         i++;
-    atomic_fetch_add_explicit(&metric->buckets[i], 1, RELAXED);
-    atomic_fetch_add_explicit(&metric->value, microseconds, RELAXED);
+    atomic_fetch_add_explicit(&h->buckets[i], 1, RELAXED);
+    atomic_fetch_add_explicit(&h->sum, microseconds, RELAXED);
+}
+
+void kv_metric_observe_us(kv_metric m, int64_t microseconds)
+{
+    observe(&use(m, false, true)->histogram, microseconds);
+}
+
+/* NULL: no memory. */
+static histogram *histogram_of(slot *s)
+{
+    histogram *have = atomic_load_explicit(&s->histogram, memory_order_acquire);
+
+    if (have)
+        return have;
+    histogram *made = calloc(1, sizeof *made);
+    if (!made || atomic_compare_exchange_strong(&s->histogram, &have, made))
+        return made;
+    free(made); /* another thread was first: `have` is its own */
+    return have;
+}
+
+void kv_metric_observe_label_us(kv_metric m, const char *label_value, int64_t microseconds)
+{
+    slot *at = place(use(m, true, true), label_value);
+    histogram *h = at ? histogram_of(at) : NULL;
+
+    if (h)
+        observe(h, microseconds);
+}
+
+static int64_t count_of(const histogram *h)
+{
+    int64_t sum = 0;
+
+    for (int i = 0; h && i <= BUCKETS_MAX; i++)
+        sum += atomic_load_explicit(&h->buckets[i], RELAXED);
+    return sum;
 }
 
 int64_t kv_metric_get(kv_metric m)
@@ -121,15 +172,12 @@ int64_t kv_metric_get(kv_metric m)
     struct metric *metric = &all[m];
     int64_t sum = 0;
 
-    if (rows[m].kind == HISTOGRAM) {
-        for (int i = 0; i <= BUCKETS_MAX; i++)
-            sum += atomic_load_explicit(&metric->buckets[i], RELAXED);
-        return sum;
-    }
     if (!rows[m].label[0])
-        return atomic_load_explicit(&metric->value, RELAXED);
-    for (int i = 0; i < LABELS_MAX; i++)
-        sum += atomic_load_explicit(&metric->slots[i].value, RELAXED);
+        return rows[m].kind == HISTOGRAM ? count_of(&metric->histogram)
+                                         : atomic_load_explicit(&metric->value, RELAXED);
+    for (int i = 0; i < PAIRS_MAX; i++)
+        sum += atomic_load_explicit(&metric->slots[i].value, RELAXED) +
+               count_of(atomic_load_explicit(&metric->slots[i].histogram, memory_order_acquire));
     return sum;
 }
 
@@ -152,29 +200,68 @@ static void add_escaped(kv_buf *out, const char *text, bool quote)
     }
 }
 
-static void render_histogram(const struct row *row, const struct metric *metric, kv_buf *out)
+/* name="value", and name2="value2" behind it: two names and two values are joined by a comma. */
+static void add_labels(const struct row *row, const char *value, kv_buf *out)
 {
-    int64_t count = 0, sum = atomic_load_explicit(&metric->value, RELAXED);
+    const char *name_end = strchr(row->label, ','), *value_end = strchr(value, ',');
+    char one[128];
 
+    if (!name_end) {
+        kv_buf_addf(out, "%s=\"", row->label);
+        add_escaped(out, value, true);
+    } else {
+        int len = value_end ? (int)(value_end - value) : (int)strlen(value);
+        snprintf(one, sizeof one, "%.*s", len, value);
+        kv_buf_addf(out, "%.*s=\"", (int)(name_end - row->label), row->label);
+        add_escaped(out, one, true);
+        kv_buf_addf(out, "\",%s=\"", name_end + 1);
+        add_escaped(out, value_end ? value_end + 1 : "", true);
+    }
+    kv_buf_addc(out, '"');
+}
+
+/* `value`: of the label; NULL: it has none. */
+static void render_histogram(const struct row *row, const char *value, const histogram *h,
+                             kv_buf *out)
+{
+    int64_t count = 0, sum = atomic_load_explicit(&h->sum, RELAXED);
+    kv_buf labels;
+
+    kv_buf_init(&labels, 0);
+    if (value)
+        add_labels(row, value, &labels);
+    const char *pair = kv_buf_str(&labels);
     for (int i = 0; i <= BUCKETS_MAX; i++) {
-        count += atomic_load_explicit(&metric->buckets[i], RELAXED);
-        kv_buf_addf(out, "%s_bucket{le=\"%s\"} %lld\n", row->name,
+        count += atomic_load_explicit(&h->buckets[i], RELAXED);
+        kv_buf_addf(out, "%s_bucket{%s%sle=\"%s\"} %lld\n", row->name, pair, value ? "," : "",
                     i == BUCKETS_MAX ? "+Inf" : bounds[i].le, (long long)count);
     }
-    kv_buf_addf(out, "%s_sum %lld.%06lld\n%s_count %lld\n", row->name, (long long)(sum / 1000000),
-                (long long)(sum % 1000000), row->name, (long long)count);
+    const char *open = value ? "{" : "", *close = value ? "}" : "";
+    kv_buf_addf(out, "%s_sum%s%s%s %lld.%06lld\n%s_count%s%s%s %lld\n", row->name, open, pair,
+                close, (long long)(sum / 1000000), (long long)(sum % 1000000), row->name, open,
+                pair, close, (long long)count);
+    if (!kv_buf_ok(&labels))
+        out->failed = true;
+    kv_buf_release(&labels);
 }
 
 static void render_labels(const struct row *row, struct metric *metric, kv_buf *out)
 {
-    for (int i = 0; i < LABELS_MAX; i++) {
-        const char *value = atomic_load_explicit(&metric->slots[i].label, memory_order_acquire);
+    for (int i = 0; i < PAIRS_MAX; i++) {
+        slot *s = &metric->slots[i];
+        const char *value = atomic_load_explicit(&s->label, memory_order_acquire);
         if (!value)
             continue;
-        kv_buf_addf(out, "%s{%s=\"", row->name, row->label);
-        add_escaped(out, value, true);
-        kv_buf_adds(out, "\"} ");
-        kv_buf_addi(out, atomic_load_explicit(&metric->slots[i].value, RELAXED));
+        if (row->kind == HISTOGRAM) {
+            const histogram *h = atomic_load_explicit(&s->histogram, memory_order_acquire);
+            if (h)
+                render_histogram(row, value, h, out);
+            continue;
+        }
+        kv_buf_addf(out, "%s{", row->name);
+        add_labels(row, value, out);
+        kv_buf_adds(out, "} ");
+        kv_buf_addi(out, atomic_load_explicit(&s->value, RELAXED));
         kv_buf_addc(out, '\n');
     }
 }
@@ -190,10 +277,10 @@ void kv_metrics_render(kv_buf *out)
         kv_buf_addf(out, "# HELP %s ", row->name);
         add_escaped(out, row->text, false);
         kv_buf_addf(out, "\n# TYPE %s %s\n", row->name, kinds[row->kind]);
-        if (row->kind == HISTOGRAM)
-            render_histogram(row, &all[m], out);
-        else if (row->label[0])
+        if (row->label[0])
             render_labels(row, &all[m], out);
+        else if (row->kind == HISTOGRAM)
+            render_histogram(row, NULL, &all[m].histogram, out);
         else
             kv_buf_addf(out, "%s %lld\n", row->name,
                         (long long)atomic_load_explicit(&all[m].value, RELAXED));
@@ -205,10 +292,12 @@ void kv_metrics_reset(void)
     for (int m = 0; m < KV_METRIC_COUNT; m++) {
         atomic_store(&all[m].shown, false);
         atomic_store(&all[m].value, 0);
+        atomic_store(&all[m].histogram.sum, 0);
         for (int i = 0; i <= BUCKETS_MAX; i++)
-            atomic_store(&all[m].buckets[i], 0);
-        for (int i = 0; i < LABELS_MAX; i++) {
+            atomic_store(&all[m].histogram.buckets[i], 0);
+        for (int i = 0; i < PAIRS_MAX; i++) {
             free(atomic_exchange(&all[m].slots[i].label, NULL));
+            free(atomic_exchange(&all[m].slots[i].histogram, NULL));
             atomic_store(&all[m].slots[i].value, 0);
         }
     }

@@ -1,7 +1,8 @@
 /* Every metric: M(NAME_IN_CODE, "prometheus_name", TYPE, "label or empty", "what it means and what
  * to do when it grows"). TYPE: COUNTER, GAUGE or HISTOGRAM (seconds). A metric with a label has one
- * value per label value in use (at most 64; the label values are fixed strings chosen by code,
- * never input). */
+ * value per label value in use, at most 64, the rest under "other"; with two ("service,lane") 192.
+ * Label values are fixed strings chosen by code, or names of queues ([a-z0-9-]{1,64}): never other
+ * input. */
 #ifndef KV_BASE_METRICS_TABLE_H
 #define KV_BASE_METRICS_TABLE_H
 
@@ -27,10 +28,21 @@
     M(JOBS_DONE, "kervan_jobs_total", COUNTER, "outcome", "Jobs that ended: complete, error or cancelled.") \
     M(JOB_FAILURES, "kervan_job_failures_total", COUNTER, "service", "Jobs that ended in error, by service. The job's history says why.") \
     M(JOB_REQUEUES, "kervan_job_requeues_total", COUNTER, "", "Jobs put back because their worker died. Look at the worker's log.") \
-    M(JOBS_WAITING, "kervan_jobs_waiting", GAUGE, "service", "Jobs queued. Growing: add workers.") \
+    M(JOBS_WAITING, "kervan_jobs_waiting", GAUGE, "service", "Jobs that could begin now. Growing: add workers, or see kervan ctl doctor.") \
+    M(JOBS_DELAYED, "kervan_jobs_delayed", GAUGE, "service", "Jobs that wait for their time: a delay, or the backoff after a failed attempt. Growing with failures: see why in the job's history.") \
+    M(LANE_WAITING, "kervan_lane_waiting", GAUGE, "service,lane", "Jobs that could begin now, by lane. Only background growing: higher lanes take all workers (LANE_SHARE).") \
+    M(OLDEST_WAITING, "kervan_job_oldest_waiting_seconds", GAUGE, "service", "How long the oldest waiting job could have begun. Growing while jobs end: a lane or a tenant starves; growing while none ends: kervan ctl doctor says why.") \
+    M(JOB_WAIT_SECONDS, "kervan_job_wait_seconds", HISTOGRAM, "service", "From the time a job could begin to its lease. Grows when too few workers serve the queue.") \
+    M(JOB_SERVICE_SECONDS, "kervan_job_service_seconds", HISTOGRAM, "service", "From lease to end of an attempt, commit included. Grows when workers, or what they call, get slower.") \
+    M(JOB_ATTEMPTS, "kervan_job_attempts_total", COUNTER, "service", "Leases begun. Faster than jobs end: attempts fail and are repeated.") \
+    M(JOBS_ENDED, "kervan_queue_jobs_total", COUNTER, "service,outcome", "Jobs that ended, by queue and outcome. The share of error is the error rate of the queue.") \
     M(JOBS_RUNNING, "kervan_jobs_running", GAUGE, "service", "Jobs leased to workers.") \
-    M(JOBS_STUCK, "kervan_jobs_stuck_total", COUNTER, "", "Jobs ended by the Stuck Job Guard.") \
-    M(LATE_ANSWERS, "kervan_late_answers_total", COUNTER, "", "Answers refused because their lease was over.") \
+    M(JOBS_STUCK, "kervan_jobs_stuck_total", COUNTER, "service", "Jobs ended by the Stuck Job Guard. Rising: its workers hang; look at their log, or raise STUCK_AFTER if they only report too rarely.") \
+    M(JOBS_EVICTED, "kervan_jobs_evicted_total", COUNTER, "", "Waiting jobs ended because their queue was full. Add workers, or raise the queue's max_waiting.") \
+    M(JOBS_OVERDUE, "kervan_jobs_overdue_total", COUNTER, "", "Jobs ended because they were not begun before their deadline. Add workers.") \
+    M(LATE_ANSWERS, "kervan_late_answers_total", COUNTER, "service", "Answers refused because their lease was over. Rising: workers are slower than their heartbeats, or were cut off.") \
+    M(WATCHES, "kervan_watches", GAUGE, "", "Positions watched, of all sessions. At 1,048,576 more are refused.") \
+    M(MAINTENANCE, "kervan_maintenance_total", COUNTER, "", "Maintenance runs: each 30 s and on demand. Standing still: the broker is overloaded or stopped.") \
     M(WORKERS, "kervan_workers", GAUGE, "service", "Workers connected.") \
     M(COMMIT_SECONDS, "kervan_ledger_commit_seconds", HISTOGRAM, "", "One ledger transaction. Grows with a slow disk.") \
     M(COMMIT_COMMANDS, "kervan_ledger_commands_total", COUNTER, "", "Commands committed; divided by commits it is the batch size.") \

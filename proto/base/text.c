@@ -117,3 +117,38 @@ size_t kv_json_escape(const char *s, size_t len, char out[8], size_t *ret_used)
     *ret_used = n;
     return n;
 }
+
+static size_t min3(size_t a, size_t b, size_t c)
+{
+    size_t m = a < b ? a : b;
+    return m < c ? m : c;
+}
+
+size_t kv_text_distance(kv_slice a, kv_slice b)
+{
+    size_t row[KV_TEXT_DISTANCE_MAX + 1];
+    if (a.len > KV_TEXT_DISTANCE_MAX || b.len > KV_TEXT_DISTANCE_MAX)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= b.len; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= a.len; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b.len; j++) {
+            size_t above = row[j];
+            row[j] = min3(above + 1, row[j - 1] + 1, diagonal + (a.ptr[i - 1] != b.ptr[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[b.len];
+}
+
+bool kv_service_name_valid(kv_slice name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.ptr[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'))
+            return false;
+    }
+    return name.len >= 1 && name.len <= KV_SERVICE_NAME_MAX;
+}

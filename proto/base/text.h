@@ -2,6 +2,7 @@
 #ifndef KV_BASE_TEXT_H
 #define KV_BASE_TEXT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "proto/base/slice.h"
@@ -21,5 +22,14 @@ size_t kv_json_plain(const char *s, size_t len);
  * bytes of `s` it took (at least 1; one invalid byte becomes U+FFFD). Returns the bytes written, at
  * most 6. `len` > 0. */
 size_t kv_json_escape(const char *s, size_t len, char out[8], size_t *ret_used);
+
+/* A queue's name: [a-z0-9-]{1,64}. */
+#define KV_SERVICE_NAME_MAX 64
+bool kv_service_name_valid(kv_slice name);
+
+/* How far two names are from each other (Levenshtein: insertions, deletions, exchanges); SIZE_MAX
+ * when one is longer than the limit. For "did you mean". */
+#define KV_TEXT_DISTANCE_MAX 64
+size_t kv_text_distance(kv_slice a, kv_slice b);
 
 #endif

@@ -8,16 +8,21 @@
 enum { KV_JOB_QUEUED, KV_JOB_PROCESSING, KV_JOB_COMPLETE, KV_JOB_ERROR, KV_JOB_CANCELLED };
 const char *kv_job_state_name(int state); /* "queued" … */
 
-/* {"jobId","service","lane","status","progress","attempts","max_attempts","params","metadata","result","error","error_detail","created_at","updated_at","history":[…]}
- */
+/* Appends {"jobId","service","lane","status","progress","attempts","max_attempts","params",
+ * "metadata","metadata_version","result","error","error_detail","tenant","user","tags":[…],
+ * "unique_key","credits","deadline","not_before","retry_of","retried_by","created_at","updated_at",
+ * "history":[…]}. */
 kv_err kv_job_get_json(kv_db *db, uint64_t id, kv_buf *out); /* NOT_FOUND */
+/* Appends [{"status","at","attempt","worker","reason"},…], oldest first: a transition each. */
+kv_err kv_job_history_json(kv_db *db, uint64_t id, kv_buf *out); /* NOT_FOUND */
 
 /* Unfinished jobs in seq order, at start of the broker. */
 typedef struct kv_job_row {
     uint64_t id, seq, epoch, attempt, max_attempts, not_before, created_at;
+    uint64_t tag, backoff_ms, backoff_max_ms, deadline_ms;
     int lane, state;
     const char *service; /* valid during the call */
-    kv_slice tenant, params;
+    kv_slice tenant;
 } kv_job_row;
 kv_err kv_jobs_unfinished(kv_db *db, bool (*fn)(void *arg, const kv_job_row *row), void *arg);
 

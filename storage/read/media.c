@@ -35,14 +35,15 @@ enum {
     C_ERROR,
     C_DETAIL,
     C_STARTED,
-    C_COMPLETED
+    C_COMPLETED,
+    C_JOB
 };
 static const char ROW_SQL[] =
     "SELECT m.id, m.folder, m.filename, m.hash, m.status, m.created_at, m.updated_at, b.id, "
     "b.stored_hash, b.size, b.mime, "
     "b.ext, b.width, b.height, b.metadata_kept, b.thumbhash, b.variants, b.error, b.error_detail, "
     "b.processing_started_at, "
-    "b.processing_completed_at FROM media m JOIN blob b ON b.id = m.blob WHERE m.id = $1";
+    "b.processing_completed_at, b.job FROM media m JOIN blob b ON b.id = m.blob WHERE m.id = $1";
 
 static void add_id(kv_buf *out, uint64_t id)
 {
@@ -163,6 +164,12 @@ static void add_state(kv_buf *out, kv_stmt *s, row_names *r)
     kv_slice none = {0};
     kv_json_key(out, "status");
     kv_json_cstr(out, kv_status_name(status));
+    uint64_t job = (uint64_t)kv_col_i64(s, C_JOB);
+    kv_json_key(out, "jobId"); /* whose position can be watched */
+    if (status == KV_STATUS_PENDING && job != 0)
+        add_id(out, job);
+    else
+        kv_json_null(out);
     add_number_or_null(out, "width", kv_col_i64(s, C_WIDTH));
     add_number_or_null(out, "height", kv_col_i64(s, C_HEIGHT));
     kv_json_key(out, "thumbhash");

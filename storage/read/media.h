@@ -9,7 +9,8 @@ enum { KV_STATUS_PENDING, KV_STATUS_READY, KV_STATUS_FAILED };
 const char *kv_status_name(int status); /* "PENDING" … */
 
 /* One row as JSON, the only place that makes it:
- * {"id","url","hash","stored_hash","size","mime","folder","filename","status","width","height","thumbhash"
+ * {"id","url","hash","stored_hash","size","mime","folder","filename","status","jobId" (while
+ * PENDING),"width","height","thumbhash"
  * (base64 or
  * null),"metadata_kept","variants":[{"url","format","width","height","size"}],"error","error_detail","processingStartedAt",
  * "processingCompletedAt","created_at","updated_at","original_saved_bytes"}. Times as text;

@@ -1,13 +1,18 @@
 #include "storage/write/jobs.h"
 
-#include "proto/base/id.h"
+#include "storage/write/run.h"
 
-static kv_err run_step(kv_stmt *s)
+static void bind_u64(kv_stmt *s, int index, uint64_t v)
 {
-    bool row;
-    kv_err err = kv_db_step(s, &row);
-    kv_db_done(s);
-    return err;
+    kv_bind_i64(s, index, (int64_t)v);
+}
+
+static void bind_text_or_null(kv_stmt *s, int index, kv_slice v)
+{
+    if (v.len)
+        kv_bind_str(s, index, v);
+    else
+        kv_bind_null(s, index);
 }
 
 kv_err kv_service_id(kv_db *db, kv_slice name, int64_t *ret_id)
@@ -29,103 +34,256 @@ kv_err kv_service_id(kv_db *db, kv_slice name, int64_t *ret_id)
     return err;
 }
 
+/* ---- new ones ---- */
+
+#define JOB_COLUMNS                                                                                \
+    "id, service, lane, seq, tag, max_attempts, not_before, created_at, updated_at, tenant, "      \
+    "params, state, epoch, attempt, history"
+#define JOB_VALUES "$1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13, $14"
+
+static void bind_job(kv_stmt *s, const kv_job_new *job)
+{
+    bind_u64(s, 1, job->id);
+    kv_bind_i64(s, 2, job->service);
+    kv_bind_i64(s, 3, job->lane);
+    bind_u64(s, 4, job->seq);
+    bind_u64(s, 5, job->tag);
+    bind_u64(s, 6, job->max_attempts);
+    kv_bind_i64(s, 7, job->not_before);
+    kv_bind_i64(s, 8, job->now);
+    kv_bind_str(s, 9, job->tenant.ptr ? job->tenant : kv_slice_str(""));
+    kv_bind_str(s, 10, job->params);
+    kv_bind_i64(s, 11, job->state);
+    bind_u64(s, 12, job->epoch);
+    bind_u64(s, 13, job->attempt);
+    kv_bind_str(s, 14, job->history.ptr ? job->history : kv_slice_str(""));
+}
+
+static void bind_options(kv_stmt *s, const kv_job_options *o)
+{
+    bind_u64(s, 15, o->backoff_ms);
+    bind_u64(s, 16, o->backoff_max_ms);
+    kv_bind_i64(s, 17, o->deadline);
+    bind_u64(s, 18, o->retention_s);
+    bind_u64(s, 19, o->credits);
+    if (o->retry_of)
+        bind_u64(s, 20, o->retry_of);
+    else
+        kv_bind_null(s, 20);
+    bind_text_or_null(s, 21, o->unique_key);
+    bind_text_or_null(s, 22, o->tags);
+    bind_text_or_null(s, 23, o->user);
+    bind_text_or_null(s, 24, o->operation);
+    bind_text_or_null(s, 25, o->metadata);
+    kv_bind_i64(s, 26, o->metadata.len > 0);
+}
+
+/* Two texts: most jobs have none of the options. */
 kv_err kv_job_insert(kv_db *db, const kv_job_new *job, bool *ret_created)
 {
     kv_stmt *s;
-    KV_TRY(kv_db_prepare(
-        db,
-        "INSERT INTO job (id, service, lane, state, seq, max_attempts, not_before, created_at, "
-        "updated_at, tenant, params, history) "
-        "VALUES ($1, $2, $3, 0, $4, $5, $6, $7, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
-        &s));
-    kv_bind_i64(s, 1, (int64_t)job->id);
-    kv_bind_i64(s, 2, job->service);
-    kv_bind_i64(s, 3, job->lane);
-    kv_bind_i64(s, 4, (int64_t)job->seq);
-    kv_bind_i64(s, 5, (int64_t)job->max_attempts);
-    kv_bind_i64(s, 6, job->not_before);
-    kv_bind_i64(s, 7, job->now);
-    kv_bind_str(s, 8, job->tenant.ptr ? job->tenant : kv_slice_str(""));
-    kv_bind_str(s, 9, job->params);
-    kv_bind_str(s, 10, job->history);
-    KV_TRY(run_step(s));
-    *ret_created = kv_db_changes(db) == 1;
-    return KV_OK;
-}
-
-/* Two texts of one statement: RETURNING costs a little, and most moves do not want the params. */
-#define MOVE_SQL                                                                                   \
-    "UPDATE job SET state = $2, epoch = $3, attempt = $4, max_attempts = $5, not_before = $6, "    \
-    "updated_at = $7, progress = $8, result = $9, error = $10, error_detail = $11, "               \
-    "history = history || ',' || $12 "                                                             \
-    "WHERE id = $1 AND state = $13 AND epoch = $14 AND attempt = $15"
-
-static void bind_text_or_null(kv_stmt *s, int index, kv_slice v)
-{
-    if (v.ptr)
-        kv_bind_str(s, index, v);
+    if (job->options)
+        KV_TRY(kv_db_prepare(db,
+                             "INSERT INTO job (" JOB_COLUMNS
+                             ", backoff, backoff_max, deadline, retention, credits, retry_of, "
+                             "unique_key, tags, user, operation, metadata, metadata_version) "
+                             "VALUES (" JOB_VALUES ", $15, $16, $17, $18, $19, $20, $21, $22, $23, "
+                             "$24, $25, $26) ON CONFLICT DO NOTHING",
+                             &s));
     else
-        kv_bind_null(s, index);
+        KV_TRY(kv_db_prepare(
+            db, "INSERT INTO job (" JOB_COLUMNS ") VALUES (" JOB_VALUES ") ON CONFLICT DO NOTHING",
+            &s));
+    bind_job(s, job);
+    if (job->options)
+        bind_options(s, job->options);
+    return kv_run_one(db, s, ret_created);
 }
 
-static void bind_move(kv_stmt *s, const kv_job_move *m)
+kv_err kv_job_unmake(kv_db *db, uint64_t id)
 {
-    kv_bind_i64(s, 1, (int64_t)m->id);
-    kv_bind_i64(s, 2, m->to);
-    kv_bind_i64(s, 3, (int64_t)m->new_epoch);
-    kv_bind_i64(s, 4, (int64_t)m->new_attempt);
-    kv_bind_i64(s, 5, (int64_t)m->max_attempts);
-    kv_bind_i64(s, 6, m->not_before);
-    kv_bind_i64(s, 7, m->now);
-    kv_bind_i64(s, 8, (int64_t)m->progress);
-    bind_text_or_null(s, 9, m->result);
-    bind_text_or_null(s, 10, m->error);
-    bind_text_or_null(s, 11, m->error_detail);
-    kv_bind_str(s, 12, m->history);
-    kv_bind_i64(s, 13, m->from);
-    kv_bind_i64(s, 14, (int64_t)m->epoch);
-    kv_bind_i64(s, 15, (int64_t)m->attempt);
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db, "DELETE FROM job WHERE id = $1", &s));
+    bind_u64(s, 1, id);
+    return kv_run(s);
 }
 
-kv_err kv_job_move_row(kv_db *db, const kv_job_move *move, kv_buf *ret_params, bool *ret_moved)
+kv_err kv_job_of_key(kv_db *db, int64_t service, kv_slice unique_key, uint64_t *ret_id)
 {
     kv_stmt *s;
     bool row;
-    if (ret_params)
-        KV_TRY(kv_db_prepare(db, MOVE_SQL " RETURNING params", &s));
-    else
-        KV_TRY(kv_db_prepare(db, MOVE_SQL, &s));
-    bind_move(s, move);
+    *ret_id = 0;
+    KV_TRY(kv_db_prepare(db,
+                         "SELECT id FROM job WHERE service = $1 AND unique_key = $2 "
+                         "AND unique_key IS NOT NULL AND state < 2",
+                         &s));
+    kv_bind_i64(s, 1, service);
+    kv_bind_str(s, 2, unique_key);
     kv_err err = kv_db_step(s, &row);
-    if (err == KV_OK && ret_params && row) {
-        kv_slice params = kv_col_str(s, 0);
+    if (err == KV_OK && row)
+        *ret_id = (uint64_t)kv_col_i64(s, 0);
+    kv_db_done(s);
+    return err;
+}
+
+/* ---- moves ---- */
+
+/* Columns that say whose a job is, from `at` on. */
+#define OWNER_COLUMNS "lane, tenant, user, credits, retention"
+enum { OWNER_COLUMNS_N = 5 };
+
+static void read_owner(kv_stmt *s, int at, kv_job_owner *owner)
+{
+    owner->lane = (int)kv_col_i64(s, at);
+    kv_copy_name(owner->tenant, kv_col_str(s, at + 1));
+    kv_copy_name(owner->user, kv_col_str(s, at + 2));
+    owner->credits = (uint64_t)kv_col_i64(s, at + 3);
+    owner->retention_s = (uint64_t)kv_col_i64(s, at + 4);
+}
+
+kv_err kv_job_owner_get(kv_db *db, uint64_t id, kv_job_owner *ret_owner, kv_buf *ret_params,
+                        bool *ret_found)
+{
+    kv_stmt *s;
+    if (ret_params)
+        KV_TRY(kv_db_prepare(db, "SELECT " OWNER_COLUMNS ", params FROM job WHERE id = $1", &s));
+    else
+        KV_TRY(kv_db_prepare(db, "SELECT " OWNER_COLUMNS " FROM job WHERE id = $1", &s));
+    bind_u64(s, 1, id);
+    kv_err err = kv_db_step(s, ret_found);
+    if (err == KV_OK && *ret_found)
+        read_owner(s, 0, ret_owner);
+    if (err == KV_OK && *ret_found && ret_params) {
+        kv_slice params = kv_col_str(s, OWNER_COLUMNS_N);
         kv_buf_add(ret_params, params.ptr, params.len);
         if (!kv_buf_ok(ret_params))
             err = KV_E_NO_MEMORY;
     }
     kv_db_done(s);
-    if (err == KV_OK)
-        *ret_moved = ret_params ? row : kv_db_changes(db) == 1;
     return err;
 }
 
-kv_err kv_job_set_progress(kv_db *db, uint64_t id, uint64_t epoch, uint64_t attempt,
-                           uint64_t progress, int64_t now, bool *ret_written)
+static void bind_move(kv_stmt *s, const kv_job_move *m)
+{
+    bind_u64(s, 1, m->id);
+    kv_bind_i64(s, 2, m->to);
+    bind_u64(s, 3, m->new_epoch);
+    bind_u64(s, 4, m->new_attempt);
+    bind_u64(s, 5, m->max_attempts);
+    kv_bind_i64(s, 6, m->not_before);
+    kv_bind_i64(s, 7, m->now);
+    bind_u64(s, 8, m->progress);
+    bind_text_or_null(s, 9, m->result);
+    bind_text_or_null(s, 10, m->error);
+    bind_text_or_null(s, 11, m->error_detail);
+    kv_bind_str(s, 12, m->history);
+    kv_bind_i64(s, 13, m->from);
+    bind_u64(s, 14, m->epoch);
+    bind_u64(s, 15, m->attempt);
+}
+
+/* No RETURNING: it would make, fill and free a table of its own each time (two thirds of the
+ * statement's instructions). */
+kv_err kv_job_move_row(kv_db *db, const kv_job_move *move, bool *ret_moved)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(
+        db,
+        "UPDATE job SET state = $2, epoch = $3, attempt = $4, max_attempts = $5, not_before = $6, "
+        "updated_at = $7, progress = $8, result = $9, error = $10, error_detail = $11, "
+        "history = history || $12 WHERE id = $1 AND state = $13 AND epoch = $14 AND attempt = $15",
+        &s));
+    bind_move(s, move);
+    return kv_run_one(db, s, ret_moved);
+}
+
+kv_err kv_job_promote_row(kv_db *db, const kv_job_promote *p, kv_job_owner *ret_owner,
+                          char ret_service[65], bool *ret_moved)
 {
     kv_stmt *s;
     KV_TRY(kv_db_prepare(db,
-                         "UPDATE job SET progress = $4, updated_at = $5 "
-                         "WHERE id = $1 AND state = 1 AND epoch = $2 AND attempt = $3",
+                         "UPDATE job SET lane = $4, seq = $5, tag = $6, not_before = 0, "
+                         "updated_at = $7, history = history || $8 "
+                         "WHERE id = $1 AND state = 0 AND epoch = $2 AND attempt = $3 "
+                         "RETURNING " OWNER_COLUMNS ", (SELECT name FROM service v "
+                         "WHERE v.id = service)",
                          &s));
-    kv_bind_i64(s, 1, (int64_t)id);
-    kv_bind_i64(s, 2, (int64_t)epoch);
-    kv_bind_i64(s, 3, (int64_t)attempt);
-    kv_bind_i64(s, 4, (int64_t)progress);
-    kv_bind_i64(s, 5, now);
-    KV_TRY(run_step(s));
-    *ret_written = kv_db_changes(db) == 1;
+    bind_u64(s, 1, p->id);
+    bind_u64(s, 2, p->epoch);
+    bind_u64(s, 3, p->attempt);
+    kv_bind_i64(s, 4, p->lane);
+    bind_u64(s, 5, p->seq);
+    bind_u64(s, 6, p->tag);
+    kv_bind_i64(s, 7, p->now);
+    kv_bind_str(s, 8, p->history);
+    kv_err err = kv_db_step(s, ret_moved);
+    if (err == KV_OK && *ret_moved) {
+        read_owner(s, 0, ret_owner);
+        kv_copy_name(ret_service, kv_col_str(s, OWNER_COLUMNS_N));
+    }
+    kv_db_done(s);
+    return err;
+}
+
+/* ---- progress and metadata ---- */
+
+kv_err kv_job_face_get(kv_db *db, uint64_t id, kv_job_face *ret)
+{
+    kv_stmt *s;
+    *ret = (kv_job_face){.found = false};
+    KV_TRY(kv_db_prepare(
+        db,
+        "SELECT state, epoch, attempt, progress, metadata_version, metadata, " OWNER_COLUMNS
+        " FROM job WHERE id = $1",
+        &s));
+    bind_u64(s, 1, id);
+    kv_err err = kv_db_step(s, &ret->found);
+    if (err != KV_OK || !ret->found) {
+        kv_db_done(s);
+        return err;
+    }
+    ret->state = (int)kv_col_i64(s, 0);
+    ret->epoch = (uint64_t)kv_col_i64(s, 1);
+    ret->attempt = (uint64_t)kv_col_i64(s, 2);
+    ret->progress = (uint64_t)kv_col_i64(s, 3);
+    ret->version = (uint64_t)kv_col_i64(s, 4);
+    ret->metadata = kv_col_str(s, 5);
+    read_owner(s, 6, &ret->owner);
+    ret->held = s;
     return KV_OK;
 }
+
+void kv_job_face_done(kv_job_face *face)
+{
+    kv_db_done(face->held);
+    face->held = NULL;
+    face->metadata = kv_slice_of(NULL, 0);
+}
+
+kv_err kv_job_set_progress(kv_db *db, uint64_t id, uint64_t progress, int64_t now)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db, "UPDATE job SET progress = $2, updated_at = $3 WHERE id = $1", &s));
+    bind_u64(s, 1, id);
+    bind_u64(s, 2, progress);
+    kv_bind_i64(s, 3, now);
+    return kv_run(s);
+}
+
+kv_err kv_job_set_metadata(kv_db *db, uint64_t id, uint64_t version, kv_slice metadata, int64_t now)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(
+        db, "UPDATE job SET metadata = $2, metadata_version = $3, updated_at = $4 WHERE id = $1",
+        &s));
+    bind_u64(s, 1, id);
+    kv_bind_str(s, 2, metadata);
+    bind_u64(s, 3, version);
+    kv_bind_i64(s, 4, now);
+    return kv_run(s);
+}
+
+/* ---- where a job is ---- */
 
 kv_err kv_job_find(kv_db *db, uint64_t id, kv_job_place *ret)
 {
@@ -133,7 +291,7 @@ kv_err kv_job_find(kv_db *db, uint64_t id, kv_job_place *ret)
     *ret = (kv_job_place){.found = false};
     KV_TRY(kv_db_prepare(
         db, "SELECT state, epoch, attempt, max_attempts, not_before FROM job WHERE id = $1", &s));
-    kv_bind_i64(s, 1, (int64_t)id);
+    bind_u64(s, 1, id);
     kv_err err = kv_db_step(s, &ret->found);
     if (err == KV_OK && ret->found) {
         ret->state = (int)kv_col_i64(s, 0);
@@ -146,56 +304,62 @@ kv_err kv_job_find(kv_db *db, uint64_t id, kv_job_place *ret)
     return err;
 }
 
-/* ---- retention ---- */
+/* ---- once more ---- */
 
-enum { PRUNE_MAX = 256 };
-
-typedef struct prune_list {
-    uint64_t ids[PRUNE_MAX];
-    int n, seen;
-} prune_list;
-
-static kv_err find_old(kv_db *db, int64_t before_ms, int max_rows, uint64_t *cursor,
-                       prune_list *list)
+static void read_again(kv_stmt *s, kv_job_again *a)
 {
-    kv_stmt *s;
-    bool row = true;
-    kv_err err;
-    int64_t until = before_ms > KV_ID_EPOCH_MS ? (before_ms - KV_ID_EPOCH_MS) << 22 : 0;
-    KV_TRY(kv_db_prepare(db,
-                         "SELECT id, state >= 2 AND updated_at < $3 FROM job "
-                         "WHERE id > $1 AND id < $2 ORDER BY id LIMIT $4",
-                         &s));
-    kv_bind_i64(s, 1, (int64_t)*cursor);
-    kv_bind_i64(s, 2, until);
-    kv_bind_i64(s, 3, before_ms);
-    kv_bind_i64(s, 4, max_rows);
-    while ((err = kv_db_step(s, &row)) == KV_OK && row) {
-        *cursor = (uint64_t)kv_col_i64(s, 0);
-        list->seen++;
-        if (kv_col_i64(s, 1))
-            list->ids[list->n++] = *cursor;
-    }
-    kv_db_done(s);
-    return err;
+    a->state = (int)kv_col_i64(s, 0);
+    a->retried_by = (uint64_t)kv_col_i64(s, 1);
+    a->service = kv_col_str(s, 2);
+    a->job = (kv_job_new){.service = kv_col_i64(s, 3),
+                          .lane = (int)kv_col_i64(s, 4),
+                          .max_attempts = (uint64_t)kv_col_i64(s, 5),
+                          .tenant = kv_col_str(s, 6),
+                          .params = kv_col_str(s, 7)};
+    a->options = (kv_job_options){.backoff_ms = (uint64_t)kv_col_i64(s, 8),
+                                  .backoff_max_ms = (uint64_t)kv_col_i64(s, 9),
+                                  .retention_s = (uint64_t)kv_col_i64(s, 10),
+                                  .credits = (uint64_t)kv_col_i64(s, 11),
+                                  .unique_key = kv_col_str(s, 12),
+                                  .tags = kv_col_str(s, 13),
+                                  .user = kv_col_str(s, 14),
+                                  .operation = kv_col_str(s, 15),
+                                  .metadata = kv_col_str(s, 16)};
 }
 
-kv_err kv_jobs_prune(kv_db *db, int64_t before_ms, int max_rows, uint64_t *cursor,
-                     int64_t *ret_removed)
+kv_err kv_job_again_get(kv_db *db, uint64_t id, kv_job_again *ret)
 {
-    prune_list list = {.n = 0};
-    *ret_removed = 0;
-    if (max_rows > PRUNE_MAX)
-        max_rows = PRUNE_MAX;
-    KV_TRY(find_old(db, before_ms, max_rows, cursor, &list));
-    for (int i = 0; i < list.n; i++) {
-        kv_stmt *s;
-        KV_TRY(kv_db_prepare(db, "DELETE FROM job WHERE id = $1", &s));
-        kv_bind_i64(s, 1, (int64_t)list.ids[i]);
-        KV_TRY(run_step(s));
+    kv_stmt *s;
+    *ret = (kv_job_again){.found = false};
+    KV_TRY(kv_db_prepare(
+        db,
+        "SELECT j.state, j.retried_by, v.name, j.service, j.lane, j.max_attempts, j.tenant, "
+        "j.params, j.backoff, j.backoff_max, j.retention, j.credits, j.unique_key, j.tags, j.user, "
+        "j.operation, j.metadata FROM job j JOIN service v ON v.id = j.service WHERE j.id = $1",
+        &s));
+    bind_u64(s, 1, id);
+    kv_err err = kv_db_step(s, &ret->found);
+    if (err != KV_OK || !ret->found) {
+        kv_db_done(s);
+        return err;
     }
-    *ret_removed = list.n;
-    if (list.seen < max_rows)
-        *cursor = 0;
+    read_again(s, ret);
+    ret->held = s;
     return KV_OK;
+}
+
+void kv_job_again_done(kv_job_again *again)
+{
+    kv_db_done(again->held);
+    again->held = NULL;
+}
+
+kv_err kv_job_retried(kv_db *db, uint64_t id, uint64_t by)
+{
+    kv_stmt *s;
+    KV_TRY(
+        kv_db_prepare(db, "UPDATE job SET retried_by = $2 WHERE id = $1 AND state IN (3, 4)", &s));
+    bind_u64(s, 1, id);
+    bind_u64(s, 2, by);
+    return kv_run(s);
 }

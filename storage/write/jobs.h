@@ -1,6 +1,6 @@
 /* Jobs, written: one function a statement, conditional where it can be refused. The ledger's
- * thread, inside its transaction. States are those of storage/read/jobs.h. `history` is one JSON
- * object: the entry of this transition. */
+ * thread, inside its transaction. States are those of storage/read/jobs.h; `history` is what the
+ * transition adds (storage/read/job_history.h). */
 #ifndef KV_STORAGE_WRITE_JOBS_H
 #define KV_STORAGE_WRITE_JOBS_H
 
@@ -10,16 +10,32 @@
 /* The row of a service, made on first use. */
 kv_err kv_service_id(kv_db *db, kv_slice name, int64_t *ret_id);
 
+/* What few jobs have. */
+typedef struct kv_job_options {
+    uint64_t backoff_ms, backoff_max_ms, retention_s, credits, retry_of;
+    int64_t deadline;                                     /* Unix ms; 0: none */
+    kv_slice unique_key, tags, user, operation, metadata; /* len 0: none; tags as ",a,b," */
+} kv_job_options;
+
 typedef struct kv_job_new {
-    uint64_t id, seq, max_attempts;
+    uint64_t id, seq, tag, max_attempts;
     int64_t service;    /* kv_service_id */
     int64_t not_before; /* Unix ms; 0: at once */
     int64_t now;        /* Unix ms */
     int lane;
-    kv_slice tenant, params, history;
+    kv_slice tenant, params;
+    const kv_job_options *options; /* NULL: none */
+    int state;                     /* queued, or at once processing, with its lease and history */
+    uint64_t epoch, attempt;
+    kv_slice history;
 } kv_job_new;
-/* *ret_created false: a job of this id is there already, nothing was written. */
+/* *ret_created false: a job of this id is there already, or an unfinished one of
+ * the service has its unique key; nothing was written. */
 kv_err kv_job_insert(kv_db *db, const kv_job_new *job, bool *ret_created);
+/* Undoes an insert of this transaction. */
+kv_err kv_job_unmake(kv_db *db, uint64_t id);
+kv_err kv_job_of_key(kv_db *db, int64_t service, kv_slice unique_key,
+                     uint64_t *ret_id); /* 0: none */
 
 /* A transition: written only where the row still is in state `from` under the lease (epoch,
  * attempt). */
@@ -35,12 +51,44 @@ typedef struct kv_job_move {
     kv_slice error, error_detail; /* slug and sentence; ptr NULL: none */
     kv_slice history;
 } kv_job_move;
-/* *ret_moved false: the row is elsewhere, nothing was written. `ret_params` (may be NULL) gets the
- * job's params appended. */
-kv_err kv_job_move_row(kv_db *db, const kv_job_move *move, kv_buf *ret_params, bool *ret_moved);
+/* Whose job it is, for its events and its credits. */
+typedef struct kv_job_owner {
+    char tenant[65], user[65]; /* "": none */
+    uint64_t credits, retention_s;
+    int lane;
+} kv_job_owner;
+/* `ret_params` (may be NULL) gets the job's params appended. */
+kv_err kv_job_owner_get(kv_db *db, uint64_t id, kv_job_owner *ret_owner, kv_buf *ret_params,
+                        bool *ret_found);
+/* *ret_moved false: the row is elsewhere, nothing was written. */
+kv_err kv_job_move_row(kv_db *db, const kv_job_move *move, bool *ret_moved);
 
-kv_err kv_job_set_progress(kv_db *db, uint64_t id, uint64_t epoch, uint64_t attempt,
-                           uint64_t progress, int64_t now, bool *ret_written);
+/* A waiting job to the end of a lane; its delay ends. */
+typedef struct kv_job_promote {
+    uint64_t id, epoch, attempt; /* of the row, in state queued */
+    int lane;
+    uint64_t seq, tag;
+    int64_t now;
+    kv_slice history;
+} kv_job_promote;
+kv_err kv_job_promote_row(kv_db *db, const kv_job_promote *p, kv_job_owner *ret_owner,
+                          char ret_service[65], bool *ret_moved);
+
+/* Progress and metadata: what the row says now, and the writes. `metadata` points into the open
+ * statement until kv_job_face_done. */
+typedef struct kv_job_face {
+    bool found;
+    int state;
+    uint64_t epoch, attempt, progress, version;
+    kv_slice metadata; /* JSON object; len 0: none */
+    kv_job_owner owner;
+    kv_stmt *held;
+} kv_job_face;
+kv_err kv_job_face_get(kv_db *db, uint64_t id, kv_job_face *ret);
+void kv_job_face_done(kv_job_face *face);
+kv_err kv_job_set_progress(kv_db *db, uint64_t id, uint64_t progress, int64_t now);
+kv_err kv_job_set_metadata(kv_db *db, uint64_t id, uint64_t version, kv_slice metadata,
+                           int64_t now);
 
 /* Where a row is now. */
 typedef struct kv_job_place {
@@ -51,10 +99,32 @@ typedef struct kv_job_place {
 } kv_job_place;
 kv_err kv_job_find(kv_db *db, uint64_t id, kv_job_place *ret);
 
+/* A job as it was submitted, to be done again. `job` and `options` point into the open statement
+ * until kv_job_again_done; job.id, seq, tag and now are the caller's to fill. */
+typedef struct kv_job_again {
+    bool found;
+    int state;
+    uint64_t retried_by; /* 0: not yet */
+    kv_slice service;
+    kv_job_new job;
+    kv_job_options options;
+    kv_stmt *held;
+} kv_job_again;
+kv_err kv_job_again_get(kv_db *db, uint64_t id, kv_job_again *ret);
+void kv_job_again_done(kv_job_again *again);
+/* Only where the job is in error or cancelled. */
+kv_err kv_job_retried(kv_db *db, uint64_t id, uint64_t by);
+
+/* Removes up to `max_rows` dead letters (state error) of a service, oldest first. */
+kv_err kv_jobs_purge_dead(kv_db *db, kv_slice service, int max_rows, int64_t *ret_removed);
+
 /* Retention: looks at up to `max_rows` jobs after *cursor (0: the oldest) and removes those that
  * are terminal and not touched since `before_ms`. Ids are time-ordered, so it stops at those made
  * after `before_ms`; *cursor is then 0, else where to go on. */
 kv_err kv_jobs_prune(kv_db *db, int64_t before_ms, int max_rows, uint64_t *cursor,
                      int64_t *ret_removed);
+/* Jobs with a retention of their own: to be removed at `at` (Unix ms), noted when they end. */
+kv_err kv_job_expires(kv_db *db, uint64_t id, int64_t at);
+kv_err kv_jobs_prune_expired(kv_db *db, int64_t now, int max_rows, int64_t *ret_removed);
 
 #endif

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "tests/lib"))
 os.environ.setdefault("KERVAN_BINARY", str(ROOT / "build/release/kervan"))
 from kervan import Kervan, free_port, wait_for  # noqa: E402
 
-LOAD, FLOOR = ROOT / "build/bench/load", ROOT / "build/bench/floor"
+LOAD, FLOOR, BARE = (ROOT / "build/bench" / name for name in ("load", "floor", "bare"))
 PEERS = ROOT / "tests/bench/peers"
 GIB, MIB = 1 << 30, 1 << 20
 BIG = {"MAX_UPLOAD_SIZE_MB": "2048", "IMAGE_PROCESSING_ENABLED": "false", "LOG_LEVEL": "info"}
@@ -90,6 +90,11 @@ def floor(mode):
     return p.start(FLOOR, p.port, p.folder, mode)
 
 
+def bare():
+    p = Peer("bare")
+    return p.start(BARE, p.port, p.folder)
+
+
 def busboy(mode):
     p = Peer(f"busboy ({mode})")
     return p.start("node", PEERS / "busboy.mjs", p.port, p.folder, mode)
@@ -149,10 +154,12 @@ def pick(results, key):
     return {name: median([r[key] for r in rs]) for name, rs in results.items()}
 
 
-def row(line, what, unit, values, limit_name, target):
+def row(line, what, unit, values, limits, target):
+    """`limits`: name or names of the contenders that are limits, not peers."""
+    limits = (limits,) if isinstance(limits, str) else limits or ()
     kv = values["kervan"]
-    peers = {n: round(v, 3) for n, v in values.items() if n not in ("kervan", limit_name)}
-    return {"line": line, "what": what, "unit": unit, "kervan": round(kv, 3), "peers": peers, "limit": {limit_name: round(values[limit_name], 3)} if limit_name else None, "target": target}
+    peers = {n: round(v, 3) for n, v in values.items() if n not in ("kervan", *limits)}
+    return {"line": line, "what": what, "unit": unit, "kervan": round(kv, 3), "peers": peers, "limit": {n: round(values[n], 3) for n in limits} or None, "target": target}
 
 
 RAW = "/api/media?filename=a.png&folder=bench"
@@ -204,13 +211,50 @@ def line_u2(n):
     yield row("U2 p95", "10 × 20 MB at once, 95th percentile", "ms", pick(got, "p95"), "floor durable", "kervan ≤ 1.2 × floor durable")
 
 
+def room_for(uploads, size):
+    """Nothing is removed between runs (see folder), so a line says first whether the disk can hold it: others live on it, too."""
+    RUNS.mkdir(exist_ok=True)
+    need, free = uploads * (size + 16384) + 10 * GIB, shutil.disk_usage(RUNS).free
+    if free < need:
+        raise RuntimeError(f"{RUNS} needs {need / GIB:.0f} GiB free, {free / GIB:.0f} are")
+
+
+def has_rows():
+    """better-sqlite3 is optional: it may have to be compiled."""
+    return subprocess.run(["node", "-e", "new (require('better-sqlite3'))(':memory:')"], cwd=PEERS, check=False, capture_output=True).returncode == 0
+
+
 def line_u3(n):
-    count = 6000
-    with kervan() as k, floor("durable") as d, busboy("durable") as b, nginx() as x:
-        got = rounds(n, [("kervan", lambda: load(k.port, "raw", RAW, 32, count, 65536)), ("floor durable", lambda: load(d.port, "put", "/x", 32, count, 65536)),
-                         ("busboy + fsync", lambda: load(b.port, "multipart", "/", 32, count // 3, 65536)), ("nginx PUT, no hash, no fsync", lambda: load(x.port, "put", "/u", 32, count, 65536))])
-    yield row("U3", "distinct 64 KB images, 32 connections, durable, with rows", "uploads/s", pick(got, "per_s"), "floor durable", "kervan ≥ 0.6 × floor durable and ≥ 2.5 × busboy + fsync")
-    yield row("U3 p99", "the same, 99th percentile", "ms", pick(got, "p99"), "floor durable", "kervan ≤ 25 ms")
+    """Rates of runs with 2 cores swing with what else the host does; CPU an upload stays."""
+    count, size = 6000, 65536
+    modes = {"busboy + fsync": "durable", "busboy + fsync + folder fsync": "named"}
+    if has_rows():
+        modes["busboy + both fsyncs + rows"] = "rows"
+    else:
+        say("better-sqlite3 is not there: busboy with rows is left out")
+    room_for((n + 1) * count * (4 + len(modes)), size)
+
+    def go(port, pid, mode, path):
+        def run():
+            before = tree_cpu(pid)
+            got = load(port, mode, path, 32, count, size)
+            return {**got, "cpu_us": (tree_cpu(pid) - before) * 1e6 / count}
+        return run
+
+    with contextlib.ExitStack() as stack:
+        def peer(p, mode, path):
+            stack.enter_context(p)
+            return go(p.port, p.process.pid, mode, path)
+
+        k = stack.enter_context(kervan())
+        contenders = [("kervan", go(k.port, k.process.pid, "raw", RAW)), ("floor durable", peer(floor("durable"), "put", "/x")), ("bare", peer(bare(), "raw", "/x"))]
+        contenders += [(name, peer(busboy(mode), "multipart", "/")) for name, mode in modes.items()]
+        contenders.append(("nginx PUT, no hash, no fsync", peer(nginx(), "put", "/u")))
+        got = rounds(n, contenders)
+    limits = ("floor durable", "bare")
+    yield row("U3", "distinct 64 KB images, 32 connections, durable, with rows", "uploads/s", pick(got, "per_s"), limits, "kervan ≥ 0.6 × floor durable and ≥ 2.5 × busboy + fsync")
+    yield row("U3 p99", "the same, 99th percentile", "ms", pick(got, "p99"), limits, "kervan ≤ 25 ms")
+    yield row("U3 CPU", "the same, CPU of the server an upload", "us", pick(got, "cpu_us"), limits, "")
 
 
 def line_u4(n):

@@ -44,8 +44,34 @@ static void free_bytes(void *data, void *hint)
     free(data);
 }
 
+static void make_payload(zmq_msg_t *payload, uint64_t id, size_t at, size_t n)
+{
+    uint8_t *bytes = malloc(n);
+    memcpy(bytes, picture + at, n);
+    if (at == 0)
+        memcpy(bytes + 100, &id, sizeof id); /* distinct */
+    zmq_msg_init_data(payload, bytes, n, free_bytes, NULL);
+}
+
+static void post_whole(void *push, uint64_t id)
+{
+    char name[32];
+    zmq_msg_t payload;
+    kv_msg m = {.code = KV_UPLOAD_WHOLE};
+    snprintf(name, sizeof name, "%llu.jpg", (unsigned long long)id);
+    m.upload_whole.upload = id;
+    m.upload_whole.folder = kv_slice_str("bench");
+    m.upload_whole.filename = kv_slice_str(name);
+    make_payload(&payload, id, 0, picture_len);
+    kv_actor_post(push, NULL, &m, &payload);
+}
+
 static void post_upload(void *push, uint64_t id)
 {
+    if (picture_len <= CHUNK) {
+        post_whole(push, id);
+        return;
+    }
     char name[32];
     kv_msg m = {.code = KV_UPLOAD_BEGIN};
     snprintf(name, sizeof name, "%llu.jpg", (unsigned long long)id);
@@ -56,12 +82,8 @@ static void post_upload(void *push, uint64_t id)
     kv_actor_post(push, NULL, &m, NULL);
     for (size_t at = 0; at < picture_len; at += CHUNK) {
         size_t n = picture_len - at < CHUNK ? picture_len - at : CHUNK;
-        uint8_t *bytes = malloc(n);
         zmq_msg_t payload;
-        memcpy(bytes, picture + at, n);
-        if (at == 0)
-            memcpy(bytes + 100, &id, sizeof id); /* distinct */
-        zmq_msg_init_data(&payload, bytes, n, free_bytes, NULL);
+        make_payload(&payload, id, at, n);
         m = (kv_msg){.code = KV_UPLOAD_CHUNK};
         m.upload_chunk.upload = id;
         m.upload_chunk.offset = at;

@@ -244,6 +244,7 @@ int main(int argc, char **argv)
     b.cfg.database_url = "";
     b.cfg.media_base_url = "";
     b.cfg.event_retention_hours = 72;
+    b.cfg.job_retention_hours = 168;
     b.cfg.job_max_attempts = 3;
     mkdir(argv[1], 0775);
     kv_id_maker_init(&b.ids, kv_id_random_node());

@@ -182,7 +182,7 @@ def test_processes_apart_serve_an_upload(compose):
 def metrics():
     """name -> (type, label, text)"""
     text = (ROOT / "proto/base/metrics_table.h").read_text(encoding="utf-8")
-    return {n: (t, label, what) for n, t, label, what in re.findall(r'\bM\(\w+, "(\w+)", (\w+), "(\w*)", "(.*?)"\)', text)}
+    return {n: (t, label, what) for n, t, label, what in re.findall(r'\bM\(\w+, "(\w+)", (\w+), "([\w,]*)", "(.*?)"\)', text)}
 
 
 KEYWORDS = {"by", "on", "unless", "and", "or", "without", "ignoring", "group_left", "group_right", "bool", "offset"}
@@ -205,7 +205,7 @@ def check_expression(expr, table):
     for name in names - {"up"}:  # Prometheus' own
         base = re.sub(r"_(bucket|sum|count)$", "", name)
         assert (name in table and table[name][0] != "HISTOGRAM") or table.get(base, ("",))[0] == "HISTOGRAM", f"{name} in {expr}"
-        allowed.add(table[base if base in table else name][1])
+        allowed |= set(table[base if base in table else name][1].split(","))
     assert labels <= allowed, f"labels {labels - allowed} in {expr}"
 
 

@@ -1,19 +1,13 @@
 """The page in a real browser. S0-21 S0-55 S0-73 S0-75"""
 import json
-import os
-import pathlib
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from kervan import PATIENCE, Kervan, wait_for
+from browser import all_of, chromium, one, shot, wait_live
+from kervan import Kervan, wait_for
 from pictures import noise_png, png
-
-SHOTS = os.environ.get("KERVAN_SHOTS")  # a folder: screenshots are left there to be looked at
-
 
 @pytest.fixture(scope="module")
 def kervan():
@@ -23,34 +17,14 @@ def kervan():
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for arg in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-                "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1280,900", f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(arg)
-    options.add_experimental_option("prefs", {"intl.accept_languages": "tr,tr-TR"})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+    driver = chromium(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
 
 
-def all_of(browser, test_id):
-    return browser.find_elements(By.CSS_SELECTOR, f'[data-testid="{test_id}"]')
-
-
-def one(browser, test_id):
-    return wait_for(f"{test_id} on the page", lambda: all_of(browser, test_id))[0]
-
-
-def shot(browser, name):
-    if SHOTS:
-        browser.save_screenshot(str(pathlib.Path(SHOTS) / f"{name}.png"))
-
-
 def open_page(kervan, browser):
     browser.get(kervan.url("/"))
-    wait_for("the live connection", lambda: one(browser, "connection").get_attribute("data-state") in ("live", "open"))
+    wait_live(browser)
 
 
 def statuses(browser):

@@ -22,7 +22,7 @@ def small_disk():
 
 
 def test_disk_full(small_disk):
-    with Kervan({"IMAGE_PROCESSING_ENABLED": "false"}, data=small_disk) as k:
+    with Kervan({"IMAGE_PROCESSING_ENABLED": "false", "DISK_RESERVE_MB": "0"}, data=small_disk) as k:
         kept = [k.upload_raw(padded_png(4 << 20)) for _ in range(3)]
         assert [a.status_code for a in kept] == [201] * 3
         full = k.upload_raw(padded_png(16 << 20))

@@ -107,7 +107,7 @@ def test_everything_killed_at_once(fresh):
 def test_stopped_worker_loses_its_lease(fresh):
     """X06: silence for three beats puts the job back; another attempt finishes it, the late answer is refused."""
     k = fresh(AVIF_EFFORT="6", IMAGE_CONCURRENCY="1")
-    media = k.upload(noise_png(1300, 1000)).json()
+    media = k.upload(noise_png(700, 500)).json()
     worker = k.children()["worker"]
     wait_for("processing", lambda: k.metric("kervan_jobs_running") >= 1)
     os.kill(worker, signal.SIGSTOP)

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "proto/batch.h"
 #include "proto/codec.h"
 #include "proto/codec_table.h"
 
@@ -12,6 +13,31 @@ static void check(int good)
 {
     if (!good)
         abort(); /* also where assert is compiled out */
+}
+
+/* As the broker takes a batch: what was counted can be walked, and its end is the end. */
+static void walk_batch(kv_slice jobs)
+{
+    int n = kv_batch_count(jobs);
+
+    for (int i = 0; i < n && i < KV_BATCH_MAX; i++) {
+        kv_msg m;
+        size_t used;
+        const char *why;
+        kv_err err = kv_body_decode_next(KV_SUBMIT, jobs.ptr, jobs.len, &m, &used, &why);
+        check(used > 0 && used <= jobs.len && (err == KV_OK) == (why == NULL));
+        jobs = kv_slice_of(jobs.ptr + used, jobs.len - used);
+    }
+    check(n < 0 || n > KV_BATCH_MAX || jobs.len == 0);
+}
+
+static void walk_results(kv_slice results)
+{
+    kv_batch_result r;
+    size_t before = results.len;
+
+    for (; kv_batch_result_next(&results, &r); before = results.len)
+        check(results.len < before);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -28,6 +54,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check((err == KV_OK) == (why == NULL));
     if (err)
         return 0;
+    if (first.code == KV_SUBMIT_BATCH)
+        walk_batch(first.submit_batch.jobs);
+    if (first.code == KV_SUBMIT_BATCH_OK)
+        walk_results(first.submit_batch_ok.results);
     kv_buf_init(&once, 0);
     kv_buf_init(&twice, 0);
     kv_body_encode(&first, &once);

@@ -12,12 +12,15 @@
 #include <cmocka.h>
 
 #include "broker/core.h"
+#include "proto/codec_table.h"
+
+enum { RIG_TEXT = 800 };
 
 typedef struct rig_sent {
     char peer[16];
     uint64_t request;
-    kv_msg m;        /* strings point into store */
-    char store[512]; /* what a test reads: status, params, detail, json */
+    kv_msg m; /* strings point into store, cut to RIG_TEXT bytes */
+    char store[2048];
 } rig_sent;
 
 typedef struct rig {
@@ -31,7 +34,7 @@ typedef struct rig {
 
 static inline kv_slice rig_copy(rig_sent *s, size_t *at, kv_slice v)
 {
-    size_t len = v.len < 200 ? v.len : 200;
+    size_t len = v.len < RIG_TEXT ? v.len : RIG_TEXT;
     assert_true(*at + len <= sizeof s->store);
     if (len)
         memcpy(s->store + *at, v.ptr, len);
@@ -49,13 +52,12 @@ static inline void rig_send(void *arg, kv_slice peer, uint64_t request, const kv
     snprintf(s->peer, sizeof s->peer, "%.*s", KV_SLICE_FMT(peer));
     s->request = request;
     s->m = *m;
-    if (m->code == KV_ERROR)
-        s->m.error.detail = rig_copy(s, &at, m->error.detail);
-    if (m->code == KV_SUBMIT_OK)
-        s->m.submit_ok.status = rig_copy(s, &at, m->submit_ok.status);
-    if (m->code == KV_JOB) {
-        s->m.job.service = rig_copy(s, &at, m->job.service);
-        s->m.job.params = rig_copy(s, &at, m->job.params);
+    const kv_message_info *info = kv_message_info_of(m->code);
+    for (size_t i = 0; i < info->count; i++) {
+        const kv_field_info *f = &info->fields[i];
+        kv_slice *text = (kv_slice *)((char *)&s->m + f->offset);
+        if (f->type == KV_FIELD_str || f->type == KV_FIELD_bin)
+            *text = rig_copy(s, &at, *text);
     }
 }
 
@@ -64,16 +66,27 @@ static inline void rig_command(void *arg, kv_cmd *cmd)
     kv_cmd_push(&((rig *)arg)->commands, cmd);
 }
 
-static inline void rig_start(rig *r, uint64_t epoch)
+static inline kv_core_opts rig_opts(rig *r, uint64_t epoch)
 {
     kv_core_opts opts;
-    memset(r, 0, sizeof *r);
-    r->now = (kv_now){1790000000000, 1000000};
     kv_core_defaults(&opts);
     opts.sink = (kv_core_sink){r, rig_send, rig_command};
     opts.epoch = epoch;
     opts.seed = 42;
-    assert_int_equal(kv_core_new(&opts, r->now, &r->core), KV_OK);
+    return opts;
+}
+
+static inline void rig_start_with(rig *r, const kv_core_opts *opts)
+{
+    memset(r, 0, sizeof *r);
+    r->now = (kv_now){1790000000000, 1000000};
+    assert_int_equal(kv_core_new(opts, r->now, &r->core), KV_OK);
+}
+
+static inline void rig_start(rig *r, uint64_t epoch)
+{
+    kv_core_opts opts = rig_opts(r, epoch);
+    rig_start_with(r, &opts);
 }
 
 static inline void rig_stop(rig *r)
@@ -143,8 +156,8 @@ static inline void rig_ready(rig *r, const char *peer, const char *service, uint
     rig_say(r, peer, &m);
 }
 
-static inline uint64_t rig_submit(rig *r, const char *peer, uint64_t job, const char *service,
-                                  uint64_t lane)
+/* A SUBMIT to be filled. */
+static inline kv_msg rig_job(uint64_t job, const char *service, uint64_t lane)
 {
     kv_msg m;
     kv_msg_defaults(KV_SUBMIT, &m);
@@ -152,6 +165,13 @@ static inline uint64_t rig_submit(rig *r, const char *peer, uint64_t job, const 
     m.submit.service = kv_slice_str(service);
     m.submit.lane = lane;
     m.submit.params = kv_slice_str("{\"n\":1}");
+    return m;
+}
+
+static inline uint64_t rig_submit(rig *r, const char *peer, uint64_t job, const char *service,
+                                  uint64_t lane)
+{
+    kv_msg m = rig_job(job, service, lane);
     return rig_say(r, peer, &m);
 }
 
@@ -198,6 +218,34 @@ static inline int rig_count(const rig *r, uint16_t code)
     for (int i = 0; i < r->n; i++)
         n += r->sent[i].m.code == code;
     return n;
+}
+
+/* Worker "w" has the job, submitted by client "c". */
+static inline const rig_sent *rig_start_one(rig *r, uint64_t job)
+{
+    rig_hello(r, "w", "worker", "image", 1);
+    rig_ready(r, "w", "ai", 1);
+    rig_hello(r, "c", "client", "cli", 2);
+    rig_submit(r, "c", job, "ai", 1);
+    rig_commit(r);
+    const rig_sent *got = rig_last(r, "w", KV_JOB);
+    assert_non_null(got);
+    return got;
+}
+
+/* A client "c", and nothing else. */
+static inline void rig_client(rig *r)
+{
+    rig_start(r, 1);
+    rig_hello(r, "c", "client", "cli", 2);
+}
+
+static inline const kv_submit_ok *rig_submitted(const rig *r, uint64_t request)
+{
+    const rig_sent *s = rig_reply(r, request);
+    assert_non_null(s);
+    assert_int_equal(s->m.code, KV_SUBMIT_OK);
+    return &s->m.submit_ok;
 }
 
 #define rig_expect_error(r, request_, number_)                                                     \

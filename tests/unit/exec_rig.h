@@ -56,7 +56,7 @@ static inline kv_cmd *rig_run(rig *r, kv_cmd *cmd)
     cmd->seq = r->seq += 2;
     kv_fake_clock_advance(&r->clock, 1);
     assert_int_equal(kv_exec_begin(&r->x), KV_OK);
-    assert_int_equal(kv_exec_run(&r->x, cmd), KV_OK);
+    assert_int_equal(kv_exec_run(&r->x, cmd, NULL), KV_OK);
     assert_int_equal(kv_exec_commit(&r->x), KV_OK);
     rig_collect(r);
     for (int i = 0; i < cmd->jobs_n; i++) {

@@ -33,7 +33,7 @@ typedef struct fake_ingest {
 } fake_ingest;
 
 /* What the last run saw; read after the gateway has stopped, or between answers. */
-static _Atomic unsigned fake_begun, fake_refused, fake_aborted, fake_ended;
+static _Atomic unsigned fake_begun, fake_refused, fake_aborted, fake_ended, fake_whole;
 
 static fake_upload *fake_find(fake_ingest *f, uint64_t id)
 {
@@ -98,6 +98,28 @@ static void fake_begin(fake_ingest *f, const kv_upload_begin *b)
     fake_begun++;
 }
 
+/* The three messages in one. */
+static void fake_take_whole(fake_ingest *f, const kv_upload_whole *w, zmq_msg_t *payload)
+{
+    kv_upload_begin b = {.upload = w->upload,
+                         .loop = w->loop,
+                         .folder = w->folder,
+                         .filename = w->filename,
+                         .declared = w->declared};
+    fake_begin(f, &b);
+    fake_upload *u = fake_find(f, w->upload);
+    u->size = zmq_msg_size(payload);
+    if (u->size == 0)
+        abort();
+    EVP_DigestUpdate(u->md, zmq_msg_data(payload), u->size);
+    fake_whole++;
+    if (u->early)
+        fake_refused++;
+    else
+        fake_ended++;
+    fake_done(f, u, u->early ? KV_E_TYPE_REFUSED : u->late ? KV_E_TYPE_MISMATCH : KV_OK);
+}
+
 static void fake_handle(fake_ingest *f, const kv_msg *m, zmq_msg_t *payload)
 {
     fake_upload *u;
@@ -119,6 +141,9 @@ static void fake_handle(fake_ingest *f, const kv_msg *m, zmq_msg_t *payload)
             fake_refused++;
             fake_done(f, u, KV_E_TYPE_REFUSED);
         }
+        break;
+    case KV_UPLOAD_WHOLE:
+        fake_take_whole(f, &m->upload_whole, payload);
         break;
     case KV_UPLOAD_END:
         u = fake_find(f, m->upload_end.upload);

@@ -115,6 +115,18 @@ static inline void rig_end(rig *r, uint64_t upload, uint64_t size)
     rig_send(r, &m, NULL, 0);
 }
 
+static inline void rig_whole(rig *r, uint64_t upload, const char *filename, const char *declared,
+                             const void *bytes, size_t len)
+{
+    kv_msg m = {.code = KV_UPLOAD_WHOLE};
+    m.upload_whole.upload = upload;
+    m.upload_whole.loop = 1;
+    m.upload_whole.folder = kv_slice_str("banners");
+    m.upload_whole.filename = kv_slice_str(filename);
+    m.upload_whole.declared = kv_slice_str(declared);
+    rig_send(r, &m, bytes, len);
+}
+
 static inline void rig_abort(rig *r, uint64_t upload, kv_err why)
 {
     kv_msg m = {.code = KV_UPLOAD_ABORT};

@@ -24,6 +24,7 @@ typedef struct echo {
     uint64_t in_batch, most_in_batch;
     int fd; /* to watch; -1: none */
     uint64_t open_jobs;
+    uint64_t attempt[16]; /* newest, by job */
 } echo;
 
 static void say(kv_out *out, uint64_t what, uint64_t number)
@@ -94,8 +95,8 @@ static void echo_command(void *self, const kv_in *in, kv_out *out)
         kv_out_watch_fd(out, e->fd, on_fd);
         break;
     case 2:
-        kv_msg_defaults(KV_CANCEL, &m);
-        m.cancel.job = 5;
+        kv_msg_defaults(KV_MEDIA_DELETE, &m);
+        m.media_delete.media = 5;
         assert_int_equal(kv_out_ask(out, in->head, &m, 60000, on_answer, NULL), KV_OK);
         break;
     case 3:
@@ -103,7 +104,12 @@ static void echo_command(void *self, const kv_in *in, kv_out *out)
         break;
     case 4:
         e->open_jobs--;
-        kv_out_lease_done(out, in->msg->upload_end.upload);
+        kv_out_lease_done(out, in->msg->upload_end.upload, 1,
+                          e->attempt[in->msg->upload_end.upload]);
+        break;
+    case 5: /* an old attempt ends late */
+        kv_out_lease_done(out, in->msg->upload_end.upload, 1,
+                          e->attempt[in->msg->upload_end.upload] - 1);
         break;
     default:
         fail();
@@ -114,13 +120,15 @@ static void echo_job(void *self, const kv_in *in, kv_out *out)
 {
     assert_null(in->payload);
     ((echo *)self)->open_jobs++;
+    ((echo *)self)->attempt[in->msg->job.job] = in->msg->job.attempt;
     say(out, SAW_JOB, in->msg->job.job);
 }
 
 static void echo_cancel(void *self, const kv_in *in, kv_out *out)
 {
     ((echo *)self)->open_jobs--;
-    kv_out_lease_done(out, in->msg->job_cancel.job);
+    kv_out_lease_done(out, in->msg->job_cancel.job, in->msg->job_cancel.epoch,
+                      in->msg->job_cancel.attempt);
     say(out, SAW_CANCEL, in->msg->job_cancel.job);
 }
 
@@ -478,6 +486,9 @@ static void test_worker(void **state)
     broker_job(10, 2); /* a newer attempt: the old one is cancelled first */
     expect_said(SAW_CANCEL, 10);
     expect_said(SAW_JOB, 10);
+    post(KV_UPLOAD_END, 10, 5, NULL); /* the new lease stays */
+    post(KV_UPLOAD_END, 0, 3, NULL);
+    expect_ready(9);
 
     broker_forgets();
     broker_hello_ok(2);
@@ -499,7 +510,7 @@ static void test_worker(void **state)
     expect_said(SAW_CANCEL, 12);
 
     post(KV_UPLOAD_END, 6, 2, NULL); /* a question of the actor */
-    broker_expect(KV_CANCEL);
+    broker_expect(KV_MEDIA_DELETE);
     broker_okay(5);
     expect_said(SAW_ANSWER, 5);
     post(KV_UPLOAD_END, 10, 4, NULL);

@@ -3,7 +3,9 @@
  * sockets, no threads; a failing seed replays.
  *
  * Holds: what was acknowledged ends exactly once in a terminal state, and the core's view is that
- * of the rows when all is quiet. */
+ * of the rows when all is quiet. Positions are unique and dense at any time (S3-14, S3-38). Money
+ * and jobs agree after every command: granted = available + held + spent, and a hold ends as its
+ * job does (S4-75…77). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,9 +16,19 @@
 
 #include "broker/core.h"
 #include "broker/exec.h"
+#include "proto/batch.h"
 #include "storage/read/jobs.h"
 
-enum { JOBS = 60, WORKERS = 3, STEPS = 1500, HELD = 8 };
+enum {
+    JOBS = 60,
+    AGAIN = 40,
+    IDS = JOBS + AGAIN,
+    WORKERS = 3,
+    STEPS = 1500,
+    HELD = 8,
+    BATCHES = 8
+};
+enum { BOUND = 12, GRANT = 12 };
 
 typedef struct worker {
     char peer[8];
@@ -33,10 +45,20 @@ typedef struct world {
     kv_cmd_list commands;
     worker workers[WORKERS];
     uint64_t random, request, jobs_made;
-    bool acknowledged[JOBS + 1];
+    bool acknowledged[IDS + 1];
     uint64_t submits[JOBS + 1]; /* request of the SUBMIT */
-    int failures;               /* percent of commands that the ledger fails */
+    uint64_t batches[BATCHES];  /* requests of batches, and their seeds */
+    uint64_t batch_seed[BATCHES];
+    int batch_sent[BATCHES], batch_answered[BATCHES]; /* since it was a new one */
+    bool evict;
+    unsigned checks;
+    int failures; /* percent of commands that the ledger fails */
 } world;
+
+/* What the histories went through, of all seeds: each must have happened. */
+static struct {
+    int64_t evicted, overdue, unpaid, promoted, again, batches;
+} seen;
 
 static uint64_t pick(world *w, uint64_t n)
 {
@@ -59,13 +81,36 @@ static void drop_held(worker *k, uint64_t job)
     }
 }
 
+static void acknowledge(world *w, uint64_t job)
+{
+    assert_in_range(job, 1, IDS);
+    w->acknowledged[job] = true;
+}
+
+/* A batch is answered at most once each time it is sent. */
+static void take_results(world *w, uint64_t request, kv_slice results)
+{
+    kv_batch_result r;
+    for (int i = 0; i < BATCHES; i++) {
+        if (w->batches[i] == request)
+            assert_true(++w->batch_answered[i] <= w->batch_sent[i]);
+    }
+    while (results.len) {
+        assert_true(kv_batch_result_next(&results, &r));
+        if (r.err == KV_OK)
+            acknowledge(w, r.job);
+    }
+}
+
 static void sink_send(void *arg, kv_slice peer, uint64_t request, const kv_msg *m)
 {
     world *w = arg;
-    if (m->code == KV_SUBMIT_OK) {
-        assert_in_range(m->submit_ok.job, 1, JOBS);
-        w->acknowledged[m->submit_ok.job] = true;
-    }
+    if (m->code == KV_SUBMIT_OK)
+        acknowledge(w, m->submit_ok.job);
+    seen.unpaid += m->code == KV_ERROR && m->error.number == KV_E_NO_CREDIT;
+    seen.batches += m->code == KV_SUBMIT_BATCH_OK;
+    if (m->code == KV_SUBMIT_BATCH_OK)
+        take_results(w, request, m->submit_batch_ok.results);
     for (int i = 0; i < WORKERS; i++) {
         worker *k = &w->workers[i];
         if (!kv_slice_is(peer, k->peer))
@@ -79,7 +124,6 @@ static void sink_send(void *arg, kv_slice peer, uint64_t request, const kv_msg *
         if (m->code == KV_BEAT_OK && !m->beat_ok.known)
             k->silent = true; /* it registers again with the next step that wakes it */
     }
-    (void)request;
 }
 
 static void sink_command(void *arg, kv_cmd *cmd)
@@ -133,28 +177,87 @@ static void die(world *w, int i)
     k->silent = true;
 }
 
+static int64_t number(world *w, const char *sql)
+{
+    kv_stmt *s;
+    bool row;
+    assert_int_equal(kv_db_prepare(w->x.db, sql, &s), KV_OK);
+    assert_int_equal(kv_db_step(s, &row), KV_OK);
+    int64_t v = kv_col_i64(s, 0);
+    kv_db_done(s);
+    return v;
+}
+
+/* ---- what holds at any time ---- */
+
+static void check_positions(const world *w)
+{
+    bool taken[IDS] = {false};
+    size_t waiting = 0;
+    for (uint64_t job = 1; job <= IDS; job++) {
+        uint64_t rank;
+        if (!kv_core_job_rank(w->core, job, &rank))
+            continue;
+        assert_in_range(rank, 0, IDS - 1);
+        assert_false(taken[rank]);
+        taken[rank] = true;
+        waiting++;
+    }
+    for (size_t i = 0; i < waiting; i++)
+        assert_true(taken[i]);
+}
+
+/* A hold is there while its job is unfinished, spent with complete, else refunded. */
+static void check_money(world *w)
+{
+    assert_int_equal(number(w, "SELECT count(*) FROM user_credits WHERE granted <> available + "
+                               "held + spent OR granted <> 12"),
+                     0);
+    assert_int_equal(number(w, "SELECT count(*) FROM job j LEFT JOIN credit_transactions t ON "
+                               "t.id = j.id WHERE j.credits > 0 AND t.state IS NOT CASE WHEN "
+                               "j.state < 2 THEN 1 WHEN j.state = 2 THEN 2 ELSE 3 END"),
+                     0);
+    assert_int_equal(number(w, "SELECT count(*) FROM credit_transactions t WHERE t.job IS NOT NULL "
+                               "AND NOT EXISTS (SELECT 1 FROM job j WHERE j.id = t.job)"),
+                     0);
+    assert_int_equal(number(w, "SELECT (SELECT coalesce(sum(held), 0) FROM user_credits) - (SELECT "
+                               "coalesce(sum(credits), 0) FROM job WHERE state < 2)"),
+                     0);
+}
+
 /* ---- the ledger ---- */
 
+/* A command a transaction; a SUBMIT and the lease right behind it are one (kv_exec_owes). */
 static void ledger_step(world *w)
 {
-    kv_cmd *cmd = kv_cmd_pop(&w->commands);
-    if (!cmd)
+    kv_cmd_list done = {.n = 0};
+    kv_err err;
+    if (!w->commands.first)
         return;
     if (kv_exec_begin(&w->x) != KV_OK)
         fail();
-    kv_err err = kv_exec_run(&w->x, cmd);
-    bool bad = (int)pick(w, 100) < w->failures;
-    if (err != KV_OK || bad) {
-        kv_exec_rollback(&w->x);
-        kv_cmd_reset(cmd);
-        cmd->err = err != KV_OK ? err : KV_E_DISK_FULL;
+    do {
+        kv_cmd *cmd = kv_cmd_pop(&w->commands);
+        kv_cmd_push(&done, cmd);
+        err = kv_exec_run(&w->x, cmd, w->commands.first);
         assert_int_equal(err, KV_OK);
-    } else {
+    } while (kv_exec_owes(&w->x));
+    bool bad = (int)pick(w, 100) < w->failures;
+    if (bad)
+        kv_exec_rollback(&w->x);
+    else
         assert_int_equal(kv_exec_commit(&w->x), KV_OK);
-    }
     kv_event_row *rows = kv_exec_take_rows(&w->x);
     kv_event_rows_free(&rows);
-    kv_core_result(w->core, now_of(w), cmd);
+    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&done));) {
+        if (bad) {
+            kv_cmd_reset(cmd);
+            cmd->err = KV_E_DISK_FULL;
+        }
+        kv_core_result(w->core, now_of(w), cmd);
+    }
+    if (w->checks++ % 8 == 0)
+        check_money(w);
 }
 
 static bool load_row(void *arg, const kv_job_row *row)
@@ -171,6 +274,8 @@ static void core_start(world *w)
     opts.epoch = w->x.epoch;
     opts.seed = w->random;
     opts.stuck_after_ms = 20000;
+    opts.max_waiting = BOUND;
+    opts.evict = w->evict;
     assert_int_equal(kv_core_new(&opts, now_of(w), &w->core), KV_OK);
     assert_int_equal(kv_jobs_unfinished(w->x.db, load_row, w), KV_OK);
 }
@@ -192,17 +297,103 @@ static void restart(world *w)
 
 /* ---- what happens ---- */
 
+/* Often one that was sent before. The same id does not always ask for the same. */
+static void random_job(world *w, kv_msg *m)
+{
+    static const char *const keys[] = {"a", "b", "c"}, *const users[] = {"u", "v"};
+    static const char *const tenants[] = {"", "x", "y"};
+    kv_msg_defaults(KV_SUBMIT, m);
+    m->submit.job = 1 + pick(w, JOBS);
+    m->submit.service = kv_slice_str("s");
+    m->submit.lane = pick(w, 3);
+    m->submit.params = kv_slice_str("{}");
+    m->submit.tenant = kv_slice_str(tenants[pick(w, 3)]);
+    if (pick(w, 4) == 0)
+        m->submit.delay_ms = 1 + pick(w, 5000);
+    if (pick(w, 4) == 0)
+        m->submit.deadline_ms = (uint64_t)now_of(w).wall_ms + m->submit.delay_ms + pick(w, 5000);
+    if (pick(w, 4) == 0)
+        m->submit.unique_key = kv_slice_str(keys[pick(w, 3)]);
+    if (pick(w, 4) == 0)
+        m->submit.backoff_ms = 1 + pick(w, 3000);
+    if (pick(w, 3) == 0) {
+        m->submit.user = kv_slice_str(users[pick(w, 2)]);
+        m->submit.credits = 1 + pick(w, 10);
+    }
+}
+
 static void submit(world *w)
 {
     kv_msg m;
     hello(w, "client", "client", 5);
-    kv_msg_defaults(KV_SUBMIT, &m);
-    uint64_t job = 1 + pick(w, JOBS); /* often one that was sent before */
-    m.submit.job = job;
-    m.submit.service = kv_slice_str("s");
-    m.submit.lane = pick(w, 3);
-    m.submit.params = kv_slice_str("{}");
+    random_job(w, &m);
+    uint64_t job = m.submit.job;
     w->submits[job] = say(w, "client", &m, pick(w, 2) ? w->submits[job] : 0);
+}
+
+/* A new one, or one that was sent before, as it was. */
+static void batch(world *w)
+{
+    uint64_t b = pick(w, BATCHES), random = w->random;
+    kv_buf jobs;
+    kv_msg m;
+    hello(w, "client", "client", 5);
+    bool again = w->batches[b] && pick(w, 2);
+    if (!again) {
+        w->batches[b] = ++w->request;
+        w->batch_seed[b] = w->random;
+        w->batch_sent[b] = w->batch_answered[b] = 0;
+    }
+    random = w->random;
+    w->random = w->batch_seed[b];
+    kv_buf_init(&jobs, 0);
+    for (uint64_t n = 1 + pick(w, 8); n > 0; n--) {
+        random_job(w, &m);
+        kv_body_encode(&m, &jobs);
+    }
+    w->random = random + 1;
+    kv_msg_defaults(KV_SUBMIT_BATCH, &m);
+    m.submit_batch.jobs = kv_buf_slice(&jobs);
+    w->batch_sent[b]++;
+    say(w, "client", &m, w->batches[b]);
+    kv_buf_release(&jobs);
+}
+
+static void retry(world *w)
+{
+    kv_msg m;
+    hello(w, "client", "client", 5);
+    kv_msg_defaults(KV_RETRY, &m);
+    m.retry.job = 1 + pick(w, IDS);
+    m.retry.new_job = JOBS + 1 + pick(w, AGAIN);
+    say(w, "client", &m, 0);
+}
+
+static void promote(world *w)
+{
+    kv_msg m;
+    hello(w, "client", "client", 5);
+    kv_msg_defaults(KV_PROMOTE, &m);
+    m.promote.job = 1 + pick(w, IDS);
+    m.promote.lane = pick(w, 3);
+    say(w, "client", &m, 0);
+}
+
+static void grant(world *w)
+{
+    static const char *const users[] = {"u", "v"};
+    for (uint64_t i = 0; i < 2; i++) {
+        kv_cmd *cmd = kv_cmd_new(KV_CMD_CREDIT, 0);
+        assert_non_null(cmd);
+        cmd->credit = (kv_credit){1000 + i, 0, kv_slice_str(users[i]), GRANT, kv_slice_str("")};
+        assert_int_equal(kv_exec_begin(&w->x), KV_OK);
+        assert_int_equal(kv_exec_run(&w->x, cmd, NULL), KV_OK);
+        assert_int_equal(cmd->err, KV_OK);
+        assert_int_equal(kv_exec_commit(&w->x), KV_OK);
+        kv_event_row *rows = kv_exec_take_rows(&w->x);
+        kv_event_rows_free(&rows);
+        kv_cmd_free(&cmd);
+    }
 }
 
 static void cancel(world *w)
@@ -210,7 +401,7 @@ static void cancel(world *w)
     kv_msg m;
     hello(w, "client", "client", 5);
     kv_msg_defaults(KV_CANCEL, &m);
-    m.cancel.job = 1 + pick(w, JOBS);
+    m.cancel.job = 1 + pick(w, IDS);
     say(w, "client", &m, 0);
 }
 
@@ -223,7 +414,10 @@ static void answer(world *w, worker *k)
     uint64_t what = pick(w, 6);
     if (what == 0) {
         kv_msg_defaults(KV_JOB_PROGRESS, &m);
-        m.job_progress = (kv_job_progress){job.job, job.epoch, job.attempt, pick(w, 101)};
+        m.job_progress = (kv_job_progress){
+            .job = job.job, .epoch = job.epoch, .attempt = job.attempt, .progress = pick(w, 101)};
+        if (pick(w, 2))
+            m.job_progress.patch = kv_slice_str("{\"a\":1}");
     } else if (what == 1) {
         kv_msg_defaults(KV_JOB_FAIL, &m);
         m.job_fail = (kv_job_fail){job.job, job.epoch,         job.attempt,
@@ -258,9 +452,15 @@ static void step(world *w)
 {
     int i = (int)pick(w, WORKERS);
     uint64_t what = pick(w, 100);
-    if (what < 20)
+    if (what < 16)
         submit(w);
+    else if (what < 19)
+        batch(w);
+    else if (what < 21)
+        retry(w);
     else if (what < 22)
+        promote(w);
+    else if (what < 24)
         cancel(w);
     else if (what < 50)
         answer(w, &w->workers[i]);
@@ -276,6 +476,7 @@ static void step(world *w)
         pass_time(w, 500 + (int64_t)pick(w, 3000));
     else
         ledger_step(w);
+    check_positions(w);
 }
 
 /* Everybody works, nothing fails: all must end. */
@@ -308,31 +509,21 @@ static void settle(world *w)
     }
 }
 
-static int64_t number(world *w, const char *sql)
-{
-    kv_stmt *s;
-    bool row;
-    assert_int_equal(kv_db_prepare(w->x.db, sql, &s), KV_OK);
-    assert_int_equal(kv_db_step(s, &row), KV_OK);
-    int64_t v = kv_col_i64(s, 0);
-    kv_db_done(s);
-    return v;
-}
-
 static void history(uint64_t seed)
 {
-    world w = {.random = seed, .failures = (int)(seed % 3) * 5};
+    world w = {.random = seed, .failures = (int)(seed % 3) * 5, .evict = seed % 2};
     kv_db *db;
     kv_fake_clock_init(&w.clock, 1790000000000);
     assert_int_equal(kv_db_open_memory(&db), KV_OK);
     assert_int_equal(kv_exec_attach(db, "", 3, &w.clock.clock, &w.x), KV_OK);
+    grant(&w);
     core_start(&w);
     for (int i = 0; i < WORKERS; i++)
         die(&w, i);
     for (int i = 0; i < STEPS; i++)
         step(&w);
     settle(&w);
-    for (uint64_t job = 1; job <= JOBS && kv_core_jobs(w.core) > 0; job++) {
+    for (uint64_t job = 1; job <= IDS && kv_core_jobs(w.core) > 0; job++) {
         kv_job_place place;
         assert_int_equal(kv_job_find(w.x.db, job, &place), KV_OK);
         int core = kv_core_job_state(w.core, job, NULL);
@@ -342,7 +533,18 @@ static void history(uint64_t seed)
     }
     assert_int_equal(kv_core_jobs(w.core), 0);
     assert_int_equal(number(&w, "SELECT count(*) FROM job WHERE state < 2"), 0);
-    for (uint64_t job = 1; job <= JOBS; job++) {
+    check_money(&w);
+    seen.evicted += number(&w, "SELECT count(*) FROM job WHERE error = 'evicted'");
+    seen.overdue += number(&w, "SELECT count(*) FROM job WHERE error = 'job_deadline'");
+    seen.promoted += number(&w, "SELECT count(*) FROM job WHERE history LIKE '%promoted%'");
+    seen.again += number(&w, "SELECT count(*) FROM job WHERE retry_of IS NOT NULL");
+    assert_int_equal(number(&w, "SELECT count(*) FROM job WHERE error = 'job_deadline' AND "
+                                "attempt > 0"),
+                     0);
+    assert_int_equal(number(&w, "SELECT count(*) FROM job a JOIN job b ON b.retry_of = a.id WHERE "
+                                "a.retried_by IS NOT b.id OR a.state NOT IN (3, 4)"),
+                     0);
+    for (uint64_t job = 1; job <= IDS; job++) {
         kv_job_place place;
         assert_int_equal(kv_job_find(w.x.db, job, &place), KV_OK);
         assert_true(place.found || !w.acknowledged[job]);
@@ -375,6 +577,8 @@ static void test_histories(void **state)
             print_message("seed %llu\n", (unsigned long long)seed);
         history(seed);
     }
+    assert_true(n < 40 || (seen.evicted && seen.overdue && seen.unpaid && seen.promoted &&
+                           seen.again && seen.batches));
 }
 
 int main(void)

@@ -31,7 +31,7 @@ static struct world {
     uint8_t body[4096];
     kv_msg msg;
     /* what the client called */
-    int sessions, lost, jobs;
+    int sessions, lost, jobs, positions;
     bool new_epoch, ask_in_session;
     answer session_answer;
 } w;
@@ -67,8 +67,9 @@ static void on_session(void *arg, const kv_hello_ok *ok, bool new_epoch)
 static void on_message(void *arg, const kv_header *head, const kv_msg *m)
 {
     (void)arg, (void)head;
-    assert_int_equal(m->code, KV_JOB);
-    w.jobs++;
+    assert_true(m->code == KV_JOB || m->code == KV_POSITIONS);
+    w.jobs += m->code == KV_JOB;
+    w.positions += m->code == KV_POSITIONS;
 }
 
 static void on_lost(void *arg)
@@ -282,8 +283,12 @@ static void test_answers(void **state)
     m.code = KV_JOB;
     kv_msg_defaults(KV_JOB, &m);
     give(0, &m);
+    kv_msg_defaults(KV_POSITIONS, &m); /* S3-36: a push, not an answer */
+    m.positions.json = kv_slice_str("[]");
+    give(0, &m);
     kv_client_poll(w.client);
     assert_int_equal(w.jobs, 1);
+    assert_int_equal(w.positions, 1);
 }
 
 /* S1: a request is sent again under the same id until it is answered, and ends with BROKER_AWAY */

@@ -174,8 +174,8 @@ static void transactions_and_savepoints(void **state)
     OK(kv_db_commit(db));
     assert_int_equal(one_number(db, "SELECT count(*) FROM counter WHERE name IN ('a','b','c')"), 2);
     OK(kv_db_begin(db));
-    OK(kv_db_exec(db, "UPDATE counter SET value = 9"));
-    assert_int_equal(kv_db_changes(db), 5);
+    OK(kv_db_exec(db, "UPDATE counter SET value = 9 WHERE name IN ('a','c')"));
+    assert_int_equal(kv_db_changes(db), 2);
     kv_db_rollback(db);
     assert_int_equal(one_number(db, "SELECT count(*) FROM counter WHERE value = 9"), 0);
     kv_db_rollback(db); /* without a transaction: nothing */
@@ -243,7 +243,8 @@ static void a_long_read_is_interrupted(void **state)
     OK(kv_db_prepare(reader, forever, &st));
     assert_int_equal(kv_db_step(st, &row), KV_E_BUSY);
     kv_db_done(st);
-    assert_int_equal(one_number(reader, "SELECT count(*) FROM counter"), 3); /* usable again */
+    assert_int_equal(one_number(reader, "SELECT count(*) FROM counter WHERE name = 'epoch'"),
+                     1); /* usable again */
     kv_db_close(&reader);
     kv_db_close(&db);
 }
@@ -293,7 +294,7 @@ static void a_full_database(void **state)
     assert_int_equal(kv_db_exec(db, "INSERT INTO big VALUES (zeroblob(1000000))"), KV_E_DISK_FULL);
     /* Here SQLite undoes the statement only, or all: either way a rollback makes it clean. */
     kv_db_rollback(db);
-    assert_int_equal(one_number(db, "SELECT count(*) FROM counter"), 3);
+    assert_int_equal(one_number(db, "SELECT count(*) FROM counter WHERE name = 'first'"), 0);
     kv_db_close(&db);
 }
 
@@ -316,7 +317,7 @@ static void a_full_disk(void **state)
     OK(first);
     assert_int_equal(full, KV_E_DISK_FULL);
     after_a_full_disk_the_rest_of_the_batch_is_refused(db);
-    assert_int_equal(one_number(db, "SELECT count(*) FROM counter"), 3);
+    assert_int_equal(one_number(db, "SELECT count(*) FROM counter WHERE name = 'first'"), 0);
     OK(kv_db_begin(db));
     OK(kv_db_exec(db, "INSERT INTO big VALUES (zeroblob(1000000))"));
     OK(kv_db_commit(db));

@@ -85,10 +85,10 @@ static void add_jobs(kv_db *db)
             "progress, not_before, created_at, "
             "updated_at, tenant, params, metadata, result, error, error_detail, history) VALUES "
             "(1, 1, 1, 0, 40, 0, 3, 0, 0, 7, 1700000000000, 1700000000000, 't', '{\"a\":1}', NULL, "
-            "NULL, NULL, NULL, '{\"s\":1}'),"
+            "NULL, NULL, NULL, ''),"
             "(2, 2, 0, 1, 10, 1, 3, 5, 50, 0, 1, 1, '', '{}', NULL, NULL, NULL, NULL, ''),"
             "(3, 1, 2, 3, 20, 3, 3, 5, 0, 0, 1, 1700000001000, '', '{}', '{\"m\":2}', '[1]', "
-            "'stuck', 'why \"so\"', '{},{}'),"
+            "'stuck', 'why \"so\"', ''),"
             "(4, 1, 1, 0, 5, 0, 3, 0, 0, 0, 1, 1, '', '{}', NULL, NULL, NULL, NULL, ''),"
             "(5, 1, 1, 1, 45, 2, 3, 5, 0, 0, 1, 1, '', '{}', NULL, NULL, NULL, NULL, '')"));
 }
@@ -103,18 +103,20 @@ static void a_job_as_json(void **state)
     assert_string_equal(
         kv_buf_str(&out),
         "{\"jobId\":\"0000000000001\",\"service\":\"image-process\",\"lane\":\"normal\",\"status\":"
-        "\"queued\","
-        "\"progress\":0,\"attempts\":0,\"max_attempts\":3,\"params\":{\"a\":1},\"metadata\":null,"
-        "\"result\":null,"
-        "\"error\":null,\"error_detail\":null,\"created_at\":\"2023-11-14T22:13:20.000Z\","
-        "\"updated_at\":\"2023-11-14T22:13:20.000Z\",\"history\":[{\"s\":1}]}");
+        "\"queued\",\"progress\":0,\"attempts\":0,\"max_attempts\":3,\"params\":{\"a\":1},"
+        "\"metadata\":null,\"metadata_version\":0,\"result\":null,\"error\":null,"
+        "\"error_detail\":null,\"tenant\":\"t\",\"user\":null,\"tags\":[],\"unique_key\":null,"
+        "\"credits\":0,\"deadline\":null,\"not_before\":\"1970-01-01T00:00:00.007Z\","
+        "\"retry_of\":null,\"retried_by\":null,\"created_at\":\"2023-11-14T22:13:20.000Z\","
+        "\"updated_at\":\"2023-11-14T22:13:20.000Z\",\"history\":[{\"status\":\"queued\",\"at\":"
+        "\"2023-11-14T22:13:20.000Z\",\"attempt\":0}]}");
     kv_buf_clear(&out);
     OK(kv_job_get_json(db, 3, &out));
     assert_non_null(strstr(kv_buf_str(&out), "\"lane\":\"background\",\"status\":\"error\""));
     assert_non_null(strstr(kv_buf_str(&out),
-                           "\"metadata\":{\"m\":2},\"result\":[1],\"error\":\"stuck\","
-                           "\"error_detail\":\"why \\\"so\\\"\""));
-    assert_non_null(strstr(kv_buf_str(&out), "\"history\":[{},{}]}"));
+                           "\"metadata\":{\"m\":2},\"metadata_version\":0,\"result\":[1],\"error\":"
+                           "\"stuck\",\"error_detail\":\"why \\\"so\\\"\""));
+    assert_non_null(strstr(kv_buf_str(&out), "\"history\":[{\"status\":\"queued\""));
     assert_int_equal(kv_job_get_json(db, 99, &out), KV_E_NOT_FOUND);
     assert_string_equal(kv_job_state_name(KV_JOB_CANCELLED), "cancelled");
     kv_buf_release(&out);

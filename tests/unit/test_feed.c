@@ -306,9 +306,61 @@ static void test_overlap_is_dropped(void **state)
     kv_live_queue_release(&q);
 }
 
+/* S3-27: a user's own notifications, and what concerns nobody */
+static void test_user(void **state)
+{
+    (void)state;
+    kv_live_queue q;
+    kv_live_batch b = {0};
+    assert_int_equal(
+        kv_live_split(&b,
+                      S("[{\"id\":1,\"type\":\"notification.created\",\"user\":\"ay\\\"\u015fe\"},"
+                        "{\"id\":2,\"type\":\"notification.created\",\"user\":\"ali\"},"
+                        "{\"id\":3,\"type\":\"job.queued\"},"
+                        "{\"id\":4,\"type\":\"job.queued\",\"user\":null},"
+                        "{\"id\":5,\"type\":\"job.queued\",\"user\":\"ay\"}]")),
+        KV_OK);
+    kv_live_queue_init(&q, KV_LIVE_SSE, 65536);
+    assert_int_equal(kv_live_queue_user(&q, S("ay\"\u015fe")), KV_OK);
+    assert_true(kv_live_offer(&q, &b, 0, 5));
+    const char *text = kv_buf_str(&q.pending);
+    assert_non_null(strstr(text, "id: 1\n"));
+    assert_null(strstr(text, "id: 2\n"));
+    assert_non_null(strstr(text, "id: 3\n"));
+    assert_non_null(strstr(text, "id: 4\n"));
+    assert_null(strstr(text, "id: 5\n"));
+    assert_int_equal(q.pos, 5);
+    char longer[66] = {0};
+    memset(longer, 'a', 65);
+    assert_int_equal(kv_live_queue_user(&q, S(longer)), KV_E_BAD_PARAMETER);
+    kv_live_queue_release(&q);
+    kv_live_batch_release(&b);
+}
+
+static void test_put(void **state)
+{
+    (void)state;
+    kv_live_queue q;
+    char large[400];
+    memset(large, ' ', sizeof(large));
+    large[sizeof(large) - 1] = '\0';
+    kv_live_queue_init(&q, KV_LIVE_SSE, 300);
+    assert_true(kv_live_put(&q, "job.position", S("{}")));
+    assert_string_equal(kv_buf_str(&q.pending), "event: job.position\ndata: {}\n\n");
+    assert_false(kv_live_put(&q, "queues", S(large))); /* no room: not queued twice over */
+    kv_buf_clear(&q.pending);
+    assert_true(kv_live_put(&q, "queues", S(large))); /* but never stopped for good */
+    kv_live_queue_release(&q);
+    kv_live_queue_init(&q, KV_LIVE_WS, 300);
+    assert_true(kv_live_put(&q, "x", S("{}")));
+    assert_memory_equal(q.pending.data, "\x81\x02{}", 4);
+    kv_live_queue_release(&q);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_user),           cmocka_unit_test(test_put),
         cmocka_unit_test(test_scan),           cmocka_unit_test(test_scan_malformed),
         cmocka_unit_test(test_split),          cmocka_unit_test(test_continuity),
         cmocka_unit_test(test_gap_stays_open), cmocka_unit_test(test_sse_frames),

@@ -85,7 +85,7 @@ static void start(server *s, const char *more, const char *more2)
     kv_buf_release(&problems);
     kv_buf_release(&warnings);
     kv_metrics_reset();
-    fake_begun = fake_refused = fake_aborted = fake_ended = 0;
+    fake_begun = fake_refused = fake_aborted = fake_ended = fake_whole = 0;
     assert_int_equal(pipe(s->stop), 0);
     assert_int_equal(pthread_create(&s->thread, NULL, serve, s), 0);
     close(dial(s));
@@ -191,6 +191,7 @@ static void test_bodies(void **state)
         expect_hash(body, bytes, sizes[i]);
         assert_non_null(strstr(body, "\"folder\":\"a/b\""));
         assert_non_null(strstr(body, "\"deduplicated\":false}"));
+        assert_int_equal(fake_whole, i < 4 ? i + 1 : 4); /* up to 256 KiB in one message */
     }
     static const char parts[] =
         "--X\r\nContent-Disposition: form-data; name=\"file\"; "
@@ -217,6 +218,87 @@ static void test_bodies(void **state)
     ask_stop(&s);
     finish(&s);
     free(bytes);
+}
+
+/* Small bodies that come in pieces, all at once: each keeps its place in memory until that is
+ * scarce, then it is streamed. None is mixed with another, none waits for another. */
+static void test_pieces(void **state)
+{
+    (void)state;
+    enum { CONNECTIONS = 60, SIZE = 60000 };
+    server s;
+    char body[4096], head[256];
+    static char bytes[CONNECTIONS][SIZE];
+    int fds[CONNECTIONS];
+    start(&s, "UPLOAD_RATE_LIMIT=0", "UPLOAD_BUFFER_MB=4");
+    size_t n = raw_head(head, sizeof(head), "filename=a&folder=x", SIZE);
+    for (int i = 0; i < CONNECTIONS; i++) {
+        for (int k = 0; k < SIZE; k++)
+            bytes[i][k] = (char)((k * 31 + i * 7) ^ (k >> 8));
+        fds[i] = dial(&s);
+        send_all(fds[i], head, n);
+        send_all(fds[i], bytes[i], SIZE / 3);
+    }
+    while (kv_metric_get(KV_M_UPLOADS_ACTIVE) < CONNECTIONS ||
+           kv_metric_get(KV_M_UPLOAD_BUFFER_BYTES) <= 2 * MB) /* more than half of the budget */
+        usleep(1000);
+    for (int i = 0; i < CONNECTIONS; i += 2)
+        send_all(fds[i], bytes[i] + SIZE / 3, SIZE / 3);
+    for (int i = CONNECTIONS - 1; i >= 0; i--) {
+        size_t sent = SIZE / 3 * (i % 2 ? 1 : 2);
+        send_all(fds[i], bytes[i] + sent, SIZE - sent);
+    }
+    for (int i = 0; i < CONNECTIONS; i++) {
+        assert_int_equal(answer(fds[i], body), 201);
+        expect_hash(body, bytes[i], SIZE);
+        close(fds[i]);
+    }
+    assert_true(fake_whole > 10 && fake_whole < CONNECTIONS);
+    /* one that goes in the middle was nobody's business yet */
+    unsigned begun = fake_begun;
+    int fd = dial(&s);
+    send_all(fd, head, n);
+    send_all(fd, bytes[0], SIZE / 2);
+    shutdown(fd, SHUT_WR);
+    assert_int_equal(answer(fd, body), 400);
+    close(fd);
+    assert_int_equal(fake_begun, begun);
+    ask_stop(&s);
+    finish(&s);
+}
+
+/* A form whose file comes in one piece, though its folder follows and the parser stumbles. */
+static void test_form_pieces(void **state)
+{
+    (void)state;
+    server s;
+    char body[4096], form[4096];
+    static const char file[] = "a\r\n--b\r\n--\r\r\n--BOUNDAR\r\n-";
+    start(&s, "UPLOAD_RATE_LIMIT=0", "LOG_LEVEL=error");
+    int len = snprintf(form, sizeof(form),
+                       "--BOUNDARY\r\nContent-Disposition: form-data; name=\"file\"; "
+                       "filename=\"y\"\r\n\r\n%s\r\n--BOUNDARY\r\n"
+                       "Content-Disposition: form-data; name=\"folder\"\r\n\r\nlate\r\n"
+                       "--BOUNDARY--\r\n",
+                       file);
+    int fd = dial(&s);
+    for (int cut = 0; cut < len; cut++) {
+        char head[256];
+        int n = snprintf(head, sizeof(head),
+                         "POST /api/media HTTP/1.1\r\nHost: a\r\nContent-Type: "
+                         "multipart/form-data; boundary=BOUNDARY\r\nContent-Length: %d\r\n\r\n",
+                         len);
+        send_all(fd, head, (size_t)n);
+        send_all(fd, form, (size_t)cut);
+        send_all(fd, form + cut, (size_t)(len - cut));
+        assert_int_equal(answer(fd, body), 201);
+        expect_hash(body, file, strlen(file));
+        assert_non_null(strstr(body, "\"folder\":\"late\""));
+    }
+    close(fd);
+    assert_true(fake_whole > 0);
+    ask_stop(&s);
+    finish(&s);
 }
 
 /* S0-57, S0-59: refusals are answered, leave nothing, and the connection is usable or closed
@@ -349,8 +431,9 @@ static void test_rate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bodies), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_drain),  cmocka_unit_test(test_buffered),
+        cmocka_unit_test(test_bodies),      cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_form_pieces), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_drain),       cmocka_unit_test(test_buffered),
         cmocka_unit_test(test_rate),
     };
     kv_log_setup("gateway", KV_LOG_ERROR);

@@ -109,12 +109,69 @@ static void uploads_do_not_mix_and_an_abort_forgets(void **state)
     expect(2, 1, ABC, ABC);
 }
 
+static void judged(uint64_t upload, bool same, const char *kept)
+{
+    kv_msg m = {.code = KV_WHOLE_JUDGED};
+    m.whole_judged.upload = upload;
+    m.whole_judged.loop = 1;
+    m.whole_judged.filename = kv_slice_str("a.jpg");
+    m.whole_judged.width = 48;
+    m.whole_judged.same = same;
+    rig_send(&r, &m, kept, strlen(kept));
+}
+
+static void received(uint64_t upload, const char *bytes)
+{
+    kv_msg m = {.code = KV_WHOLE_RECEIVED};
+    m.whole_received.upload = upload;
+    rig_send(&r, &m, bytes, strlen(bytes));
+}
+
+static void expect_whole(size_t i, uint64_t upload, const char *hex, const char *stored_hex,
+                         const char *kept)
+{
+    uint8_t want[32];
+    kv_slice payload;
+    const kv_msg *m = rig_got(&r, KV_WHOLE_JUDGED, i, NULL, &payload);
+    assert_non_null(m);
+    const kv_whole_judged *j = &m->whole_judged;
+    assert_int_equal(j->upload, upload);
+    assert_int_equal(j->number, 0);
+    assert_true(kv_slice_is(j->filename, "a.jpg")); /* what the scanner said goes along */
+    assert_int_equal(j->width, 48);
+    assert_int_equal(j->loop, 1);
+    assert_true(kv_slice_is(payload, kept));
+    assert_true(kv_hex_decode(hex, 64, want, 32));
+    assert_memory_equal(j->hash.ptr, want, 32);
+    assert_true(kv_hex_decode(stored_hex, 64, want, 32));
+    assert_memory_equal(j->stored_hash.ptr, want, 32);
+}
+
+/* S0-17, S0-31; between chunks of others */
+static void whole_uploads(void **state)
+{
+    (void)state;
+    rig_begin(&r, 9, "a", "");
+    hash(9, true, "abc", NULL);
+    judged(1, true, "abc");
+    received(2, "abc");
+    judged(2, false, "abcdef");
+    judged(3, true, "abcdef");
+    hash(9, true, "def", NULL);
+    rig_end(&r, 9, 6);
+    expect_whole(0, 1, ABC, ABC, "abc");
+    expect_whole(1, 2, ABC, ABCDEF, "abcdef");
+    expect_whole(2, 3, ABCDEF, ABCDEF, "abcdef");
+    expect(0, 9, ABCDEF, ABCDEF);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(one_stream, start, stop),
         cmocka_unit_test_setup_teardown(two_streams_part, start, stop),
         cmocka_unit_test_setup_teardown(nothing_kept, start, stop),
+        cmocka_unit_test_setup_teardown(whole_uploads, start, stop),
         cmocka_unit_test_setup_teardown(uploads_do_not_mix_and_an_abort_forgets, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

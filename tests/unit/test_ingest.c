@@ -147,10 +147,41 @@ static kv_err take_done(uint64_t *ret_id)
     return err;
 }
 
-enum { GOOD, SPOOF, ABORT_HALF, ABORT_AT_ONCE, ABORT_BEHIND, TRUNCATED, KINDS };
+static void post_whole(uint64_t id, const char *filename, size_t len)
+{
+    uint8_t *bytes = malloc(len);
+    zmq_msg_t payload;
+    memcpy(bytes, picture, len);
+    memcpy(bytes + 6000, &id, sizeof id);
+    atomic_fetch_add(&payloads, 1);
+    zmq_msg_init_data(&payload, bytes, len, give_back, NULL);
+    kv_msg m = {.code = KV_UPLOAD_WHOLE};
+    m.upload_whole.upload = id;
+    m.upload_whole.folder = kv_slice_str("banners");
+    m.upload_whole.filename = kv_slice_str(filename);
+    kv_actor_post(push, NULL, &m, &payload);
+}
+
+enum {
+    GOOD,
+    SPOOF,
+    ABORT_HALF,
+    ABORT_AT_ONCE,
+    ABORT_BEHIND,
+    TRUNCATED,
+    WHOLE,
+    WHOLE_SPOOF,
+    WHOLE_TRUNCATED,
+    KINDS
+};
 
 static void post_upload(uint64_t id, int kind)
 {
+    if (kind >= WHOLE) {
+        post_whole(id, kind == WHOLE_SPOOF ? "a.png" : "a.jpg",
+                   kind == WHOLE_TRUNCATED ? 9000 : picture_len);
+        return;
+    }
     post_begin(id, kind == SPOOF ? "a.png" : "a.jpg");
     if (kind == ABORT_AT_ONCE) {
         post_abort(id);
@@ -185,10 +216,10 @@ static void every_upload_ends_once(void **state)
     for (uint64_t id = 1; id <= UPLOADS; id++)
         post_upload(id, (int)(id % KINDS));
     for (int i = 0; i < UPLOADS; i++) {
-        static const kv_err want[] = {[SPOOF] = KV_E_TYPE_MISMATCH,
-                                      [ABORT_HALF] = KV_E_CLIENT_GONE,
-                                      [ABORT_AT_ONCE] = KV_E_CLIENT_GONE,
-                                      [TRUNCATED] = KV_E_BAD_IMAGE};
+        static const kv_err want[] = {
+            [SPOOF] = KV_E_TYPE_MISMATCH,       [ABORT_HALF] = KV_E_CLIENT_GONE,
+            [ABORT_AT_ONCE] = KV_E_CLIENT_GONE, [TRUNCATED] = KV_E_BAD_IMAGE,
+            [WHOLE_SPOOF] = KV_E_TYPE_MISMATCH, [WHOLE_TRUNCATED] = KV_E_BAD_IMAGE};
         uint64_t id;
         kv_err err = take_done(&id);
         int kind = (int)(id % KINDS);
@@ -211,9 +242,10 @@ static void every_upload_ends_once(void **state)
 static void a_stop_in_the_middle(void **state)
 {
     (void)state;
-    for (uint64_t id = 1; id <= 50; id++) {
+    for (uint64_t id = 1; id <= 100; id += 2) {
         post_begin(id, "a.jpg");
         post_bytes(id, 0, 12000);
+        post_whole(id + 1, "a.jpg", picture_len);
     }
     kv_ingest_stop(&ingest, 0);
     assert_int_equal(files_in("media/.tmp"), 0);

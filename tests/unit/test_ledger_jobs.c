@@ -1,15 +1,11 @@
 /* Jobs in the ledger: rows and history, conditional moves, one bad command in a batch, retention,
  * the thread on a real file. */
-#include "tests/unit/exec_rig.h"
+#include "tests/unit/ledger_rig.h"
 
-#include <poll.h>
-
-#include "broker/ledger.h"
-#include "proto/codec.h"
+#include "proto/base/metrics.h"
 #include "storage/read/events.h"
 #include "storage/write/events.h"
 #include "storage/write/jobs.h"
-#include "tests/unit/scratch.h"
 
 static kv_cmd *submit_cmd(uint64_t job, const char *service)
 {
@@ -139,7 +135,7 @@ static void test_rollback_forgets(void **state)
     kv_cmd *cmd = submit_cmd(5, "ai");
     cmd->seq = 2;
     assert_int_equal(kv_exec_begin(&r.x), KV_OK);
-    assert_int_equal(kv_exec_run(&r.x, cmd), KV_OK);
+    assert_int_equal(kv_exec_run(&r.x, cmd, NULL), KV_OK);
     kv_exec_rollback(&r.x);
     kv_cmd_free(&cmd);
     assert_null(kv_exec_take_rows(&r.x));
@@ -153,46 +149,6 @@ static void test_rollback_forgets(void **state)
 
 /* ---- the thread ---- */
 
-typedef struct thread_rig {
-    scratch s;
-    kv_ledger *ledger;
-    uint64_t seq;
-} thread_rig;
-
-static void thread_start(thread_rig *t)
-{
-    t->s.cfg.event_retention_hours = 72;
-    t->s.cfg.job_max_attempts = 3;
-    assert_int_equal(kv_ledger_open(&t->s.cfg, &kv_clock_real, &t->ledger), KV_OK);
-}
-
-static void give(thread_rig *t, kv_cmd_list *list, kv_cmd *cmd)
-{
-    cmd->seq = t->seq += 2;
-    kv_cmd_push(list, cmd);
-}
-
-/* Waits until n commands came back; their order is that of their giving. */
-static kv_cmd_list take(thread_rig *t, size_t n, uint64_t *last_event)
-{
-    kv_cmd_list all = {.n = 0};
-    while (all.n < n) {
-        struct pollfd p = {.fd = kv_ledger_fd(t->ledger), .events = POLLIN};
-        kv_ledger_out out;
-        assert_true(poll(&p, 1, 10000) > 0);
-        if (!kv_ledger_take(t->ledger, &out))
-            continue;
-        for (const kv_event_row *row = out.rows; row && last_event; row = row->next) {
-            assert_int_equal(row->prev, *last_event);
-            assert_int_equal(row->first, *last_event + 1);
-            *last_event = row->last;
-        }
-        kv_event_rows_free(&out.rows);
-        kv_cmd_append(&all, &out.cmds);
-    }
-    return all;
-}
-
 static void test_thread(void **state)
 {
     thread_rig t = {0};
@@ -200,7 +156,7 @@ static void test_thread(void **state)
     uint64_t last = 0;
     (void)state;
     scratch_make(&t.s);
-    thread_start(&t);
+    thread_open(&t);
     assert_int_equal(kv_ledger_epoch(t.ledger), 1);
     assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
     for (uint64_t i = 1; i <= 2000; i++)
@@ -216,7 +172,7 @@ static void test_thread(void **state)
     assert_int_equal(last, 2000);
     kv_ledger_close(&t.ledger);
 
-    thread_start(&t);
+    thread_open(&t);
     uint64_t event, gone;
     assert_int_equal(kv_ledger_epoch(t.ledger), 2);
     kv_ledger_heads(t.ledger, &event, &gone);
@@ -234,7 +190,7 @@ static void test_one_bad_command(void **state)
     uint64_t last = 0;
     (void)state;
     scratch_make(&t.s);
-    thread_start(&t);
+    thread_open(&t);
     assert_int_equal(kv_db_exec(kv_ledger_db(t.ledger),
                                 "CREATE TRIGGER bad BEFORE INSERT ON job WHEN new.id = 7 "
                                 "BEGIN SELECT raise(ABORT, 'no'); END"),
@@ -253,13 +209,173 @@ static void test_one_bad_command(void **state)
     scratch_remove(&t.s);
 }
 
+/* A business refusal is no error: it leaves nothing, and the batch goes on in one transaction. */
+static void test_refusals_in_a_batch(void **state)
+{
+    thread_rig t = {0};
+    kv_cmd_list list = {.n = 0};
+    uint64_t last = 0;
+    (void)state;
+    scratch_make(&t.s);
+    thread_open(&t);
+    for (uint64_t i = 1; i <= 40; i++) {
+        kv_cmd *cmd = submit_cmd(i, "ai");
+        if (i % 4 == 1) {
+            cmd->submit.credits = 1;
+            cmd->submit.user = kv_slice_str("poor");
+        } else if (i % 4 == 2) {
+            cmd->type = KV_CMD_RETRY;
+            cmd->retry = (kv_cmd_retry){.job = 999, .new_job = i};
+        } else if (i % 4 == 3) {
+            cmd->submit.unique_key = kv_slice_str("one");
+        }
+        give(&t, &list, cmd);
+    }
+    kv_ledger_give(t.ledger, &list);
+    int64_t commits = kv_metric_get(KV_M_COMMITS);
+    assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
+    kv_cmd_list done = take(&t, 40, &last);
+    assert_int_equal(kv_metric_get(KV_M_COMMITS) - commits, 1);
+    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&done));) {
+        if (cmd->type == KV_CMD_RETRY) {
+            assert_int_equal(cmd->err, KV_E_NOT_FOUND);
+        } else if (cmd->submit.credits) {
+            assert_int_equal(cmd->err, KV_E_NO_CREDIT);
+        } else {
+            assert_int_equal(cmd->err, KV_OK);
+            assert_int_equal(cmd->created, !cmd->submit.unique_key.ptr || cmd->submit.job == 3);
+        }
+        kv_cmd_free(&cmd);
+    }
+    assert_int_equal(last, 11); /* ten plain ones, and the first of the key */
+    kv_ledger_close(&t.ledger);
+    scratch_remove(&t.s);
+}
+
+/* ---- a lease right behind its SUBMIT ---- */
+
+static kv_cmd *lease_cmd(uint64_t job, const char *service)
+{
+    kv_cmd *cmd = kv_cmd_new(KV_CMD_MOVE, 0);
+    cmd->move = (kv_cmd_move){.job = job,
+                              .from = KV_JOB_QUEUED,
+                              .to = KV_JOB_PROCESSING,
+                              .new_epoch = 4,
+                              .new_attempt = 1,
+                              .max_attempts = 3,
+                              .service = kv_slice_str(service),
+                              .worker = kv_slice_str("w1")};
+    return cmd;
+}
+
+/* SUBMIT and lease in one transaction, with or without telling the first of the second. */
+static void run_pair(rig *r, uint64_t job, bool told, kv_cmd *submit_it, kv_err lease_err)
+{
+    kv_cmd *lease = lease_cmd(job, "ai");
+    submit_it->seq = 2;
+    assert_int_equal(kv_exec_begin(&r->x), KV_OK);
+    assert_int_equal(kv_exec_run(&r->x, submit_it, told ? lease : NULL), KV_OK);
+    assert_int_equal(kv_exec_owes(&r->x), told && lease_err == KV_OK);
+    assert_int_equal(kv_exec_run(&r->x, lease, NULL), KV_OK);
+    assert_false(kv_exec_owes(&r->x));
+    assert_int_equal(kv_exec_commit(&r->x), KV_OK);
+    rig_collect(r);
+    assert_int_equal(lease->err, lease_err);
+    if (lease_err == KV_OK)
+        assert_string_equal(kv_buf_str(&lease->text), "{\"n\":1}");
+    kv_cmd_free(&lease);
+    kv_cmd_free(&submit_it);
+}
+
+/* One insert gives what an insert and an update give: row, history, events. */
+static void test_lease_at_once(void **state)
+{
+    kv_buf json[2], events[2];
+    (void)state;
+    for (int told = 0; told < 2; told++) {
+        rig r;
+        rig_start(&r);
+        kv_cmd *cmd = submit_cmd(5, "ai");
+        cmd->submit.user = kv_slice_str("u");
+        cmd->submit.tenant = kv_slice_str("t");
+        run_pair(&r, 5, told, cmd, KV_OK);
+        assert_int_equal(rig_number(&r, "SELECT epoch FROM job WHERE state = 1"), 4);
+        kv_buf_init(&json[told], 0);
+        kv_buf_init(&events[told], 0);
+        assert_int_equal(kv_job_get_json(r.x.db, 5, &json[told]), KV_OK);
+        kv_buf_add(&events[told], r.events.data, r.events.len);
+        rig_stop(&r);
+    }
+    assert_string_equal(json[1].data, json[0].data);
+    assert_string_equal(events[1].data, events[0].data);
+    for (int i = 0; i < 2; i++) {
+        kv_buf_release(&json[i]);
+        kv_buf_release(&events[i]);
+    }
+}
+
+static void test_no_lease_of_a_refused_job(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r);
+    kv_cmd *cmd = submit_cmd(5, "ai");
+    cmd->submit.user = kv_slice_str("poor");
+    cmd->submit.credits = 1;
+    run_pair(&r, 5, true, cmd, KV_E_CONFLICT);
+    assert_int_equal(rig_number(&r, "SELECT count(*) FROM job"), 0);
+    submit(&r, 6);
+    rig_move(&r, 6, "ai", KV_JOB_QUEUED, KV_JOB_PROCESSING, 1, NULL, NULL);
+    run_pair(&r, 6, true, submit_cmd(6, "ai"), KV_E_CONFLICT); /* sent again */
+    assert_int_equal(rig_number(&r, "SELECT epoch FROM job"), 1);
+    rig_stop(&r);
+}
+
+/* Pairs across the limits of batches. */
+static void test_pairs_in_batches(void **state)
+{
+    thread_rig t = {0};
+    kv_cmd_list list = {.n = 0};
+    uint64_t last = 0;
+    (void)state;
+    scratch_make(&t.s);
+    thread_open(&t);
+    give(&t, &list, submit_cmd(1, "ai")); /* the others stand on odd places */
+    for (uint64_t i = 2; i <= 1000; i++) {
+        give(&t, &list, submit_cmd(i, "ai"));
+        give(&t, &list, lease_cmd(i, "ai"));
+    }
+    kv_ledger_give(t.ledger, &list);
+    assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
+    kv_cmd_list done = take(&t, 1999, &last);
+    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&done));) {
+        assert_int_equal(cmd->err, KV_OK);
+        kv_cmd_free(&cmd);
+    }
+    assert_int_equal(last, 1999);
+    kv_ledger_close(&t.ledger);
+    thread_open(&t);
+    kv_stmt *s;
+    bool row;
+    assert_int_equal(kv_db_prepare(kv_ledger_db(t.ledger),
+                                   "SELECT count(*) FROM job WHERE state = 1 AND epoch = 4", &s),
+                     KV_OK);
+    assert_int_equal(kv_db_step(s, &row), KV_OK);
+    assert_int_equal(kv_col_i64(s, 0), 999);
+    kv_db_done(s);
+    kv_ledger_close(&t.ledger);
+    scratch_remove(&t.s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_submit_and_history), cmocka_unit_test(test_submit_twice),
         cmocka_unit_test(test_conditional_moves),  cmocka_unit_test(test_retention),
         cmocka_unit_test(test_rollback_forgets),   cmocka_unit_test(test_thread),
-        cmocka_unit_test(test_one_bad_command),
+        cmocka_unit_test(test_one_bad_command),    cmocka_unit_test(test_refusals_in_a_batch),
+        cmocka_unit_test(test_lease_at_once),      cmocka_unit_test(test_no_lease_of_a_refused_job),
+        cmocka_unit_test(test_pairs_in_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,7 +121,7 @@ static void a_row_as_the_header_says(void **state)
         "\"hash\":\"0000000000000000000000000000000000000000000000000000000000000000\",\"stored_"
         "hash\":\"" HEX62 "11\",\"size\":10000,\"mime\":\"image/jpeg\",\"folder\":\"haber/"
         "2026\",\"filename\":\"bir \\\"tırnak\\\".jpg\","
-        "\"status\":\"READY\",\"width\":2000,\"height\":1500,\"thumbhash\":\"AQID/"
+        "\"status\":\"READY\",\"jobId\":null,\"width\":2000,\"height\":1500,\"thumbhash\":\"AQID/"
         "w==\",\"metadata_kept\":false,\"variants\":["
         "{\"url\":\"https://cdn.example/api/static/haber/2026/" HEX62
         "11.w640-q80e4-1a2b3c.webp\",\"format\":\"webp\","

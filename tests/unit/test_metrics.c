@@ -67,12 +67,43 @@ static void test_gauges_and_labels(void **state)
     assert_non_null(strstr(rendered(), "kervan_http_refused_total{code=\"other\"} 37\n"));
 }
 
+/* S4-99: one histogram a queue; and metrics with two labels. */
+static void test_of_queues(void **state)
+{
+    char name[32];
+    (void)state;
+    kv_metric_observe_label_us(KV_M_JOB_SERVICE_SECONDS, "ai", 3000000);
+    kv_metric_observe_label_us(KV_M_JOB_SERVICE_SECONDS, "ai", 700);
+    kv_metric_observe_label_us(KV_M_JOB_SERVICE_SECONDS, "video", 1);
+    kv_metric_set_label(KV_M_LANE_WAITING, "ai,urgent", 3);
+    kv_metric_set_label(KV_M_LANE_WAITING, "other", 1);
+    const char *text = rendered();
+    assert_non_null(strstr(text,
+                           "# TYPE kervan_job_service_seconds histogram\n"
+                           "kervan_job_service_seconds_bucket{service=\"ai\",le=\"0.0005\"} 0\n"
+                           "kervan_job_service_seconds_bucket{service=\"ai\",le=\"0.001\"} 1\n"));
+    assert_non_null(strstr(text, "kervan_job_service_seconds_bucket{service=\"ai\",le=\"+Inf\"} 2\n"
+                                 "kervan_job_service_seconds_sum{service=\"ai\"} 3.000700\n"
+                                 "kervan_job_service_seconds_count{service=\"ai\"} 2\n"));
+    assert_non_null(strstr(text, "kervan_job_service_seconds_count{service=\"video\"} 1\n"));
+    assert_non_null(strstr(text, "kervan_lane_waiting{service=\"ai\",lane=\"urgent\"} 3\n"));
+    assert_non_null(strstr(text, "kervan_lane_waiting{service=\"other\",lane=\"\"} 1\n"));
+    assert_int_equal(kv_metric_get(KV_M_JOB_SERVICE_SECONDS), 3);
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "queue-%d", i);
+        kv_metric_observe_label_us(KV_M_JOB_WAIT_SECONDS, name, 1);
+    }
+    assert_int_equal(kv_metric_get(KV_M_JOB_WAIT_SECONDS), 100);
+    assert_non_null(strstr(rendered(), "kervan_job_wait_seconds_count{service=\"other\"} 37\n"));
+}
+
 static void *count_a_lot(void *arg)
 {
     for (int i = 0; i < 10000; i++) {
         kv_metric_add(KV_M_UPLOADS, 1);
         kv_metric_add_label(KV_M_HTTP_REQUESTS, i % 2 ? "2xx" : "4xx", 1);
         kv_metric_observe_us(KV_M_UPLOAD_SECONDS, i);
+        kv_metric_observe_label_us(KV_M_JOB_WAIT_SECONDS, i % 2 ? "a" : "b", i);
     }
     return arg;
 }
@@ -89,6 +120,7 @@ static void test_threads(void **state)
     assert_int_equal(kv_metric_get(KV_M_UPLOADS), 40000);
     assert_int_equal(kv_metric_get(KV_M_HTTP_REQUESTS), 40000);
     assert_int_equal(kv_metric_get(KV_M_UPLOAD_SECONDS), 40000);
+    assert_int_equal(kv_metric_get(KV_M_JOB_WAIT_SECONDS), 40000);
     assert_non_null(strstr(rendered(), "kervan_http_requests_total{status=\"2xx\"} 20000\n"));
 }
 
@@ -97,6 +129,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_names, setup),
         cmocka_unit_test_setup(test_gauges_and_labels, setup),
+        cmocka_unit_test_setup(test_of_queues, setup),
         cmocka_unit_test_setup(test_threads, setup),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

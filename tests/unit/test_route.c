@@ -41,6 +41,12 @@ static void test_find(void **state)
     goes(KV_METHOD_GET, "/api/media/abc", "/api/media/:id", "abc");
     goes(KV_METHOD_DELETE, "/api/v1/media/abc/", "/api/media/:id", "abc");
     goes(KV_METHOD_POST, "/api/media/abc/retry", "/api/media/:id/retry", "abc");
+    goes(KV_METHOD_POST, "/api/jobs", "/api/jobs", "");
+    goes(KV_METHOD_GET, "/api/v1/jobs/", "/api/jobs", "");
+    goes(KV_METHOD_GET, "/api/jobs/x/history", "/api/jobs/:id/history", "x");
+    goes(KV_METHOD_PATCH, "/api/jobs/x/metadata", "/api/jobs/:id/metadata", "x");
+    goes(KV_METHOD_GET, "/api/admin/queues", "/api/admin/queues", ""); /* S4-96, S4-101 */
+    goes(KV_METHOD_POST, "/api/admin/queues/ai/pause", "/api/admin/queues/:service/pause", "ai");
     goes(KV_METHOD_GET, "/api/static/a/b.jpg", "/api/static/*", "a/b.jpg");
     goes(KV_METHOD_GET, "/api/v1/static/a/b.jpg", "/api/static/*", "a/b.jpg");
     goes(KV_METHOD_GET, "/api/v1/health/", "/api/v1/health", "");

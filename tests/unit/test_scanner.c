@@ -54,10 +54,34 @@ static kv_upload_scanned scan(const char *filename, const char *declared, const 
     return m->upload_scanned;
 }
 
+/* The same in one message: says the same, and hands on the same bytes. */
+static void scan_whole(const char *filename, const char *declared, const void *bytes, size_t len,
+                       const kv_upload_scanned *want)
+{
+    int peer;
+    kv_out_fake_clear(r.out);
+    rig_whole(&r, 4711, filename, declared, bytes, len);
+    const kv_msg *m = rig_got(&r, KV_WHOLE_JUDGED, 0, &peer, NULL);
+    assert_non_null(m);
+    const kv_whole_judged *j = &m->whole_judged;
+    assert_int_equal(peer, want->number ? KV_SCANNER_TO_DEDUP : KV_SCANNER_TO_HASHER);
+    assert_int_equal(kv_out_fake_count(r.out), j->number || j->same ? 1 : 2);
+    assert_int_equal(j->upload, 4711);
+    assert_int_equal(j->loop, 1);
+    assert_true(kv_slice_is(j->folder, "banners"));
+    assert_true(kv_slice_is(j->filename, filename));
+    assert_int_equal(j->number, want->number);
+    assert_int_equal(j->width, want->width);
+    assert_int_equal(j->height, want->height);
+    assert_int_equal(j->strip_version, want->strip_version);
+    assert_int_equal(j->metadata_kept, want->metadata_kept);
+}
+
 static kv_err verdict(const char *filename, const char *declared, const void *bytes, size_t len)
 {
-    kv_upload_scanned whole = scan(filename, declared, bytes, len, len ? len : 1);
     kv_upload_scanned cut = scan(filename, declared, bytes, len, 11);
+    scan_whole(filename, declared, bytes, len, &cut);
+    kv_upload_scanned whole = scan(filename, declared, bytes, len, len ? len : 1);
     assert_int_equal(whole.number, cut.number);
     return (kv_err)whole.number;
 }
@@ -97,6 +121,7 @@ static void good_files_pass(void **state)
         assert_int_equal(s.strip_version, good[i].strip);
         assert_int_equal(s.metadata_kept, good[i].strip == 0);
         assert_true(s.kept_size <= n);
+        scan_whole(good[i].name, good[i].declared, b, n, &s);
     }
     kv_upload_scanned s = scan("a.pdf", "application/pdf", pdf, strlen(pdf), 7);
     assert_int_equal(s.number, 0);
@@ -296,6 +321,43 @@ static void kept_and_received(void **state)
     assert_null(memmem(stored, got_stored, "SECRET", 6));
 }
 
+/* S0-19: so with a whole upload */
+static void kept_and_received_whole(void **state)
+{
+    (void)state;
+    static uint8_t b[1 << 16], stored[1 << 16];
+    size_t n = read_file("gps.jpg", b, sizeof b), got = 0;
+    kv_slice p;
+    scan("a.jpg", "", b, n, 2500);
+    for (size_t i = 0; rig_got(&r, KV_UPLOAD_CHUNK, i, NULL, &p); i++) {
+        memcpy(stored + got, p.ptr, p.len);
+        got += p.len;
+    }
+    kv_out_fake_clear(r.out);
+    rig_whole(&r, 1, "a.jpg", "", b, n);
+    int peer;
+    const kv_msg *m = kv_out_fake_at(r.out, 0, &peer, &p);
+    assert_int_equal(m->code, KV_WHOLE_RECEIVED);
+    assert_int_equal(peer, KV_SCANNER_TO_HASHER);
+    assert_int_equal(p.len, n);
+    assert_memory_equal(p.ptr, b, n);
+    m = kv_out_fake_at(r.out, 1, &peer, &p);
+    assert_int_equal(m->code, KV_WHOLE_JUDGED);
+    assert_int_equal(peer, KV_SCANNER_TO_HASHER);
+    assert_false(m->whole_judged.same);
+    assert_int_equal(p.len, got);
+    assert_memory_equal(p.ptr, stored, got);
+    n = read_file("small.gif", b, sizeof b);
+    kv_out_fake_clear(r.out);
+    rig_whole(&r, 2, "a.gif", "", b, n);
+    m = kv_out_fake_at(r.out, 0, &peer, &p); /* nothing to blank: one message */
+    assert_int_equal(m->code, KV_WHOLE_JUDGED);
+    assert_true(m->whole_judged.same);
+    assert_int_equal(p.len, n);
+    assert_memory_equal(p.ptr, b, n);
+    assert_int_equal(kv_out_fake_count(r.out), 1);
+}
+
 /* The loop's credit: a payload is released once everybody is done with it, and not before. */
 static int released;
 
@@ -362,6 +424,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_refused_head_reaches_nobody, start, stop),
         cmocka_unit_test_setup_teardown(damage_is_refused_late, start, stop),
         cmocka_unit_test_setup_teardown(kept_and_received, start, stop),
+        cmocka_unit_test_setup_teardown(kept_and_received_whole, start, stop),
         cmocka_unit_test_setup_teardown(payloads_are_shared_and_released, start, stop),
         cmocka_unit_test_setup_teardown(stripping_can_be_off, start, stop),
     };

@@ -61,12 +61,11 @@ static void write_file(uint64_t upload, const char *text)
     rig_end(&w, upload, strlen(text));
 }
 
-static void place(uint64_t upload, const char *key, bool again)
+static void place(uint64_t upload, const char *key)
 {
     kv_msg m = {.code = KV_PLACE};
     m.place.upload = upload;
     m.place.key = kv_slice_str(key);
-    m.place.again = again;
     rig_send(&p, &m, NULL, 0);
 }
 
@@ -93,8 +92,8 @@ static void files_are_written_placed_and_released(void **state)
     assert_int_equal(written(0, 1), 0);
     assert_int_equal(written(1, 2), 0);
     assert_int_equal(temporary_files(), 2);
-    place(1, "banners/one.txt", false);
-    place(2, "haber/2026/two.txt", false);
+    place(1, "banners/one.txt");
+    place(2, "haber/2026/two.txt");
     assert_int_equal(rig_count(&p, KV_PLACED), 0); /* a batch is placed as one */
     p.def->batch_end(p.self, p.out);
     assert_int_equal(rig_count(&p, KV_PLACED), 2);
@@ -110,15 +109,77 @@ static void files_are_written_placed_and_released(void **state)
     assert_int_equal(temporary_files(), 0);
 }
 
+static void place_whole(uint64_t upload, const char *key, const char *same, const char *text)
+{
+    kv_msg m = {.code = KV_PLACE_WHOLE};
+    m.place_whole.upload = upload;
+    m.place_whole.key = kv_slice_str(key);
+    m.place_whole.same = kv_slice_str(same);
+    rig_send(&p, &m, text, strlen(text));
+}
+
+static void expect_placed(size_t i, uint64_t upload, uint64_t number, bool nothing)
+{
+    const kv_msg *m = rig_got(&p, KV_PLACED, i, NULL, NULL);
+    assert_non_null(m);
+    assert_int_equal(m->placed.upload, upload);
+    assert_int_equal(m->placed.number, number);
+    assert_int_equal(m->placed.nothing, nothing);
+}
+
+static void whole_uploads_are_written_and_placed(void **state)
+{
+    (void)state;
+    char text[20] = "";
+    size_t n;
+    place_whole(1, "banners/one.txt", "", "first");
+    write_file(2, "streamed");
+    place(2, "banners/two.txt"); /* both ways in one batch */
+    assert_int_equal(temporary_files(), 2);
+    p.def->batch_end(p.self, p.out);
+    expect_placed(0, 1, 0, false);
+    expect_placed(1, 2, 0, false);
+    place_whole(3, "haber/one.txt", "banners/one.txt", "first"); /* the bytes are here */
+    place_whole(4, "haber/x.txt", "banners/gone.txt", "fourth"); /* they were */
+    p.def->batch_end(p.self, p.out);
+    expect_placed(2, 3, 0, false);
+    expect_placed(3, 4, 0, false);
+    assert_int_equal(kv_store_read(p.arg.store, "haber/one.txt", 0, text, 20, &n), KV_OK);
+    assert_string_equal(text, "first");
+    assert_int_equal(kv_store_read(p.arg.store, "haber/x.txt", 0, text, 20, &n), KV_OK);
+    assert_int_equal(n, 6);
+    for (uint64_t upload = 1; upload <= 4; upload++)
+        release(upload);
+    assert_int_equal(temporary_files(), 0);
+}
+
+/* Nothing is left of one that cannot be written; the others of its batch are placed. */
+static void a_whole_upload_that_cannot_be_written(void **state)
+{
+    (void)state;
+    write_file(1, "its name is taken");
+    place_whole(1, "banners/a.txt", "", "bytes");
+    place_whole(2, "banners/b.txt", "", "bytes");
+    p.def->batch_end(p.self, p.out);
+    expect_placed(0, 1, KV_E_CONFLICT, true);
+    expect_placed(1, 2, 0, false);
+    release(2);
+    assert_int_equal(temporary_files(), 1); /* of the first writer, who is not touched */
+    place(1, "banners/a.txt");
+    p.def->batch_end(p.self, p.out);
+    release(1);
+    assert_int_equal(temporary_files(), 0);
+}
+
 /* RELINK: the key was removed meanwhile */
 static void placing_again_links_again(void **state)
 {
     (void)state;
     write_file(1, "bytes");
-    place(1, "banners/a.txt", false);
+    place(1, "banners/a.txt");
     p.def->batch_end(p.self, p.out);
     assert_int_equal(kv_store_delete(p.arg.store, "banners/a.txt"), KV_OK);
-    place(1, "banners/a.txt", true);
+    place(1, "banners/a.txt");
     p.def->batch_end(p.self, p.out);
     kv_object_info info;
     assert_int_equal(kv_store_head(p.arg.store, "banners/a.txt", &info), KV_OK);
@@ -162,6 +223,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(files_are_written_placed_and_released, start, stop),
+        cmocka_unit_test_setup_teardown(whole_uploads_are_written_and_placed, start, stop),
+        cmocka_unit_test_setup_teardown(a_whole_upload_that_cannot_be_written, start, stop),
         cmocka_unit_test_setup_teardown(placing_again_links_again, start, stop),
         cmocka_unit_test_setup_teardown(an_abort_leaves_nothing, start, stop),
         cmocka_unit_test_setup_teardown(what_was_not_released_goes_with_the_end, start, stop),

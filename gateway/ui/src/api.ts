@@ -1,6 +1,7 @@
 // The HTTP API: JSON in and out, problem+json turned into a Problem, uploads with progress.
 import { hasKey, translate, type Lang, type Vars } from "./i18n";
 import type { Config, Filter, Folder, Media, Page, Problem } from "./model";
+import type { Job, JobFilter, Queue, SteerAction } from "./queues";
 
 const TIMEOUT_MS = 20_000;
 const STALL_MS = 120_000;
@@ -80,7 +81,21 @@ function idPath(id: string): string {
     return `/api/media/${encodeURIComponent(id)}`;
 }
 
+function jobPath(id: string): string {
+    return `/api/jobs/${encodeURIComponent(id)}`;
+}
+
 export const api = {
+    queues: (lang: Lang) => call<{ queues: Queue[] }>(lang, "GET", "/api/admin/queues"),
+    steer: (lang: Lang, service: string, action: SteerAction) => call<unknown>(lang, "POST", `/api/admin/queues/${encodeURIComponent(service)}/${action}`),
+    job: (lang: Lang, id: string) => call<Job>(lang, "GET", jobPath(id)),
+    cancelJob: (lang: Lang, id: string) => call<unknown>(lang, "POST", `${jobPath(id)}/cancel`),
+    retryJob: (lang: Lang, id: string) => call<{ jobId: string }>(lang, "POST", `${jobPath(id)}/retry`),
+    jobs(lang: Lang, filter: JobFilter, before: string | null, limit: number): Promise<{ jobs: Job[]; next: string | null }> {
+        const query = new URLSearchParams({ limit: String(limit) });
+        for (const [name, value] of Object.entries({ ...filter, before })) if (value) query.set(name, value);
+        return call(lang, "GET", `/api/jobs?${query}`);
+    },
     config: (lang: Lang) => call<Config>(lang, "GET", "/api/config"),
     folders: (lang: Lang) => call<{ folders: Folder[] }>(lang, "GET", "/api/folders").then((r) => r.folders),
     media: (lang: Lang, id: string) => call<Media>(lang, "GET", idPath(id)),

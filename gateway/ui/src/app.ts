@@ -1,5 +1,6 @@
 // Glue: turns what the user and the server do into requests and store actions. Components call nothing else.
 import { api, ApiError, localProblem, problemText, sendFile } from "./api";
+import { createQueuesApp, type QueuesApp } from "./app-queues";
 import { filesOfPaste } from "./files";
 import { fmtBytes, translate, type Key, type Lang, type Vars } from "./i18n";
 import { browserDeps, Live } from "./live";
@@ -26,6 +27,7 @@ export interface App {
     more(): void;
     reload(): Promise<boolean>;
     openDetail(id: string | null): void;
+    queues: QueuesApp;
     remove(media: Media): Promise<Problem | null>;
     retry(id: string): Promise<Problem | null>;
     say(text: string): void;
@@ -125,12 +127,17 @@ export function createApp(store: Store, lang: () => Lang): App {
     const live = new Live({
         ...browserDeps(),
         onEvent,
+        onMessage: (message) => queues.hear(message),
         onResync() {
             void reload();
+            queues.refresh();
             void loadFolders();
             if (!store.get().config) void loadConfig();
         },
-        onPoll: () => reload(),
+        onPoll() {
+            queues.refresh();
+            return reload();
+        },
         onState: (state) => dispatch({ type: "live", live: state }),
     });
 
@@ -140,8 +147,30 @@ export function createApp(store: Store, lang: () => Lang): App {
         uploads.add(files, folderValid(folder) ? folder || DEFAULT_FOLDER : DEFAULT_FOLDER);
     }
 
+    const queues = createQueuesApp({
+        store,
+        lang,
+        live,
+        problemOf,
+        hash(hash) {
+            if (hash) location.hash = hash;
+            else history.pushState(null, "", location.pathname + location.search);
+            readHash();
+        },
+    });
+
+    /** The address says which view it is and what is open over it. */
     function readHash(): void {
-        const id = /^#\/media\/([0-9A-Za-z]{1,32})$/.exec(location.hash)?.[1] ?? null;
+        const open = /^#\/(media|jobs)\/([0-9A-Za-z]{1,32})$/.exec(location.hash);
+        const job = open?.[1] === "jobs" ? open[2]! : null;
+        const view = /^#\/?queues$/.test(location.hash) || job ? "queues" : "library";
+        if (view !== store.get().view) {
+            dispatch({ type: "view", view });
+            queues.refresh();
+            scrollTo(0, 0);
+        }
+        queues.show(job);
+        const id = open?.[1] === "media" ? open[2]! : null;
         if (id === store.get().detail) return;
         dispatch({ type: "detail", id });
         if (id && !store.get().items[id]) void loadDetail(id);
@@ -170,6 +199,7 @@ export function createApp(store: Store, lang: () => Lang): App {
             if (next !== null && (load === "idle" || load === "error")) void list(true, PAGE);
         },
         reload,
+        queues: queues.app,
         openDetail(id) {
             const hash = id ? `#/media/${id}` : "";
             if (id === null) history.pushState(null, "", location.pathname + location.search);

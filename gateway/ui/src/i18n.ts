@@ -68,3 +68,10 @@ export function fmtSeconds(lang: Lang, seconds: number): string {
     if (seconds < 3600) return `${fmtNumber(lang, Math.ceil(seconds / 60))} ${lang === "tr" ? "dk" : "min"}`;
     return `${fmtNumber(lang, seconds / 3600, 1)} ${lang === "tr" ? "sa" : "h"}`;
 }
+
+/** "12 ms", "1,4 sn", "3 dk". */
+export function fmtMs(lang: Lang, ms: number): string {
+    if (ms < 1000) return `${fmtNumber(lang, ms)} ms`;
+    if (ms < 60_000) return `${fmtNumber(lang, ms / 1000, ms < 10_000 ? 1 : 0)} ${lang === "tr" ? "sn" : "s"}`;
+    return fmtSeconds(lang, ms / 1000);
+}

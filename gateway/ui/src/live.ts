@@ -1,7 +1,7 @@
 // Live events: WebSocket, else SSE, else polling; reconnects with backoff and asks for what it missed by event id.
 //
 // Everything outside (sockets, timers, chance) comes in through LiveDeps, so the tests drive it with a fake clock.
-import type { LiveEvent } from "./model";
+import type { LiveEvent, LiveMessage } from "./model";
 
 export type LiveState = "connecting" | "live" | "reconnecting" | "polling";
 
@@ -9,6 +9,7 @@ export interface Socket {
     onopen: ((e: never) => void) | null;
     onclose: ((e: never) => void) | null;
     onmessage: ((e: { data: unknown }) => void) | null;
+    send(text: string): void;
     close(): void;
 }
 
@@ -27,6 +28,8 @@ export interface LiveDeps {
     clearTimer: (timer: unknown) => void;
     random: () => number;
     onEvent: (event: LiveEvent) => void;
+    /** Positions and queues: not in the log. */
+    onMessage: (message: LiveMessage) => void;
     /** The log no longer reaches back to where we were, or we begin: read the list again. */
     onResync: () => void;
     /** One round of polling; false: no answer. */
@@ -41,12 +44,16 @@ const POLL_ROUNDS = 6; // then the push ways are tried again
 const OPEN_MS = 10_000; // an attempt that neither opens nor fails is over
 const SILENCE_MS = 45_000; // the server sends a ping every 15 s; a socket that says nothing for three is dead
 const FILTER = "types=media"; // the page has no use for job events
+const STREAM_WATCH = 200; // jobs in the address of a stream
+const STREAM_CHANGE_MS = 2_000; // a stream is opened anew for other wishes, at most so often
 const BACKOFF_MIN = 500;
 const BACKOFF_MAX = 30_000;
 const EVENT_TYPES = [
     "message",
     "hello",
     "resync",
+    "job.position",
+    "queues",
     ...["created", "processing", "ready", "failed", "deleted"].map((t) => `media.${t}`),
 ];
 
@@ -63,6 +70,9 @@ export class Live {
     private wsFailed = 0;
     private sseFailed = 0;
     private running = false;
+    private watch: readonly string[] = []; // wishes: jobs whose positions are pushed, and all queues
+    private queues = false;
+    private tell: ((watch: readonly string[], queues: boolean) => void) | null = null; // what an open connection does with new ones
 
     constructor(private readonly deps: LiveDeps) {}
 
@@ -86,9 +96,16 @@ export class Live {
         this.connect();
     }
 
+    /** What the server shall push besides the log; all wishes, not what changed. */
+    want(watch: readonly string[], queues: boolean): void {
+        this.tell?.(watch, queues);
+        this.watch = watch;
+        this.queues = queues;
+    }
+
     private drop(): void {
         this.deps.clearTimer(this.timer);
-        this.timer = null;
+        this.timer = this.tell = null;
         const close = this.close;
         this.close = null;
         close?.();
@@ -107,6 +124,11 @@ export class Live {
 
     private path(base: string): string {
         return this.after === null ? `${base}?${FILTER}` : `${base}?${FILTER}&after=${this.after}`;
+    }
+
+    private streamPath(): string {
+        const watch = this.watch.length > 0 ? `&watch=${this.watch.slice(0, STREAM_WATCH).join(",")}` : "";
+        return this.path("/api/events") + watch + (this.queues ? "&queues=1" : "");
     }
 
     private connectSocket(): void {
@@ -134,6 +156,12 @@ export class Live {
         this.later(giveUp, OPEN_MS);
         socket.onopen = () => {
             opened = true;
+            this.tell = (watch, queues) => {
+                const said = wishes(this.watch, this.queues, watch, queues);
+                if (said) socket.send(said);
+            };
+            const said = wishes([], false, this.watch, this.queues);
+            if (said) socket.send(said);
             this.opened();
             this.later(giveUp, SILENCE_MS);
         };
@@ -146,7 +174,7 @@ export class Live {
 
     private connectStream(): void {
         let opened = false;
-        const stream = this.deps.stream(this.path("/api/events"));
+        const stream = this.deps.stream(this.streamPath());
         const detach = () => {
             stream.onopen = stream.onerror = null;
             stream.close();
@@ -161,6 +189,15 @@ export class Live {
         stream.onopen = () => {
             opened = true;
             this.opened();
+            // A stream cannot be told anything: it is opened anew, and goes on behind the last event.
+            this.tell = (watch, queues) => {
+                if (!wishes(this.watch, this.queues, watch, queues)) return;
+                this.tell = null;
+                this.later(() => {
+                    detach();
+                    this.connectStream();
+                }, STREAM_CHANGE_MS);
+            };
         };
         // The browser reconnects a stream by itself, but without our backoff.
         stream.onerror = give;
@@ -179,7 +216,7 @@ export class Live {
     }
 
     private failed(): void {
-        this.close = null;
+        this.close = this.tell = null;
         if (!this.running) return;
         this.deps.onState("reconnecting");
         this.later(() => this.connect(), backoffMs(this.attempt++, this.deps.random()));
@@ -216,6 +253,7 @@ export class Live {
         if (message.type === "resync") this.resync(last);
         else if (message.type === "hello") this.after ??= last;
         else if (typeof message.id === "number" && message.type) this.take(message as LiveEvent);
+        else if (message.type === "job.position" || message.type === "queues") this.deps.onMessage(message as LiveMessage);
     }
 
     private take(event: LiveEvent): void {
@@ -228,6 +266,19 @@ export class Live {
         this.after = id;
         this.deps.onResync();
     }
+}
+
+/** The message that turns old wishes into new ones; null: nothing changed. */
+export function wishes(oldWatch: readonly string[], oldQueues: boolean, watch: readonly string[], queues: boolean): string | null {
+    const had = new Set(oldWatch);
+    const has = new Set(watch);
+    const said: { watch?: string[]; unwatch?: string[]; queues?: boolean } = {};
+    const unwatch = oldWatch.filter((id) => !has.has(id));
+    const more = watch.filter((id) => !had.has(id));
+    if (unwatch.length > 0) said.unwatch = unwatch;
+    if (more.length > 0) said.watch = more;
+    if (queues !== oldQueues) said.queues = queues;
+    return Object.keys(said).length > 0 ? JSON.stringify(said) : null;
 }
 
 /** The browser's own sockets and timers. */

@@ -21,6 +21,8 @@ export interface Media {
     folder: string;
     filename: string;
     status: Status;
+    /** While PENDING: the job whose position can be watched. */
+    jobId?: string | null;
     width: number | null;
     height: number | null;
     thumbhash: string | null;
@@ -59,6 +61,13 @@ export interface LiveEvent {
     type: string;
     mediaId?: string;
     media?: Media;
+}
+
+/** What the server pushes besides the log: positions, the state of queues. */
+export interface LiveMessage {
+    type: string;
+    jobId?: string;
+    queues?: unknown;
 }
 
 export interface Filter {

@@ -1,5 +1,6 @@
 // The store: one state, one pure reducer. Effects (requests, sockets, uploads) live in app.ts and uploads.ts.
 import type { LiveState } from "./live";
+import { initialQueues, reduceQueues, type QueuesAction, type QueuesState } from "./queues";
 import { matches, type Config, type Filter, type Folder, type Media, type Page, type Problem } from "./model";
 
 export type Phase = "queued" | "sending" | "saving" | "backoff" | "done" | "failed" | "cancelled";
@@ -26,7 +27,11 @@ export interface Upload {
 
 export type Load = "idle" | "first" | "more" | "error";
 
+export type View = "library" | "queues";
+
 export interface State {
+    view: View;
+    queues: QueuesState;
     items: Readonly<Record<string, Media>>;
     /** Ids of the list as filtered, newest first. */
     order: readonly string[];
@@ -55,6 +60,8 @@ export interface State {
 }
 
 export type Action =
+    | QueuesAction
+    | { type: "view"; view: View }
     | { type: "list/start"; more: boolean }
     | { type: "list/done"; generation: number; more: boolean; page: Page }
     | { type: "list/fail"; generation: number; problem: Problem }
@@ -76,6 +83,8 @@ export type Action =
 export const noFilter: Filter = { folder: "", status: "", search: "" };
 
 export const initialState: State = {
+    view: "library",
+    queues: initialQueues,
     items: {},
     order: [],
     next: null,
@@ -135,6 +144,12 @@ export function reduce(s: State, a: Action): State {
             return { ...s, confirming: a.id };
         case "say":
             return { ...s, said: a.text };
+        case "view":
+            return s.view === a.view ? s : { ...s, view: a.view };
+        default: {
+            const queues = reduceQueues(s.queues, a);
+            return queues === s.queues ? s : { ...s, queues };
+        }
     }
 }
 

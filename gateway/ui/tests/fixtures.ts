@@ -1,4 +1,5 @@
 import type { Media } from "../src/model";
+import { readQueues, type Job, type Queue } from "../src/queues";
 
 /** A row; ids sort like time. */
 export function media(n: number, over: Partial<Media> = {}): Media {
@@ -24,6 +25,38 @@ export function media(n: number, over: Partial<Media> = {}): Media {
         processingCompletedAt: null,
         created_at: "2026-01-01T00:00:00.000Z",
         updated_at: "2026-01-01T00:00:00.000Z",
+        ...over,
+    };
+}
+
+export function queue(service: string, over: Partial<Queue> = {}): Queue {
+    return readQueues([{ service, health: "ok", ...over }])[0]!;
+}
+
+export function job(n: number, over: Partial<Job> = {}): Job {
+    return {
+        jobId: String(n).padStart(13, "0"),
+        service: "ai",
+        lane: "normal",
+        status: "queued",
+        progress: 0,
+        attempts: 0,
+        max_attempts: 3,
+        metadata: null,
+        error: null,
+        error_detail: null,
+        tenant: null,
+        user: null,
+        tags: [],
+        not_before: null,
+        deadline: null,
+        retry_of: null,
+        retried_by: null,
+        created_at: "2026-01-01T00:00:00.000Z",
+        updated_at: "2026-01-01T00:00:00.000Z",
+        queue_position: null,
+        lane_position: null,
+        eta_seconds: null,
         ...over,
     };
 }

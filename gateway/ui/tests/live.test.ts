@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { backoffMs, Live, type LiveState, type Socket, type Stream } from "../src/live";
+import type { LiveMessage } from "../src/model";
 import { FakeClock } from "./fixtures";
 
 class FakeSocket implements Socket {
@@ -8,7 +9,11 @@ class FakeSocket implements Socket {
     onclose: Socket["onclose"] = null;
     onmessage: Socket["onmessage"] = null;
     closed = false;
+    readonly sent: unknown[] = [];
     constructor(readonly path: string) {}
+    send(text: string) {
+        this.sent.push(JSON.parse(text));
+    }
     close() {
         this.closed = true;
     }
@@ -43,7 +48,7 @@ class FakeStream implements Stream {
 
 function setUp(pollAnswers = true) {
     const clock = new FakeClock();
-    const seen = { sockets: [] as FakeSocket[], streams: [] as FakeStream[], states: [] as LiveState[], events: [] as number[], resyncs: 0, polls: 0 };
+    const seen = { sockets: [] as FakeSocket[], streams: [] as FakeStream[], states: [] as LiveState[], events: [] as number[], messages: [] as LiveMessage[], resyncs: 0, polls: 0 };
     const live = new Live({
         socket: (path) => {
             const socket = new FakeSocket(path);
@@ -59,6 +64,7 @@ function setUp(pollAnswers = true) {
         clearTimer: clock.clearTimer,
         random: () => 1,
         onEvent: (e) => seen.events.push(e.id),
+        onMessage: (m) => seen.messages.push(m),
         onResync: () => seen.resyncs++,
         onPoll: () => {
             seen.polls++;
@@ -241,4 +247,47 @@ test("what is not ours is ignored", () => {
     last().open();
     for (const noise of ["", "{", "null", "[]", "7", { type: 3 }, { id: "5", type: "media.ready" }, { id: 6 }]) last().say(noise);
     assert.deepEqual(seen.events, []);
+});
+
+/* S3-11 */
+test("positions and queues are asked for, changed, and asked for again after a reconnect", () => {
+    const { clock, live, seen, last } = setUp();
+    live.want(["a", "b"], false);
+    last().open();
+    assert.deepEqual(last().sent, [{ watch: ["a", "b"] }]);
+    live.want(["b", "c"], true);
+    live.want(["b", "c"], true);
+    assert.deepEqual(last().sent[1], { unwatch: ["a"], watch: ["c"], queues: true });
+    assert.equal(last().sent.length, 2);
+    last().say({ type: "job.position", jobId: "b", queue_position: 2 });
+    last().say({ type: "queues", queues: [] });
+    last().say({ type: "error", code: "Forbidden" });
+    assert.deepEqual(seen.messages.map((m) => m.type), ["job.position", "queues"]);
+    last().die();
+    live.want(["c"], true); // nobody to tell
+    clock.advance(500);
+    last().open();
+    assert.deepEqual(last().sent, [{ watch: ["c"], queues: true }]);
+});
+
+test("a stream is opened anew for other wishes", () => {
+    const { clock, live, seen, last } = setUp();
+    live.want(["a"], false);
+    for (const wait of [0, 500]) {
+        clock.advance(wait);
+        last().die();
+    }
+    clock.advance(1_000);
+    const stream = () => seen.streams[seen.streams.length - 1]!;
+    assert.equal(stream().path, "/api/events?types=media&watch=a");
+    stream().onopen?.({} as never);
+    stream().say("job.position", { type: "job.position", jobId: "a", queue_position: 1 });
+    assert.equal(seen.messages.length, 1);
+    live.want(["a"], false);
+    live.want(["a", "b"], true);
+    live.want(["b"], true);
+    clock.advance(2_000);
+    assert.equal(seen.streams.length, 2);
+    assert.ok(seen.streams[0]!.closed);
+    assert.equal(stream().path, "/api/events?types=media&watch=b&queues=1");
 });

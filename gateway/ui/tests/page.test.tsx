@@ -1,6 +1,6 @@
 // The page in happy-dom, with a store and an app that records instead of asking a server.
 import assert from "node:assert/strict";
-import { beforeEach, test } from "node:test";
+import { afterEach, beforeEach, test } from "node:test";
 import { Window } from "happy-dom";
 
 const window = new Window({ url: "http://localhost:8080/" });
@@ -15,10 +15,11 @@ const { act } = await import("preact/test-utils");
 const { createApp } = await import("../src/app");
 const { Root } = await import("../src/components/root");
 const { createStore } = await import("../src/state");
-const { media } = await import("./fixtures");
+const { job, media, queue } = await import("./fixtures");
 
 type Store = ReturnType<typeof createStore>;
 let store: Store;
+let app: ReturnType<typeof createApp>;
 let lang: "tr" | "en";
 let removed: string[];
 
@@ -31,7 +32,7 @@ beforeEach(() => {
     store = createStore();
     lang = "tr";
     removed = [];
-    const app = createApp(store, () => lang);
+    app = createApp(store, () => lang);
     app.remove = async (m) => {
         removed.push(m.id);
         store.dispatch({ type: "media/gone", id: m.id });
@@ -40,6 +41,9 @@ beforeEach(() => {
     const prefs = { lang, theme: "light" as const, saveLang: (l: "tr" | "en") => (lang = l), saveTheme: () => undefined };
     act(() => render(<Root app={app} prefs={prefs} />, document.getElementById("app")!));
 });
+
+// Timers of what is shown would keep the process.
+afterEach(() => act(() => render(null, document.getElementById("app")!)));
 
 const load = (...items: ReturnType<typeof media>[]) => act(() => store.dispatch({ type: "list/done", generation: 0, more: false, page: { items, next: null } }));
 
@@ -123,4 +127,72 @@ test("a listing that fails says so, and stays while it is tried again", () => {
     assert.match($("list-error")!.textContent!, /yeniden başlıyor/);
     act(() => store.dispatch({ type: "list/start", more: false }));
     assert.ok($("list-error"));
+});
+
+/* S3-10, S3-11 */
+test("the badge of a waiting picture says its place, live", () => {
+    load(media(1, { status: "PENDING", jobId: "0000000000j01" }));
+    const place = (n: number, status: "queued" | "processing") =>
+        act(() => store.dispatch({ type: "q/position", position: { jobId: "0000000000j01", status, queue_position: n, lane_position: n, eta_seconds: null } }));
+    assert.match($("tile-status")!.textContent!, /işleniyor/);
+    place(3, "queued");
+    assert.match($("tile-status")!.textContent!, /sırada 3/);
+    place(2, "queued");
+    assert.match($("tile-status")!.textContent!, /sırada 2/);
+    place(0, "processing");
+    assert.match($("tile-status")!.textContent!, /işleniyor/);
+});
+
+const openQueues = () => act(() => store.dispatch({ type: "view", view: "queues" }));
+
+/* S4-98, S4-99, S4-100 */
+test("a queue shows counts, times and errors, and asks before it is paused", async () => {
+    openQueues();
+    act(() => store.dispatch({ type: "q/state", at: Date.now(), list: [queue("ai", { waiting: 12, running: 2, workers: 1, error_rate: 0.25, dead_letters: 3, lanes: { urgent: 2, normal: 9, background: 1 }, wait_ms: { p50: 12, p90: 1400, p99: 90_000 } })] }));
+    const text = $("queue")!.textContent!;
+    assert.equal($("queue-waiting")!.textContent, "12");
+    assert.equal($("lane-urgent")!.textContent, "Acil 2");
+    assert.match(text, /12 ms.*1,4 sn.*2 dk/);
+    assert.match(text, /%25/);
+    assert.equal($("queue-dead")!.textContent, "3");
+    const steered: string[] = [];
+    app.queues.steer = async (service, action) => {
+        steered.push(`${service} ${action}`);
+        return null;
+    };
+    click("queue-pause");
+    assert.equal($("queue-dialog")!.getAttribute("role"), "alertdialog");
+    click("queue-no");
+    assert.deepEqual(steered, []);
+    click("queue-pause");
+    await act(async () => $("queue-yes")!.click());
+    assert.deepEqual(steered, ["ai pause"]);
+    assert.equal($("queue-dialog"), null);
+});
+
+/* S4-97 */
+test("who may not see queues is told how", () => {
+    openQueues();
+    act(() => store.dispatch({ type: "q/fail", problem: { status: 403, code: "forbidden", text: "", detail: "", retryAfter: null } }));
+    assert.match($("queues-closed")!.textContent!, /kervan ctl/);
+});
+
+/* S3-14 */
+test("jobs show their place, and what can be done with them", () => {
+    openQueues();
+    const jobs = [job(2, { queue_position: 2, eta_seconds: [3, 8] }), job(1, { status: "error", error: "stuck" })];
+    act(() => store.dispatch({ type: "q/jobs", generation: 0, more: false, jobs, next: null }));
+    const rows = [...document.querySelectorAll('[data-testid="job"]')];
+    assert.match(rows[0]!.textContent!, /sırada 2 · 3 sn – 8 sn/);
+    assert.match(rows[1]!.textContent!, /ilerlemediği için durduruldu/);
+    assert.ok(rows[0]!.querySelector('[data-testid="job-cancel"]') && rows[1]!.querySelector('[data-testid="job-retry"]'));
+    act(() => store.dispatch({ type: "q/position", position: { jobId: job(2).jobId, status: "queued", queue_position: 1, lane_position: 1, eta_seconds: null } }));
+    assert.match(rows[0]!.textContent!, /sırada 1/);
+});
+
+test("an open job tells its history", () => {
+    act(() => store.dispatch({ type: "q/open", id: job(1).jobId }));
+    act(() => store.dispatch({ type: "q/job", job: job(1, { status: "processing", progress: 40, history: [{ status: "queued", at: "2026-01-01T00:00:00.000Z", attempt: 0 }, { status: "processing", at: "2026-01-01T00:00:02.500Z", attempt: 1, worker: "w-1" }] }) }));
+    assert.match($("job-history")!.textContent!, /sırada.*işleniyor.*\+2,5 sn · 1\. deneme · w-1/);
+    assert.match($("job-now")!.textContent!, /%40/);
 });

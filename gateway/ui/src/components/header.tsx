@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
+import type { View } from "../state";
 import { useUi, useSelect } from "./context";
 import { Icon, Mark, Wordmark } from "./icons";
 
@@ -7,29 +8,39 @@ function openPicker(): void {
 }
 
 /** Whether the upload strip is scrolled out of sight: then the header offers the button. */
-function useDropzoneAway(): boolean {
+function useDropzoneAway(view: View): boolean {
     const [away, setAway] = useState(false);
     useEffect(() => {
         const strip = document.getElementById("drop");
+        setAway(false);
         if (!strip || typeof IntersectionObserver === "undefined") return;
         const watch = new IntersectionObserver((seen) => setAway(!seen[seen.length - 1]!.isIntersecting), { rootMargin: "-60px 0px 0px" });
         watch.observe(strip);
         return () => watch.disconnect();
-    }, []);
+    }, [view]);
     return away;
 }
 
 export function Header() {
     const { app, lang, theme, setLang, setTheme } = useUi();
     const { t } = app;
-    const away = useDropzoneAway();
+    const view = useSelect((s) => s.view);
+    const away = useDropzoneAway(view);
     return (
         <header class="top">
             <a class="brand" href="#/" aria-label={t("app.home")}>
                 <Mark />
                 <Wordmark />
             </a>
-            <Search />
+            <nav class="views" aria-label={t("nav.label")}>
+                <a href="#/" data-testid="nav-library" aria-current={view === "library" ? "page" : undefined}>
+                    {t("lib.title")}
+                </a>
+                <a href="#/queues" data-testid="nav-queues" aria-current={view === "queues" ? "page" : undefined}>
+                    {t("q.title")}
+                </a>
+            </nav>
+            {view === "library" ? <Search /> : <span class="search" />}
             <div class="top-tools">
                 <Connection />
                 <button type="button" class="btn btn-quiet lang" data-testid="lang-switch" data-lang={lang} aria-label={t("lang.switch")} lang={lang === "tr" ? "en" : "tr"} onClick={() => setLang(lang === "tr" ? "en" : "tr")}>

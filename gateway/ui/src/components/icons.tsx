@@ -18,6 +18,11 @@ const paths = {
     alert: "M10 6.5v4.5M10 13.8v.1M10 17.5a7.5 7.5 0 1 0 0-15 7.5 7.5 0 0 0 0 15Z",
     folder: "M3.5 6A1.5 1.5 0 0 1 5 4.5h3l2 2h5A1.5 1.5 0 0 1 16.5 8v6a1.5 1.5 0 0 1-1.5 1.5H5A1.5 1.5 0 0 1 3.5 14V6Z",
     cloudOff: "M3 3l14 14M6.3 6.8A4 4 0 0 0 5.5 15h9M16.3 14.2A3 3 0 0 0 15 8.5h-.6A5 5 0 0 0 8.5 5.2",
+    pause: "M7 5v10M13 5v10",
+    play: "M6.5 4.5 15 10l-8.5 5.5z",
+    drain: "M3.5 4.5h13L12 10.5V16l-4 1.5v-7z",
+    lock: "M6.5 9V6.5a3.5 3.5 0 0 1 7 0V9M5.5 9h9v7.5h-9z",
+    queue: "M3.5 5.5h13M3.5 10h13M3.5 14.5h8",
 } as const;
 
 export type IconName = keyof typeof paths;

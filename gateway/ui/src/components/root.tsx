@@ -1,6 +1,7 @@
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
 import type { App } from "../app";
 import type { Lang } from "../i18n";
+import type { View } from "../state";
 import { ConfirmDelete } from "./confirm";
 import { UiContext, useSelect, useUi, type Theme } from "./context";
 import { Detail } from "./detail";
@@ -8,6 +9,9 @@ import { Dropzone } from "./drop";
 import { Gallery } from "./gallery";
 import { Header } from "./header";
 import { Icon } from "./icons";
+import { ConfirmQueue } from "./confirm-queue";
+import { JobDetail } from "./job";
+import { Queues } from "./queues";
 import { Toolbar } from "./toolbar";
 import { UploadPanel } from "./uploads";
 
@@ -35,10 +39,11 @@ export function Root({ app, prefs }: Props) {
         }),
         [app, lang, theme],
     );
+    const view = useView(app);
     useEffect(() => {
         document.documentElement.lang = lang;
-        document.title = app.t("app.title");
-    }, [lang]);
+        document.title = app.t(view === "queues" ? "q.pageTitle" : "app.title");
+    }, [lang, view]);
     return (
         <UiContext.Provider value={ui}>
             <a class="skip" href="#library" onClick={skip}>
@@ -47,17 +52,32 @@ export function Root({ app, prefs }: Props) {
             <Header />
             <Offline />
             <main>
-                <Dropzone />
-                <Toolbar />
-                <Gallery />
+                {view === "queues" ? (
+                    <Queues />
+                ) : (
+                    <>
+                        <Dropzone />
+                        <Toolbar />
+                        <Gallery />
+                    </>
+                )}
             </main>
             <Footer />
             <UploadPanel />
             <Detail />
             <ConfirmDelete />
+            <JobDetail />
+            <ConfirmQueue />
             <Announcer />
         </UiContext.Provider>
     );
+}
+
+/** As useSelect, which needs the context this component makes. */
+function useView(app: App): View {
+    const [view, setView] = useState(app.store.get().view);
+    useLayoutEffect(() => app.store.subscribe(() => setView(app.store.get().view)), [app]);
+    return view;
 }
 
 // The hash belongs to the detail view, so the link only moves the focus.

@@ -14,6 +14,8 @@ export function failureOf(media: Media): Problem {
 export function StatusBadge({ media }: { media: Media }) {
     const { app } = useUi();
     const fresh = useSelect((s) => media.id in s.fresh);
+    const place = useSelect((s) => (media.jobId ? (s.queues.positions[media.jobId]?.queue_position ?? 0) : 0));
+    const waits = media.status === "PENDING" && place > 0;
     return (
         <span class={`badge badge-${media.status} ${fresh ? "fresh" : ""}`} data-testid="tile-status" data-status={media.status}>
             {media.status === "PENDING" && (
@@ -25,7 +27,7 @@ export function StatusBadge({ media }: { media: Media }) {
             )}
             {media.status === "READY" && <Icon name="check" />}
             {media.status === "FAILED" && <Icon name="alert" />}
-            {app.t(`status.${media.status}`)}
+            {waits ? app.t("status.place", { n: place }) : app.t(`status.${media.status}`)}
         </span>
     );
 }

@@ -21,7 +21,7 @@ export function Variants({ media }: { media: Media }) {
             {list.length === 0 && <p class="quiet">{t(media.status === "PENDING" ? "detail.variantsLater" : "detail.noVariants")}</p>}
             {smallest && saved > 0 && <p class="quiet">{t("detail.best", { size: fmtBytes(lang, smallest.size), percent: fmtPercent(lang, saved) })}</p>}
             {list.length > 0 && (
-                <table data-testid="variants">
+                <table class="variants" data-testid="variants">
                     <thead>
                         <tr>
                             <th scope="col">{t("detail.format")}</th>

@@ -1,0 +1,556 @@
+/* The admin thread: connections, their bytes, and the calls on them. */
+#include "broker/admin.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "broker/admin_cmd.h"
+#include "broker/admin_listen.h"
+#include "proto/base/log.h"
+#include "proto/client.h"
+
+enum {
+    CONNS = 16,
+    IDLE_MS = 600 * 1000,
+    OUT_MAX = 4 << 20,  /* bytes of replies that wait for one operator */
+    OUT_LOW = 64 << 10, /* below it a long reply goes on */
+    STEPS = 64          /* of one connection before others have their turn */
+};
+
+typedef struct conn conn;
+
+/* A question to the broker under way; its connection may go meanwhile. */
+typedef struct ask {
+    conn *conn; /* NULL: nobody waits any more */
+    kv_admin *admin;
+    kv_admin_answer_fn fn;
+    bool any;
+    struct ask *prev, *next;
+} ask;
+
+struct conn {
+    kv_admin *admin;
+    int fd; /* -1: free */
+    uid_t uid;
+    pid_t pid;
+    kv_admin_input in;
+    kv_buf out;
+    size_t out_at; /* sent so far */
+    bool busy;     /* `call` is under way */
+    bool closing;  /* once all is sent */
+    int64_t active_ms;
+    ask *ask;
+    kv_admin_call call;
+};
+
+struct kv_admin {
+    const kv_config *cfg;
+    const kv_clock *clock;
+    void *zmq;
+    int listen_fd, wake_fd;
+    pthread_t thread;
+    kv_client *client; /* from the first question on */
+    kv_db *db;         /* from the first list on */
+    kv_id_maker ids;
+    ask *asks;
+    conn conns[CONNS];
+};
+
+static int64_t now_ms(const kv_admin *a)
+{
+    return kv_mono_ms(a->clock);
+}
+
+/* ---- ends of calls ---- */
+
+static void end_call(kv_admin_call *call)
+{
+    conn *c = call->conn;
+    if (call->drop)
+        call->drop(call->state);
+    call->drop = NULL;
+    call->state = NULL;
+    call->again = NULL;
+    call->ended = true;
+    c->busy = false;
+    c->closing = c->closing || call->quit;
+}
+
+void kv_admin_ok(kv_admin_call *call)
+{
+    kv_buf_adds(call->out, "OK\n");
+    end_call(call);
+}
+
+/* Slugs of the API may have blanks; here the slug is one word. */
+static void add_slug(kv_buf *out, const char *slug)
+{
+    for (; *slug; slug++)
+        kv_buf_addc(out,
+                    *slug == ' ' ? '_' : (char)(*slug >= 'A' && *slug <= 'Z' ? *slug | 32 : *slug));
+}
+
+void kv_admin_error(kv_admin_call *call, const char *slug, const char *fmt, ...)
+{
+    char text[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args); /* NOLINT(clang-analyzer-valist.Uninitialized) */
+    va_end(args);
+    kv_buf_adds(call->out, "ERROR ");
+    add_slug(call->out, slug);
+    kv_buf_addc(call->out, ' ');
+    kv_plain_text(kv_slice_str(text), 0, call->out);
+    kv_buf_addc(call->out, '\n');
+    end_call(call);
+}
+
+void kv_admin_fail(kv_admin_call *call, kv_err err)
+{
+    kv_admin_error(call, kv_err_info_of(err)->slug, "%s", kv_err_info_of(err)->en);
+}
+
+void kv_admin_again(kv_admin_call *call, int64_t delay_ms, kv_admin_fn fn)
+{
+    call->again = fn;
+    call->again_at = kv_mono_ms(call->clock) + delay_ms;
+}
+
+bool kv_admin_interrupted(const kv_admin_call *call)
+{
+    const conn *c = call->conn;
+    return kv_admin_input_waits(&c->in);
+}
+
+static kv_err open_db(kv_admin_call *call, kv_db **ret)
+{
+    kv_admin *a = ((conn *)call->conn)->admin;
+    kv_err err = a->db ? KV_OK : kv_db_open(a->cfg, KV_DB_READ, &a->db);
+    *ret = a->db;
+    return err;
+}
+
+kv_db *kv_admin_db(kv_admin_call *call)
+{
+    kv_db *db;
+    kv_err err = open_db(call, &db);
+    if (err != KV_OK)
+        kv_admin_fail(call, err);
+    return db;
+}
+
+kv_db *kv_admin_db_if(kv_admin_call *call)
+{
+    kv_db *db;
+    (void)open_db(call, &db);
+    return db;
+}
+
+/* ---- questions to the broker ---- */
+
+static void forget(ask *q)
+{
+    if (q->prev)
+        q->prev->next = q->next;
+    else
+        q->admin->asks = q->next;
+    if (q->next)
+        q->next->prev = q->prev;
+    free(q);
+}
+
+static void refused(kv_admin_call *call, kv_err err, const kv_msg *answer)
+{
+    kv_slice detail =
+        answer && answer->code == KV_ERROR ? answer->error.detail : kv_slice_of("", 0);
+    const kv_err_info *info = kv_err_info_of(err);
+    if (detail.len > 0)
+        kv_admin_error(call, info->slug, "%.*s", KV_SLICE_FMT(detail));
+    else
+        kv_admin_fail(call, err);
+}
+
+static void on_answer(void *arg, kv_err err, const kv_msg *answer)
+{
+    ask q = *(ask *)arg;
+    forget(arg);
+    if (!q.conn)
+        return;
+    q.conn->ask = NULL;
+    if (err == KV_OK || q.any)
+        q.fn(&q.conn->call, answer);
+    else
+        refused(&q.conn->call, err, answer);
+    assert(q.conn->call.ended || q.conn->ask || q.conn->call.again);
+}
+
+static kv_err open_client(kv_admin *a)
+{
+    if (a->client)
+        return KV_OK;
+    char name[KV_SESSION_NAME];
+    kv_session_name(name, "admin");
+    kv_client_opts opts = {.zmq = a->zmq,
+                           .endpoint = a->cfg->broker,
+                           .role = "tool",
+                           .name = name,
+                           .clock = a->clock,
+                           .max_waiting = 4096};
+    return kv_client_new(&opts, &a->client);
+}
+
+static void ask_broker(kv_admin_call *call, const kv_msg *m, int64_t timeout_ms, ask question)
+{
+    conn *c = call->conn;
+    kv_admin *a = c->admin;
+    ask *q = malloc(sizeof *q);
+    kv_err err = q ? open_client(a) : KV_E_NO_MEMORY;
+    if (err == KV_OK) {
+        *q = question;
+        q->conn = c;
+        q->admin = a;
+        err = kv_client_ask(a->client, m, timeout_ms, on_answer, q);
+    }
+    if (err != KV_OK) {
+        free(q);
+        kv_admin_fail(call, err);
+        return;
+    }
+    q->prev = NULL;
+    q->next = a->asks;
+    if (q->next)
+        q->next->prev = q;
+    a->asks = q;
+    c->ask = q;
+}
+
+void kv_admin_ask(kv_admin_call *call, const kv_msg *m, int64_t timeout_ms, kv_admin_answer_fn fn)
+{
+    ask_broker(call, m, timeout_ms, (ask){.fn = fn});
+}
+
+void kv_admin_ask_any(kv_admin_call *call, const kv_msg *m, int64_t timeout_ms,
+                      kv_admin_answer_fn fn)
+{
+    ask_broker(call, m, timeout_ms, (ask){.fn = fn, .any = true});
+}
+
+/* ---- connections ---- */
+
+static void conn_close(conn *c)
+{
+    if (c->busy)
+        end_call(&c->call);
+    if (c->ask)
+        c->ask->conn = NULL;
+    c->ask = NULL;
+    close(c->fd);
+    c->fd = -1;
+    kv_buf_release(&c->out);
+}
+
+static void conn_open(kv_admin *a, int fd)
+{
+    static const char full[] = "ERROR busy 16 connections are open already; close one.\n";
+    conn *c = NULL;
+    for (int i = 0; i < CONNS && !c; i++)
+        c = a->conns[i].fd < 0 ? &a->conns[i] : NULL;
+    if (!c) {
+        (void)!send(fd, full, sizeof full - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        close(fd);
+        return;
+    }
+    struct ucred who = {.pid = 0, .uid = (uid_t)-1};
+    socklen_t len = sizeof who;
+    (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
+    *c = (conn){.admin = a, .fd = fd, .uid = who.uid, .pid = who.pid, .active_ms = now_ms(a)};
+    kv_buf_init(&c->out, OUT_MAX);
+}
+
+static void accept_all(kv_admin *a)
+{
+    int fd;
+    while ((fd = accept4(a->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+        conn_open(a, fd);
+}
+
+/* False: it is gone. */
+static bool conn_read(conn *c)
+{
+    char *where;
+    size_t room = kv_admin_input_room(&c->in, &where);
+    ssize_t n = room > 0 ? read(c->fd, where, room) : -1;
+    if (n > 0) {
+        c->in.len += (size_t)n;
+        c->active_ms = now_ms(c->admin);
+    } else if (n == 0) {
+        c->in.ended = true; /* it may still read: `nc -N` */
+    } else if (room > 0 && errno != EAGAIN && errno != EINTR) {
+        return false;
+    }
+    return true;
+}
+
+static size_t unsent(const conn *c)
+{
+    return c->out.len - c->out_at;
+}
+
+static bool conn_send(conn *c)
+{
+    while (unsent(c) > 0) {
+        ssize_t n = send(c->fd, c->out.data + c->out_at, unsent(c), MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno != EAGAIN)
+            return false;
+        if (n < 0)
+            break;
+        c->out_at += (size_t)n;
+        c->active_ms = now_ms(c->admin);
+    }
+    if (c->out_at > OUT_LOW || (c->out_at > 0 && unsent(c) == 0)) {
+        c->out.len -= c->out_at;
+        memmove(c->out.data, c->out.data + c->out_at, c->out.len);
+        c->out_at = 0;
+    }
+    return kv_buf_ok(&c->out);
+}
+
+/* ---- calls ---- */
+
+static void log_change(const conn *c, kv_slice line)
+{
+    kv_log(KV_LOG_INFO, "admin_command", KV_SLICE("line", line), KV_U64("uid", c->uid),
+           KV_I64("pid", c->pid));
+}
+
+static void new_call(conn *c)
+{
+    const kv_admin *a = c->admin;
+    c->call = (kv_admin_call){
+        .cfg = a->cfg, .clock = a->clock, .ids = &c->admin->ids, .out = &c->out, .conn = c};
+}
+
+/* A command does one of three things; one that does none would never end. */
+static void run(conn *c, kv_admin_fn fn)
+{
+    fn(&c->call);
+    assert(c->call.ended || c->ask || c->call.again);
+}
+
+static void refuse_line(conn *c, const char *slug, const char *why)
+{
+    c->busy = true;
+    kv_admin_error(&c->call, slug, "%s", why);
+}
+
+static void begin_call(conn *c, kv_slice line)
+{
+    kv_admin_call *call = &c->call;
+    const char *why = kv_admin_parse(line, &call->line);
+    if (why) {
+        refuse_line(c, "bad_line", why);
+        return;
+    }
+    if (call->line.n == 0)
+        return; /* an empty line ends `events follow`, and else does nothing */
+    call->json = call->line.json;
+    call->command = kv_admin_find(call->line.words[0]);
+    c->busy = true;
+    if (!call->command) {
+        kv_admin_error(call, "unknown_command",
+                       "There is no command \"%.*s\"; \"help\" lists them.",
+                       KV_SLICE_FMT(call->line.words[0]));
+        return;
+    }
+    kv_buf wrong;
+    kv_buf_init(&wrong, 4096);
+    if (!kv_admin_check(call->command, &call->line, &wrong)) {
+        kv_admin_error(call, "bad_parameter", "%s", kv_buf_str(&wrong));
+    } else {
+        if (call->command->changes)
+            log_change(c, line);
+        run(c, call->command->run);
+    }
+    kv_buf_release(&wrong);
+}
+
+/* True: something was done, look again. */
+static bool conn_step(conn *c)
+{
+    kv_admin_call *call = &c->call;
+    if (c->closing || unsent(c) > OUT_LOW)
+        return false;
+    if (c->busy) {
+        if (c->ask || !call->again || now_ms(c->admin) < call->again_at)
+            return false;
+        kv_admin_fn fn = call->again;
+        call->again = NULL;
+        run(c, fn);
+        return true;
+    }
+    kv_slice line;
+    kv_admin_took took = kv_admin_input_take(&c->in, &line);
+    if (took == KV_ADMIN_NOTHING) {
+        c->closing = c->in.ended;
+        return false;
+    }
+    new_call(c);
+    if (took == KV_ADMIN_TOO_LONG)
+        refuse_line(c, "bad_line", "A line has at most 4096 bytes.");
+    else
+        begin_call(c, line);
+    return true;
+}
+
+static void conn_turn(conn *c)
+{
+    bool open = true, more = true;
+    for (int i = 0; i < STEPS && open && more; i++) {
+        more = conn_step(c);
+        open = conn_send(c);
+    }
+    bool idle = now_ms(c->admin) - c->active_ms > IDLE_MS && (!c->busy || unsent(c) > 0);
+    if (!open || idle || (c->closing && unsent(c) == 0))
+        conn_close(c);
+}
+
+/* ---- the loop ---- */
+
+/* How long a connection can wait, when nothing comes; it was given its turn. */
+static int64_t conn_wait(const conn *c)
+{
+    int64_t now = now_ms(c->admin), left = c->active_ms + IDLE_MS + 1 - now;
+    if (c->busy && !c->ask && c->call.again && unsent(c) <= OUT_LOW)
+        left = c->call.again_at - now;
+    else if (!c->busy && !c->closing && unsent(c) <= OUT_LOW && kv_admin_input_waits(&c->in))
+        left = 0;
+    return left < 0 ? 0 : left;
+}
+
+static int64_t serve(kv_admin *a)
+{
+    int64_t wait = 60000;
+    if (a->client) {
+        int64_t ms = kv_client_poll(a->client);
+        wait = ms < wait ? ms : wait;
+    }
+    for (int i = 0; i < CONNS; i++) {
+        conn *c = &a->conns[i];
+        if (c->fd >= 0)
+            conn_turn(c);
+        if (c->fd >= 0 && conn_wait(c) < wait)
+            wait = conn_wait(c);
+    }
+    size_t asked = a->client ? kv_client_waiting(a->client) : 0;
+    if (asked > 0) { /* what the calls asked goes out now */
+        int64_t ms = kv_client_poll(a->client);
+        wait = kv_client_waiting(a->client) < asked ? 0 : ms < wait ? ms : wait;
+    }
+    return wait;
+}
+
+static void wait_and_read(kv_admin *a, int64_t wait)
+{
+    struct pollfd fds[3 + CONNS] = {{a->wake_fd, POLLIN, 0},
+                                    {a->listen_fd, POLLIN, 0},
+                                    {a->client ? kv_client_fd(a->client) : -1, POLLIN, 0}};
+    for (int i = 0; i < CONNS; i++) {
+        conn *c = &a->conns[i];
+        char *where;
+        short events = 0;
+        if (c->fd >= 0 && !c->in.ended && kv_admin_input_room(&c->in, &where) > 0)
+            events = POLLIN;
+        if (c->fd >= 0 && unsent(c) > 0)
+            events |= POLLOUT;
+        fds[3 + i] = (struct pollfd){c->fd, events, 0};
+    }
+    if (poll(fds, 3 + CONNS, wait > 60000 ? 60000 : (int)wait) <= 0)
+        return;
+    for (int i = 0; i < CONNS; i++) {
+        conn *c = &a->conns[i];
+        short got = fds[3 + i].revents;
+        if (c->fd < 0 || got == 0)
+            continue;
+        if ((got & (POLLHUP | POLLERR)) || ((got & POLLIN) && !conn_read(c)))
+            conn_close(c); /* nobody reads an answer any more */
+    }
+    if (fds[1].revents)
+        accept_all(a);
+}
+
+static bool stop_asked(const kv_admin *a)
+{
+    uint64_t n;
+    return read(a->wake_fd, &n, sizeof n) == sizeof n;
+}
+
+static void *thread_main(void *arg)
+{
+    kv_admin *a = arg;
+    pthread_setname_np(pthread_self(), "admin");
+    while (!stop_asked(a))
+        wait_and_read(a, serve(a));
+    for (int i = 0; i < CONNS; i++) {
+        if (a->conns[i].fd >= 0)
+            conn_close(&a->conns[i]);
+    }
+    kv_client_destroy(&a->client);
+    while (a->asks)
+        forget(a->asks);
+    kv_db_close(&a->db);
+    return NULL;
+}
+
+/* ---- start and stop ---- */
+
+kv_err kv_admin_start(const kv_config *cfg, const kv_clock *clock, void *zmq, kv_admin **ret)
+{
+    *ret = NULL;
+    kv_admin *a = calloc(1, sizeof *a);
+    if (!a)
+        return KV_E_NO_MEMORY;
+    a->cfg = cfg;
+    a->clock = clock;
+    a->zmq = zmq;
+    a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    kv_id_maker_init(&a->ids, kv_id_random_node());
+    for (int i = 0; i < CONNS; i++)
+        a->conns[i].fd = -1;
+    kv_err err = a->wake_fd < 0 ? KV_E_NO_MEMORY : kv_admin_listen(cfg->admin, &a->listen_fd);
+    if (err == KV_OK && pthread_create(&a->thread, NULL, thread_main, a) != 0) {
+        kv_admin_unlisten(cfg->admin, a->listen_fd);
+        err = KV_E_NO_MEMORY;
+    }
+    if (err == KV_OK) {
+        *ret = a;
+        return KV_OK;
+    }
+    if (a->wake_fd >= 0)
+        close(a->wake_fd);
+    free(a);
+    return err;
+}
+
+void kv_admin_stop(kv_admin **self)
+{
+    kv_admin *a = *self;
+    if (!a)
+        return;
+    const uint64_t one = 1;
+    (void)!write(a->wake_fd, &one, sizeof one);
+    pthread_join(a->thread, NULL);
+    kv_admin_unlisten(a->cfg->admin, a->listen_fd);
+    close(a->wake_fd);
+    free(a);
+    *self = NULL;
+}

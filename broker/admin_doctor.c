@@ -1,0 +1,312 @@
+/* doctor: what is wrong, and what to do about it. Asks the broker, and looks at disk and database
+ * itself. Problems make the reply an ERROR (exit status 1 of kervan ctl); notes do not. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+
+#include "broker/admin_prom.h"
+#include "broker/admin_views.h"
+
+enum { ASK_MS = 5000, PAGE = 500, SILENT_MS = 2500, HELD_S = 600, WAL_MB = 512 };
+
+typedef struct doctor {
+    json_t *findings; /* {"level","where","what","remedy"} */
+    int problems;
+    uint64_t after, queues, workers;
+} doctor;
+
+static void drop(void *state)
+{
+    doctor *d = state;
+    json_decref(d->findings);
+    free(d);
+}
+
+/* ---- findings ---- */
+
+static void find(doctor *d, bool problem, const char *where, const char *what, const char *remedy)
+{
+    d->problems += problem;
+    json_array_append_new(d->findings,
+                          json_pack("{s:s,s:s,s:s,s:s}", "level", problem ? "problem" : "note",
+                                    "where", where, "what", what, "remedy", remedy));
+}
+
+static void show(kv_admin_call *call, const json_t *finding)
+{
+    static const char *const parts[] = {"where", "what", "remedy"};
+    kv_buf *out = call->out;
+    kv_buf_addf(out, "%-8s ", json_string_value(json_object_get(finding, "level")));
+    for (int i = 0; i < 3; i++) {
+        kv_buf_adds(out, i == 1 ? ": " : i == 2 ? ". " : "");
+        kv_plain_text(kv_slice_str(json_string_value(json_object_get(finding, parts[i]))), 0, out);
+    }
+    kv_buf_addc(out, '\n');
+}
+
+static void end(kv_admin_call *call)
+{
+    doctor *d = call->state;
+    int problems = d->problems;
+    if (call->json) {
+        json_t *all = json_pack("{s:b,s:I,s:I,s:O}", "healthy", problems == 0, "queues",
+                                (json_int_t)d->queues, "workers", (json_int_t)d->workers,
+                                "findings", d->findings);
+        kv_admin_dump(call, all);
+        json_decref(all);
+    } else {
+        for (size_t i = 0; i < json_array_size(d->findings); i++)
+            show(call, json_array_get(d->findings, i));
+        if (problems == 0)
+            kv_buf_addf(call->out,
+                        "healthy: %llu queues, %llu workers; broker, database and disk are in "
+                        "order\n",
+                        (unsigned long long)d->queues, (unsigned long long)d->workers);
+    }
+    if (problems == 0)
+        kv_admin_ok(call);
+    else
+        kv_admin_error(call, "findings", "%d %s; what to do stands beside each.", problems,
+                       problems == 1 ? "problem" : "problems");
+}
+
+/* ---- this machine ---- */
+
+static void look_at_disk(const kv_config *cfg, doctor *d)
+{
+    struct statvfs fs;
+    char what[128];
+    if (statvfs(cfg->data, &fs) != 0) {
+        find(d, true, "disk", strerror(errno), "Look at the data folder and its owner");
+        return;
+    }
+    int64_t free_mb = (int64_t)((uint64_t)fs.f_bavail * fs.f_frsize >> 20);
+    snprintf(what, sizeof what, "%lld MiB are free, DISK_RESERVE_MB is %lld", (long long)free_mb,
+             (long long)cfg->disk_reserve_mb);
+    if (free_mb < cfg->disk_reserve_mb || free_mb < 4)
+        find(d, true, "disk", what,
+             "New jobs and uploads are refused until there is space; nothing has to be restarted");
+    else if (free_mb < cfg->disk_reserve_mb * 4)
+        find(d, false, "disk", what, "Make space soon");
+}
+
+static void look_at_database(kv_admin_call *call, doctor *d)
+{
+    char what[128];
+    int64_t wal_mb = kv_db_wal_bytes(call->cfg) >> 20;
+    int version;
+    kv_db *db = kv_admin_db_if(call);
+    if (!db || kv_db_version(db, &version) != KV_OK)
+        find(d, true, "database", "it cannot be read", "\"db_error\" in the broker's log says why");
+    if (wal_mb <= WAL_MB)
+        return;
+    snprintf(what, sizeof what, "its log (kervan.db-wal) has %lld MiB", (long long)wal_mb);
+    find(d, true, "database", what,
+         "A backup that runs keeps it; else something reads the database for long (sqlite3?), or "
+         "the disk is too slow");
+}
+
+/* ---- the broker's counters ---- */
+
+static void on_metric(void *arg, const kv_prom_item *item)
+{
+    static const struct {
+        const char *key, *what, *remedy;
+    } rows[] = {
+        {"kervan_late_answers_total", "answers came after their lease was over",
+         "A worker was silent for 3 s, or slower than STUCK_AFTER: look at its machine and log"},
+        {"kervan_jobs_stuck_total", "jobs were ended by the Stuck Job Guard",
+         "Their workers made no progress: \"dead\" shows the jobs"},
+        {"kervan_ledger_failures_total", "commands failed in the database",
+         "\"ledger_command_failed\" in the broker's log says which"},
+        {"kervan_bad_messages_total", "messages broke the protocol",
+         "\"bad_message\" in the log says whose; versions may not fit"},
+    };
+    char what[512];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size_t len = strlen(rows[i].key);
+        const char *label = item->key + len;
+        if (strncmp(item->key, rows[i].key, len) != 0 || (*label && *label != '{') ||
+            item->value == 0)
+            continue;
+        snprintf(what, sizeof what, "%.0f %s since its start %s", item->value, rows[i].what, label);
+        find(arg, false, "broker", what, rows[i].remedy);
+    }
+}
+
+static void on_metrics(kv_admin_call *call, const kv_msg *answer)
+{
+    if (answer && answer->code == KV_STATS_OK)
+        kv_prom_read(answer->stats_ok.text, on_metric, call->state);
+    end(call);
+}
+
+static void ask_stats(kv_admin_call *call, uint64_t what, kv_admin_answer_fn fn)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_STATS, &m);
+    m.stats.what = what;
+    kv_admin_ask_any(call, &m, ASK_MS, fn);
+}
+
+/* ---- workers ---- */
+
+static void judge_worker(doctor *d, const json_t *w)
+{
+    char where[160], what[64];
+    const char *name = json_string_value(json_object_get(w, "name"));
+    json_int_t heard = json_integer_value(json_object_get(w, "heard_ms"));
+    d->workers++;
+    if (heard < SILENT_MS)
+        return;
+    snprintf(where, sizeof where, "worker %s", name ? name : "?");
+    snprintf(what, sizeof what, "it was not heard for %lld ms", (long long)heard);
+    find(d, true, where, what, "After 3 s its jobs go back; look whether it hangs");
+}
+
+static void ask_workers(kv_admin_call *call);
+
+static void on_workers(kv_admin_call *call, const kv_msg *answer)
+{
+    doctor *d = call->state;
+    json_t *page = kv_admin_json(call, answer->stats_ok.text);
+    if (!page)
+        return;
+    const json_t *list = json_object_get(page, "workers");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        judge_worker(d, json_array_get(list, i));
+    d->after = (uint64_t)json_integer_value(json_object_get(page, "next"));
+    json_decref(page);
+    if (d->after != 0)
+        ask_workers(call);
+    else
+        ask_stats(call, 0, on_metrics);
+}
+
+static void ask_workers(kv_admin_call *call)
+{
+    const doctor *d = call->state;
+    kv_admin_ask_inspect(call, "workers", kv_slice_of("", 0), d->after, PAGE, on_workers);
+}
+
+/* ---- queues ---- */
+
+/* Slow is no fault, unless it has been so for long. */
+static bool held(const char *health, json_int_t oldest_s)
+{
+    static const char *const now[] = {"stuck", "no_workers", "paused", "draining"};
+    for (size_t i = 0; i < sizeof now / sizeof *now; i++) {
+        if (strcmp(health, now[i]) == 0)
+            return true;
+    }
+    return strcmp(health, "ok") != 0 && oldest_s >= HELD_S;
+}
+
+static void judge_queue(kv_admin_call *call, json_t *q)
+{
+    doctor *d = call->state;
+    const char *service = json_string_value(json_object_get(q, "service"));
+    const char *health = json_string_value(json_object_get(q, "health"));
+    const char *remedy = json_string_value(json_object_get(q, "remedy"));
+    json_int_t oldest = json_integer_value(json_object_get(q, "oldest_waiting_s"));
+    char where[96];
+    d->queues++;
+    if (!service || !health)
+        return;
+    snprintf(where, sizeof where, "queue %s", service);
+    if (held(health, oldest)) {
+        kv_buf what;
+        kv_buf_init(&what, 1024);
+        kv_buf_addf(&what, "%s, %llu waiting", health, (unsigned long long)kv_view_waiting(q));
+        if (oldest > 0) {
+            kv_buf_adds(&what, ", the oldest for ");
+            kv_human_ms(oldest * 1000, &what);
+        }
+        find(d, true, where, kv_buf_str(&what), remedy ? remedy : "");
+        kv_buf_release(&what);
+    }
+    kv_view_queues.enrich(call, q);
+    json_int_t dead = json_integer_value(json_object_get(q, "dead"));
+    if (dead > 0) {
+        char what[64], way[160];
+        snprintf(what, sizeof what, "%lld dead letters%s", (long long)dead,
+                 dead >= 1000 ? " or more" : "");
+        snprintf(way, sizeof way, "See: dead %s; then retry ID, or purge %s dead", service,
+                 service);
+        find(d, false, where, what, way);
+    }
+}
+
+static void ask_queues(kv_admin_call *call);
+
+static void on_queues(kv_admin_call *call, const kv_msg *answer)
+{
+    doctor *d = call->state;
+    json_t *page = kv_admin_json(call, answer->stats_ok.text);
+    if (!page)
+        return;
+    const json_t *list = json_object_get(page, "queues");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        judge_queue(call, json_array_get(list, i));
+    d->after = (uint64_t)json_integer_value(json_object_get(page, "next"));
+    json_decref(page);
+    if (d->after != 0)
+        ask_queues(call);
+    else
+        ask_workers(call);
+}
+
+static void ask_queues(kv_admin_call *call)
+{
+    const doctor *d = call->state;
+    kv_admin_ask_inspect(call, "queues", kv_slice_of("", 0), d->after, PAGE, on_queues);
+}
+
+/* ---- the broker itself ---- */
+
+static void on_health(kv_admin_call *call, const kv_msg *answer)
+{
+    doctor *d = call->state;
+    if (!answer || answer->code != KV_STATS_OK) {
+        find(d, true, "broker", "its loop does not answer within 5 s",
+             "It is stopped or starved: look at its CPU and log, then restart it; committed jobs "
+             "are safe");
+        end(call);
+        return;
+    }
+    json_t *health = kv_admin_json(call, answer->stats_ok.text);
+    if (!health)
+        return;
+    const char *database = json_string_value(json_object_get(health, "database"));
+    const char *broker = json_string_value(json_object_get(health, "broker"));
+    if (database && strcmp(database, "ok") != 0)
+        find(d, true, "database", database,
+             "Its last transaction failed: look at disk space and at \"db_error\" in the log");
+    if (broker && strcmp(broker, "ok") != 0)
+        find(d, true, "broker", broker, "Wait until it is started again");
+    json_decref(health);
+    ask_queues(call);
+}
+
+static void doctor_run(kv_admin_call *call)
+{
+    doctor *d = calloc(1, sizeof *d);
+    if (d)
+        d->findings = json_array();
+    if (!d || !d->findings) {
+        free(d);
+        kv_admin_fail(call, KV_E_NO_MEMORY);
+        return;
+    }
+    call->state = d;
+    call->drop = drop;
+    look_at_disk(call->cfg, d);
+    look_at_database(call, d);
+    ask_stats(call, 1, on_health);
+}
+
+static const kv_admin_command commands[] = {
+    {"doctor", "", "what is wrong with queues, workers, broker, database and disk, and the remedy",
+     0, 0, NULL, false, doctor_run},
+};
+const kv_admin_module kv_admin_doctor = {"Health", commands, sizeof commands / sizeof commands[0]};

@@ -1,0 +1,236 @@
+/* Commands about queues: how they are, and steering. */
+#include <stdlib.h>
+
+#include "broker/admin_views.h"
+#include "storage/read/jobs_list.h"
+
+enum {
+    PURGE_MS = 600 * 1000,
+    DEAD_COUNTED = 100000 /* counting is a read, and reads are short */
+};
+
+/* ---- how they are ---- */
+
+static void queues(kv_admin_call *call)
+{
+    kv_slice service = {"", 0};
+    if (kv_admin_word(call, 0).len == 0 || kv_admin_service(call, 0, &service))
+        kv_admin_inspect(call, &kv_view_queues, 1, service);
+}
+
+static void tenants(kv_admin_call *call)
+{
+    kv_slice service;
+    if (kv_admin_service(call, 0, &service))
+        kv_admin_inspect(call, &kv_view_tenants, 1, service);
+}
+
+static void top(kv_admin_call *call)
+{
+    char now[KV_TIME_TEXT + 1];
+    kv_time_format(kv_wall_ms(call->clock), now);
+    if (!call->json)
+        kv_buf_addf(call->out, "kervan %s  %.10s %.8s UTC  (q quits)\n\n", KERVAN_VERSION, now,
+                    now + 11);
+    kv_admin_inspect(call, kv_views_top, kv_views_top_n, kv_slice_of("", 0));
+}
+
+/* ---- pause, resume, drain, limit ---- */
+
+static void on_set(kv_admin_call *call, const kv_msg *answer)
+{
+    kv_slice service = kv_admin_word(call, 0);
+    (void)answer;
+    kv_admin_done(call, "%.*s: %s is in force, and kept over restarts", KV_SLICE_FMT(service),
+                  call->command->name);
+}
+
+static void set(kv_admin_call *call, int64_t paused, int64_t draining)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_QUEUE_SET, &m);
+    if (!kv_admin_service(call, 0, &m.queue_set.service))
+        return;
+    m.queue_set.paused = paused;
+    m.queue_set.draining = draining;
+    kv_admin_ask(call, &m, KV_ADMIN_ASK_MS, on_set);
+}
+
+static void pause_queue(kv_admin_call *call)
+{
+    set(call, 1, -1);
+}
+
+static void resume(kv_admin_call *call)
+{
+    set(call, 0, 0);
+}
+
+static void drain(kv_admin_call *call)
+{
+    set(call, -1, 1);
+}
+
+/* True: the option is not there, or a number up to `max` that went to *ret. */
+static bool read_limit(kv_admin_call *call, const char *name, uint64_t max, int64_t *ret)
+{
+    uint64_t v = UINT64_MAX;
+    if (!kv_admin_number_option(call, name, max, &v))
+        return false;
+    if (v != UINT64_MAX)
+        *ret = (int64_t)v;
+    return true;
+}
+
+static bool read_overflow(kv_admin_call *call, int64_t *ret)
+{
+    kv_slice word = kv_admin_option(call, "overflow");
+    if (!word.ptr)
+        return true;
+    *ret = kv_slice_is(word, "evict");
+    if (*ret || kv_slice_is(word, "reject"))
+        return true;
+    kv_admin_error(call, "bad_parameter", "overflow= is reject or evict.");
+    return false;
+}
+
+static bool read_limits(kv_admin_call *call, kv_queue_set *m)
+{
+    kv_slice tenant = kv_admin_option(call, "tenant");
+    m->tenant_set = tenant.ptr != NULL;
+    m->tenant = tenant.ptr ? tenant : kv_slice_of("", 0);
+    if (tenant.len > 64) {
+        kv_admin_error(call, "bad_parameter", "The name of a tenant has 64 bytes at most.");
+        return false;
+    }
+    return kv_admin_service(call, 0, &m->service) &&
+           read_limit(call, "concurrency", UINT32_MAX, &m->concurrency) &&
+           read_limit(call, "rate", UINT32_MAX, &m->rate_per_minute) &&
+           read_limit(call, "max-waiting", 1000000000, &m->max_waiting) &&
+           read_limit(call, "weight", 100, &m->weight) && read_overflow(call, &m->overflow);
+}
+
+static void limit(kv_admin_call *call)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_QUEUE_SET, &m);
+    const kv_queue_set *set_to = &m.queue_set;
+    if (!read_limits(call, &m.queue_set))
+        return;
+    if (set_to->concurrency < 0 && set_to->rate_per_minute < 0 && set_to->max_waiting < 0 &&
+        set_to->weight < 0 && set_to->overflow < 0)
+        kv_admin_inspect(call, &kv_view_limits, 1, set_to->service);
+    else
+        kv_admin_ask(call, &m, KV_ADMIN_ASK_MS, on_set);
+}
+
+/* ---- purge ---- */
+
+static void on_purged(kv_admin_call *call, const kv_msg *answer)
+{
+    kv_buf_addf(call->out, call->json ? "{\"jobs\":%llu}\n" : "%llu jobs\n",
+                (unsigned long long)answer->okay.id);
+    kv_admin_ok(call);
+}
+
+static bool purges_dead(const kv_admin_call *call)
+{
+    return kv_slice_is(kv_admin_word(call, 1), "dead");
+}
+
+/* yes-<count> is good for what the operator saw, and a tenth more: queues go on meanwhile. */
+static bool agreed(const kv_admin_call *call, uint64_t count)
+{
+    kv_slice word = kv_admin_word(call, 2);
+    uint64_t seen;
+    return word.len > 4 && memcmp(word.ptr, "yes-", 4) == 0 &&
+           kv_admin_number(kv_slice_of(word.ptr + 4, word.len - 4), INT64_MAX / 2, &seen) &&
+           count <= seen + seen / 10;
+}
+
+static void purge_if_agreed(kv_admin_call *call, uint64_t count)
+{
+    kv_slice service = kv_admin_word(call, 0);
+    if (count > 0 && !agreed(call, count)) {
+        kv_admin_error(call, "confirm", "This %s %llu %s of \"%.*s\". Repeat it with: yes-%llu",
+                       purges_dead(call) ? "removes" : "cancels", (unsigned long long)count,
+                       purges_dead(call) ? "dead letters" : "waiting jobs", KV_SLICE_FMT(service),
+                       (unsigned long long)count);
+        return;
+    }
+    kv_msg m;
+    kv_msg_defaults(KV_PURGE, &m);
+    m.purge.service = service;
+    m.purge.what = purges_dead(call);
+    kv_admin_ask(call, &m, PURGE_MS, on_purged);
+}
+
+static void on_count(kv_admin_call *call, const kv_msg *answer)
+{
+    json_t *page = kv_admin_json(call, answer->stats_ok.text);
+    if (!page)
+        return;
+    uint64_t count = kv_view_waiting(json_array_get(json_object_get(page, "queues"), 0));
+    json_decref(page);
+    purge_if_agreed(call, count);
+}
+
+static void purge_dead(kv_admin_call *call, kv_slice service)
+{
+    kv_db *db = kv_admin_db(call);
+    uint64_t count = 0;
+    kv_err err = db ? kv_jobs_dead_count(db, service, DEAD_COUNTED, &count) : KV_OK;
+    if (err != KV_OK)
+        kv_admin_fail(call, err);
+    else if (db)
+        purge_if_agreed(call, count);
+}
+
+static void purge(kv_admin_call *call)
+{
+    kv_slice service;
+    if (!kv_admin_service(call, 0, &service))
+        return;
+    if (purges_dead(call))
+        purge_dead(call, service);
+    else if (kv_slice_is(kv_admin_word(call, 1), "waiting"))
+        kv_admin_ask_inspect(call, "queues", service, 0, 1, on_count);
+    else
+        kv_admin_error(call, "bad_parameter", "Say what goes: purge SERVICE waiting, or dead.");
+}
+
+static void on_maintained(kv_admin_call *call, const kv_msg *answer)
+{
+    kv_buf_addf(call->out, call->json ? "{\"ended\":%llu}\n" : "%llu jobs ended in error by it\n",
+                (unsigned long long)answer->okay.id);
+    kv_admin_ok(call);
+}
+
+static void maintain(kv_admin_call *call)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_MAINTAIN, &m);
+    kv_admin_ask(call, &m, KV_ADMIN_ASK_MS, on_maintained);
+}
+
+static const kv_admin_command commands[] = {
+    {"queues", "[SERVICE]", "what waits and runs, how fast it goes, and how it is", 0, 1, NULL,
+     false, queues},
+    {"tenants", "SERVICE", "whose jobs wait and run in a queue", 1, 1, NULL, false, tenants},
+    {"top", "", "queues and workers; kervan ctl draws it again each second", 0, 0, NULL, false,
+     top},
+    {"pause", "SERVICE", "no job begins any more; new ones are still taken", 1, 1, NULL, true,
+     pause_queue},
+    {"resume", "SERVICE", "the end of pause and drain", 1, 1, NULL, true, resume},
+    {"drain", "SERVICE", "no new job is taken; what is there is worked off", 1, 1, NULL, true,
+     drain},
+    {"limit", "SERVICE [tenant= concurrency= rate= weight= max-waiting= overflow=]",
+     "limits of a queue or of a tenant in it (0: none; rate a minute); without values: what they "
+     "are",
+     1, 1, "tenant,concurrency,rate,weight,max-waiting,overflow", true, limit},
+    {"purge", "SERVICE waiting|dead [yes-N]", "cancel all that wait, or remove the dead letters", 2,
+     3, NULL, true, purge},
+    {"maintain", "", "look for stuck jobs and passed deadlines now, not in 30 s", 0, 0, NULL, true,
+     maintain},
+};
+const kv_admin_module kv_admin_queues = {"Queues", commands, sizeof commands / sizeof commands[0]};

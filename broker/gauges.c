@@ -1,0 +1,103 @@
+#include "broker/gauges.h"
+
+#include <stdio.h>
+
+#include "broker/lanes.h"
+#include "broker/pace.h"
+#include "broker/services.h"
+#include "proto/base/metrics.h"
+
+/* Two places of 64 are kept for kervan's own services, one is "other". */
+enum { OWN_LABELS = 61, LABEL = 96 };
+#define OTHER "other"
+
+const char *kv_gauges_label(const kv_service *s)
+{
+    return s->index <= OWN_LABELS || kv_service_reserved(kv_slice_str(s->name)) ? s->name : OTHER;
+}
+
+void kv_gauges_wait(const kv_service *s, int64_t ms)
+{
+    kv_metric_observe_label_us(KV_M_JOB_WAIT_SECONDS, kv_gauges_label(s), ms * 1000);
+}
+
+void kv_gauges_service(const kv_service *s, int64_t ms)
+{
+    kv_metric_observe_label_us(KV_M_JOB_SERVICE_SECONDS, kv_gauges_label(s), ms * 1000);
+}
+
+/* Of a worker that serves several queues, the job's may not be known any more. */
+void kv_gauges_late(const kv_session *s)
+{
+    bool one = s->offers && !s->offers->next;
+    kv_metric_add_label(KV_M_LATE_ANSWERS, one ? kv_gauges_label(s->offers->service) : OTHER, 1);
+}
+
+/* What is read off a queue when someone asks. */
+typedef struct readings {
+    int64_t waiting[KV_LANES], delayed, running, workers, oldest_s, attempts, ended[3];
+} readings;
+
+static void read_service(const kv_core *c, const kv_service *s, readings *r)
+{
+    kv_pace_view pace;
+    kv_pace_look(c, s, &pace);
+    for (int i = 0; i < KV_LANES; i++)
+        r->waiting[i] += kv_lanes_waiting(s, i);
+    int64_t oldest_s = (kv_pace_oldest_ms(c, s) + 999) / 1000;
+    r->delayed += s->delayed;
+    r->running += s->running;
+    r->workers += s->workers;
+    r->oldest_s = oldest_s > r->oldest_s ? oldest_s : r->oldest_s;
+    r->attempts += (int64_t)pace.begun;
+    r->ended[0] += (int64_t)pace.complete;
+    r->ended[1] += (int64_t)pace.error;
+    r->ended[2] += (int64_t)pace.cancelled;
+}
+
+static void set_pair(kv_metric m, const char *service, const char *second, int64_t value)
+{
+    char label[LABEL];
+    snprintf(label, sizeof label, "%s,%s", service, second);
+    kv_metric_set_label(m, label, value);
+}
+
+static void set_all(const char *label, const readings *r)
+{
+    static const char *const lanes[] = {"urgent", "normal", "background"};
+    static const char *const outcomes[] = {"complete", "error", "cancelled"};
+    int64_t waiting = 0;
+    for (int i = 0; i < KV_LANES; i++) {
+        set_pair(KV_M_LANE_WAITING, label, lanes[i], r->waiting[i]);
+        set_pair(KV_M_JOBS_ENDED, label, outcomes[i], r->ended[i]);
+        waiting += r->waiting[i];
+    }
+    kv_metric_set_label(KV_M_JOBS_WAITING, label, waiting);
+    kv_metric_set_label(KV_M_JOBS_DELAYED, label, r->delayed);
+    kv_metric_set_label(KV_M_JOBS_RUNNING, label, r->running);
+    kv_metric_set_label(KV_M_WORKERS, label, r->workers);
+    kv_metric_set_label(KV_M_OLDEST_WAITING, label, r->oldest_s);
+    kv_metric_set_label(KV_M_JOB_ATTEMPTS, label, r->attempts);
+    /* There at 0 before the first one: increase() sees no first step otherwise. */
+    kv_metric_add_label(KV_M_JOBS_STUCK, label, 0);
+    kv_metric_add_label(KV_M_LATE_ANSWERS, label, 0);
+    kv_metric_add_label(KV_M_JOB_FAILURES, label, 0);
+}
+
+void kv_core_gauges(const kv_core *core)
+{
+    readings other = {.delayed = 0};
+    bool any_other = false;
+    for (const kv_service *s = core->service_list; s; s = s->next) {
+        readings own = {.delayed = 0};
+        const char *label = kv_gauges_label(s);
+        bool is_other = strcmp(label, OTHER) == 0;
+        read_service(core, s, is_other ? &other : &own);
+        any_other |= is_other;
+        if (!is_other)
+            set_all(label, &own);
+    }
+    if (any_other)
+        set_all(OTHER, &other);
+    kv_metric_set(KV_M_WATCHES, (int64_t)core->watches);
+}

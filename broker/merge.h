@@ -1,0 +1,19 @@
+/* The deep merge of job metadata (Y08): objects merge, arrays and scalars replace, an absent key
+ * never deletes, null sets null. Pure.
+ *
+ * Keys keep their order, new ones come behind. Numbers stay what they are (integers of 64 bits,
+ * doubles); texts are written anew. */
+#ifndef KV_BROKER_MERGE_H
+#define KV_BROKER_MERGE_H
+
+#include "proto/base/buf.h"
+#include "proto/base/error.h"
+
+enum { KV_MERGE_BYTES = 65536, KV_MERGE_DEPTH = 32 };
+
+/* Appends the merged object to `out`; `base` empty counts as {}. BAD_PARAMETER: not JSON objects,
+ * a number beyond 64 bits or double, or a result over KV_MERGE_BYTES or nested deeper than
+ * KV_MERGE_DEPTH; `out` is then as it was. */
+kv_err kv_merge(kv_slice base, kv_slice patch, kv_buf *out);
+
+#endif

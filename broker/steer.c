@@ -1,0 +1,395 @@
+#include "broker/steer.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/inspect.h"
+#include "broker/lanes.h"
+#include "broker/pace.h"
+#include "broker/services.h"
+#include "proto/base/log.h"
+#include "proto/base/metrics.h"
+
+enum {
+    UPKEEP_MS = 30 * 1000, /* Y02 */
+    PURGE_OUT = 512,       /* cancels at the ledger at once: it stays free for others */
+    MAX_WAITING = 1000000000
+};
+#define PURGED "purged by an operator" /* by this reason a MOVE is known as one of a purge */
+
+enum { PURGE_WAITING, PURGE_DEAD };
+
+struct kv_purging {
+    kv_purging *next;
+    char service[65];
+    int what;
+    uint64_t session, request; /* who is answered */
+    uint64_t bound;            /* only jobs with a smaller seq: those that were there */
+    uint64_t count, failed, out;
+    kv_err err;
+    bool all; /* nothing is left to be given */
+};
+
+/* ---- QUEUE_SET ---- */
+
+static bool within(int64_t v, int64_t max)
+{
+    return v >= -1 && v <= max;
+}
+
+static const char *wrong_range(const kv_queue_set *m)
+{
+    if (!within(m->paused, 1) || !within(m->draining, 1) || !within(m->overflow, 1))
+        return "paused, draining and overflow are 0 or 1";
+    if (!within(m->concurrency, UINT32_MAX) || !within(m->rate_per_minute, UINT32_MAX))
+        return "concurrency and rate_per_minute are 0 to 4294967295";
+    if (!within(m->max_waiting, MAX_WAITING))
+        return "max_waiting is 0 to 1000000000";
+    if (!within(m->weight, 100) || m->weight == 0)
+        return "weight is 1 to 100";
+    return NULL;
+}
+
+static const char *set_wrong(const kv_queue_set *m)
+{
+    bool queue_fields =
+        m->paused >= 0 || m->draining >= 0 || m->max_waiting >= 0 || m->overflow >= 0;
+    if (!kv_service_name_valid(m->service))
+        return "a service is 1 to 64 of [a-z0-9-]";
+    if (m->tenant_set && queue_fields)
+        return "paused, draining, max_waiting and overflow are of a queue, not of a tenant";
+    if (!m->tenant_set && (m->tenant.len || m->weight >= 0))
+        return "tenant and weight go with tenant_set";
+    if (kv_service_reserved(m->service) && (m->draining > 0 || m->max_waiting > 0))
+        return "kervan makes the jobs of this service itself; pause it instead";
+    return wrong_range(m);
+}
+
+void kv_steer_set(kv_core *c, const kv_from *from, const kv_queue_set *m)
+{
+    const char *wrong = set_wrong(m);
+    if (wrong) {
+        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, wrong);
+        return;
+    }
+    if (!kv_service_get(c, m->service)) {
+        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, "too many services");
+        return;
+    }
+    kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_QUEUE_SET, m->service.len + m->tenant.len);
+    if (!cmd)
+        return;
+    cmd->queue_set = *m;
+    cmd->queue_set.service = kv_cmd_keep(cmd, m->service);
+    cmd->queue_set.tenant = kv_cmd_keep(cmd, m->tenant);
+    kv_core_give(c, cmd);
+}
+
+static kv_err apply(kv_core *c, const kv_setting *set)
+{
+    kv_service *s = kv_service_get(c, set->service);
+    if (!s)
+        return KV_E_NO_MEMORY;
+    if (set->of_tenant) {
+        if (!kv_tenant_set(c, s, set->tenant, set->concurrency, set->rate_per_minute, set->weight))
+            return KV_E_NO_MEMORY;
+    } else {
+        s->paused = set->paused >= 0 ? set->paused : s->paused;
+        s->draining = set->draining >= 0 ? set->draining : s->draining;
+        s->max_waiting = set->max_waiting >= 0 ? (uint64_t)set->max_waiting : s->max_waiting;
+        s->overflow = set->overflow >= 0 ? (int8_t)set->overflow : s->overflow;
+        kv_service_set_limits(c, s, set->concurrency, set->rate_per_minute);
+    }
+    kv_lease_dispatch(c, s);
+    return KV_OK;
+}
+
+kv_err kv_core_setting(kv_core *core, kv_now now, const kv_setting *set)
+{
+    core->now = now;
+    return apply(core, set);
+}
+
+/* What is committed counts, also where there is no memory for it now: the next start reads it. */
+static void take_set(kv_core *c, const kv_cmd *cmd)
+{
+    kv_setting set = kv_cmd_setting(cmd);
+    kv_err err = cmd->err == KV_OK ? apply(c, &set) : cmd->err;
+    if (cmd->err == KV_OK && err != KV_OK)
+        kv_reply_error(c, cmd, err);
+    else
+        kv_reply_done(c, cmd, 0);
+}
+
+/* ---- PROMOTE ---- */
+
+static kv_err promote_wrong(const kv_task *t, const char **ret_detail)
+{
+    *ret_detail = NULL;
+    if (!t)
+        return KV_E_NOT_FOUND;
+    if (t->doubtful)
+        return KV_E_BUSY;
+    *ret_detail = "only a job that waits can be promoted";
+    return t->at == KV_AT_LANE || t->at == KV_AT_DELAY ? KV_OK : KV_E_CONFLICT;
+}
+
+void kv_steer_promote(kv_core *c, const kv_from *from, const kv_promote *m)
+{
+    kv_task *t = kv_ids_find(&c->jobs, m->job);
+    const char *detail;
+    kv_err err = promote_wrong(t, &detail);
+    if (err != KV_OK) {
+        kv_core_refuse(c, from, err, detail);
+        return;
+    }
+    kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_PROMOTE, 0);
+    if (!cmd)
+        return;
+    int64_t since = t->at == KV_AT_LANE ? t->since : c->now.mono_ms;
+    cmd->promote = (kv_cmd_promote){.job = t->id,
+                                    .epoch = t->epoch,
+                                    .attempt = t->attempt,
+                                    .lane = (int)m->lane,
+                                    .old_lane = t->lane,
+                                    .old_seq = t->seq,
+                                    .old_tag = t->tag};
+    kv_task_detach(c, t);
+    t->lane = (uint8_t)m->lane;
+    t->seq = cmd->promote.new_seq = kv_core_seq(c);
+    t->tag = cmd->promote.tag = kv_lanes_tag(t->service, t->tenant, t->lane);
+    t->not_before = 0;
+    t->in_flight++;
+    kv_task_enqueue(c, t);
+    kv_pace_leave(t); /* it has waited before */
+    kv_pace_wait(t, since);
+    kv_core_give(c, cmd);
+    kv_lease_dispatch(c, t->service);
+}
+
+/* ---- PURGE ---- */
+
+static kv_purging *purge_of(const kv_core *c, kv_slice service, int what)
+{
+    for (kv_purging *p = c->purges; p; p = p->next) {
+        if (p->what == what && kv_slice_is(service, p->service))
+            return p;
+    }
+    return NULL;
+}
+
+static void purge_end(kv_core *c, kv_purging *p)
+{
+    kv_session *s = kv_ids_find(&c->sessions, p->session);
+    kv_from from = {.session = s, .request = p->request, .code = KV_PURGE};
+    char detail[128];
+    for (kv_purging **at = &c->purges; *at; at = &(*at)->next) {
+        if (*at != p)
+            continue;
+        *at = p->next;
+        break;
+    }
+    kv_log(KV_LOG_INFO, "queue_purged", KV_STR("service", p->service),
+           KV_STR("what", p->what == PURGE_DEAD ? "dead letters" : "waiting"),
+           KV_U64("jobs", p->count), KV_U64("failed", p->failed));
+    snprintf(detail, sizeof detail, "%llu went, %llu could not be written",
+             (unsigned long long)p->count, (unsigned long long)p->failed);
+    if (s && !s->fenced && p->err != KV_OK) {
+        kv_core_refuse(c, &from, p->err, detail);
+    } else if (s && !s->fenced) {
+        kv_core_okay(c, &from, p->count);
+        kv_session_remember(s, p->request, KV_OK, p->count);
+    }
+    free(p);
+}
+
+/* The oldest of the lowest lane first, the delayed ones last; those that came later stay. */
+static kv_task *purge_next(const kv_service *s, uint64_t bound)
+{
+    for (int lane = KV_LANES - 1; lane >= 0; lane--) {
+        kv_task *t = s->waiting[lane].first;
+        if (t && t->seq < bound)
+            return t;
+    }
+    for (kv_task *t = s->later.last; t; t = t->prev) {
+        if (t->seq < bound)
+            return t;
+    }
+    return NULL;
+}
+
+static void purge_waiting(kv_core *c, kv_purging *p)
+{
+    const kv_service *s = kv_names_find(&c->services, kv_slice_str(p->service));
+    kv_change ch = {.reason = PURGED};
+    while (!p->all && p->out < PURGE_OUT) {
+        kv_task *t = s ? purge_next(s, p->bound) : NULL;
+        p->all = !t;
+        if (!t || !kv_task_change(c, t, KV_JOB_CANCELLED, &ch))
+            break; /* without memory the next tick goes on */
+        p->out++;
+    }
+    if (p->all && p->out == 0)
+        purge_end(c, p);
+}
+
+static void purge_dead(kv_core *c, kv_purging *p)
+{
+    kv_cmd *cmd = p->out == 0 ? kv_core_cmd(c, NULL, KV_CMD_PURGE_DEAD, strlen(p->service)) : NULL;
+    if (!cmd)
+        return;
+    cmd->service = kv_cmd_keep(cmd, kv_slice_str(p->service));
+    p->out = 1;
+    kv_core_give(c, cmd);
+}
+
+static void purge_on(kv_core *c, kv_purging *p)
+{
+    if (p->what == PURGE_DEAD)
+        purge_dead(c, p);
+    else
+        purge_waiting(c, p);
+}
+
+void kv_steer_purge(kv_core *c, const kv_from *from, const kv_purge *m)
+{
+    kv_purging *p = purge_of(c, m->service, (int)m->what);
+    if (p && p->session == from->session->id && p->request == from->request && from->request)
+        return; /* sent again: its answer is on its way */
+    if (p) {
+        kv_core_refuse(c, from, KV_E_BUSY, "this queue is being purged already");
+        return;
+    }
+    if (!kv_service_name_valid(m->service)) {
+        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, "a service is 1 to 64 of [a-z0-9-]");
+        return;
+    }
+    if (m->what == PURGE_WAITING && kv_slice_is(m->service, KV_SERVICE_REAP)) {
+        kv_core_refuse(c, from, KV_E_CONFLICT, "jobs of this service cannot be cancelled");
+        return;
+    }
+    p = calloc(1, sizeof *p);
+    if (!p) {
+        kv_core_refuse(c, from, KV_E_NO_MEMORY, NULL);
+        return;
+    }
+    snprintf(p->service, sizeof p->service, "%.*s", KV_SLICE_FMT(m->service));
+    p->what = (int)m->what;
+    p->session = from->session->id;
+    p->request = from->request;
+    p->bound = kv_core_seq(c);
+    p->next = c->purges;
+    c->purges = p;
+    purge_on(c, p);
+}
+
+static void take_purged(kv_core *c, const kv_cmd *cmd)
+{
+    kv_purging *p = purge_of(c, cmd->move.service, PURGE_WAITING);
+    if (!p)
+        return;
+    assert(p->out > 0);
+    p->out--;
+    p->count += cmd->err == KV_OK;
+    p->failed += cmd->err != KV_OK;
+    if (cmd->err != KV_OK)
+        p->err = cmd->err;
+    if (p->err != KV_OK) /* what failed comes back into its lane: do not run after it */
+        p->all = true;
+    if (p->out <= PURGE_OUT / 2)
+        purge_waiting(c, p);
+}
+
+static void take_purged_dead(kv_core *c, const kv_cmd *cmd)
+{
+    kv_purging *p = purge_of(c, cmd->service, PURGE_DEAD);
+    if (!p)
+        return;
+    p->out = 0;
+    p->err = cmd->err;
+    if (cmd->err == KV_OK)
+        p->count += cmd->other;
+    if (cmd->err != KV_OK || cmd->other == 0)
+        purge_end(c, p);
+    else
+        purge_dead(c, p);
+}
+
+void kv_steer_release(kv_core *c)
+{
+    for (kv_purging *p = c->purges, *next; p; p = next) {
+        next = p->next;
+        free(p);
+    }
+    c->purges = NULL;
+}
+
+/* ---- maintenance ---- */
+
+static void log_health(kv_core *c, kv_service *s)
+{
+    kv_health health = kv_health_of(c, s);
+    if (health == s->health)
+        return;
+    s->health = (uint8_t)health;
+    if (health == KV_HEALTH_STUCK || health == KV_HEALTH_NO_WORKERS)
+        kv_log(KV_LOG_WARN, "queue_held", KV_STR("service", s->name),
+               KV_STR("why", kv_health_name(health)),
+               KV_STR("what", kv_health_remedy(health, false)));
+}
+
+/* All that is judged by time, at once; and what nobody else looks at so rarely. */
+static void upkeep(kv_core *c)
+{
+    kv_metric_add(KV_M_MAINTENANCE, 1);
+    kv_due_expire(c);
+    kv_results_ask_again(c);
+    if (c->now.mono_ms >= c->judge_from)
+        kv_lease_expire(c);
+    for (kv_service *s = c->service_list; s; s = s->next) {
+        kv_lease_dispatch(c, s);
+        log_health(c, s);
+    }
+}
+
+static uint64_t errors_of(const kv_core *c)
+{
+    uint64_t n = 0;
+    for (const kv_service *s = c->service_list; s; s = s->next)
+        n += kv_pace_errors(s);
+    return n;
+}
+
+void kv_steer_maintain(kv_core *c, const kv_from *from)
+{
+    uint64_t before = errors_of(c);
+    upkeep(c);
+    kv_cmd *cmd = from->request ? kv_core_cmd(c, from, KV_CMD_NOTHING, 0) : NULL;
+    if (!cmd)
+        return;
+    cmd->id = errors_of(c) - before; /* what it ended; answered behind their commits */
+    kv_core_give(c, cmd);
+}
+
+void kv_steer_tick(kv_core *c)
+{
+    for (kv_purging *p = c->purges, *next; p; p = next) {
+        next = p->next;
+        purge_on(c, p);
+    }
+    if (c->now.mono_ms < c->next_upkeep)
+        return;
+    c->next_upkeep = c->now.mono_ms + UPKEEP_MS;
+    upkeep(c);
+}
+
+void kv_steer_result(kv_core *c, const kv_cmd *cmd)
+{
+    if (cmd->type == KV_CMD_QUEUE_SET)
+        take_set(c, cmd);
+    else if (cmd->type == KV_CMD_PURGE_DEAD)
+        take_purged_dead(c, cmd);
+    else if (cmd->type == KV_CMD_MOVE && kv_slice_is(cmd->move.reason, PURGED))
+        take_purged(c, cmd);
+}

@@ -1,0 +1,168 @@
+/* One SUBMIT, alone or out of a batch: whether it is taken, and what makes room for it. */
+#include "broker/core_types.h"
+
+#include "broker/lanes.h"
+#include "broker/pace.h"
+#include "broker/services.h"
+#include "proto/base/metrics.h"
+
+enum {
+    DISK_AGAIN_MS = 5000,
+    DRAINING_AGAIN_MS = 5000,
+    FULL_AGAIN_MS = 100, /* at least, and at most */
+    FULL_AGAIN_MAX_MS = 10000,
+    EVICT_MAX = 2 /* for one that was added: a bound that was lowered is reached by and by */
+};
+
+/* ---- the bound of a queue ---- */
+
+/* kervan's own services are never bounded. */
+static uint64_t bound_of(const kv_core *c, const kv_service *s)
+{
+    if (kv_service_reserved(kv_slice_str(s->name)))
+        return 0;
+    return s->max_waiting ? s->max_waiting : c->opts.max_waiting;
+}
+
+static bool evicts(const kv_core *c, const kv_service *s)
+{
+    return s->overflow >= 0 ? s->overflow == 1 : c->opts.evict;
+}
+
+static uint64_t waiting(const kv_service *s)
+{
+    return (uint64_t)kv_lanes_waiting(s, -1) + s->delayed;
+}
+
+/* What is in a lane first (X08), then what is delayed: the one that waits longest. */
+static kv_task *lowest(const kv_service *s, const kv_task *but)
+{
+    kv_task *t = kv_lanes_evictable(s, but);
+    if (!t)
+        t = s->later.last == but && but ? but->prev : s->later.last;
+    return t;
+}
+
+/* Only when the new one is committed: what is refused costs nobody their place. It is not judged
+ * itself: it would often be the lowest. */
+void kv_submit_evict(kv_core *c, kv_task *added)
+{
+    kv_service *s = added->service;
+    uint64_t bound = bound_of(c, s);
+    for (int i = 0; i < EVICT_MAX && bound && waiting(s) > bound && evicts(c, s); i++) {
+        kv_task *victim = lowest(s, added);
+        kv_change ch = {.err = KV_E_EVICTED,
+                        .detail = kv_slice_str(kv_err_info_of(KV_E_EVICTED)->tr),
+                        .reason = "evicted: the queue was full"};
+        if (!victim || !kv_task_change(c, victim, KV_JOB_ERROR, &ch))
+            return;
+        kv_metric_add(KV_M_JOBS_EVICTED, 1);
+    }
+}
+
+/* ---- taken or not ---- */
+
+bool kv_submit_open(kv_core *c, const kv_from *from)
+{
+    if (c->disk_low) {
+        kv_core_refuse_for(c, from, KV_E_DISK_FULL, NULL, DISK_AGAIN_MS);
+        return false;
+    }
+    if (c->submits_in_flight >= c->opts.submits_max) {
+        kv_core_refuse(c, from, KV_E_BUSY, NULL);
+        return false;
+    }
+    return true;
+}
+
+/* When a job of the queue ends, as far as the last ten seconds tell. */
+static int64_t room_in_ms(const kv_core *c, const kv_service *s)
+{
+    uint32_t ended = kv_pace_ended_10s(c, s);
+    int64_t ms = ended ? FULL_AGAIN_MAX_MS / ended : FULL_AGAIN_MAX_MS;
+    return ms > FULL_AGAIN_MS ? ms : FULL_AGAIN_MS;
+}
+
+static bool queue_open(kv_core *c, const kv_from *from, const kv_service *s)
+{
+    if (s->draining) {
+        kv_core_refuse_for(c, from, KV_E_QUEUE_DRAINING, NULL, DRAINING_AGAIN_MS);
+        return false;
+    }
+    uint64_t bound = bound_of(c, s);
+    if (bound && waiting(s) >= bound && !evicts(c, s)) {
+        kv_core_refuse_for(c, from, KV_E_QUEUE_FULL, NULL, room_in_ms(c, s));
+        return false;
+    }
+    return true;
+}
+
+/* No memory: nothing is left of it. */
+static kv_task *task_of(kv_core *c, kv_service *service, kv_cmd *cmd)
+{
+    kv_cmd_submit *m = &cmd->submit;
+    kv_task *t = kv_task_new(c, m->job, service, m->tenant, m->lane, cmd->seq);
+    if (!t)
+        return NULL;
+    t->tag = m->tag = kv_lanes_tag(service, t->tenant, t->lane);
+    t->max_attempts = (uint16_t)m->max_attempts;
+    t->not_before = m->not_before;
+    if (kv_task_set_extras(t, m->deadline_ms, m->backoff_ms, m->backoff_max_ms))
+        return t;
+    kv_task_free(c, t);
+    return NULL;
+}
+
+static void add(kv_core *c, const kv_from *from, kv_service *service, const kv_submit *m)
+{
+    kv_cmd *cmd = kv_submit_command(c, from, m);
+    if (!cmd)
+        return;
+    kv_task *t = task_of(c, service, cmd);
+    if (!t) {
+        kv_core_refuse(c, from, KV_E_NO_MEMORY, NULL);
+        kv_cmd_free(&cmd);
+        return;
+    }
+    t->in_flight = 1;
+    c->submits_in_flight++;
+    kv_task_enqueue(c, t);
+    kv_core_give(c, cmd);
+    kv_lease_dispatch(c, service);
+}
+
+/* One that comes too late may be one that came before: then its row is there. */
+static void find_submitted(kv_core *c, const kv_from *from, uint64_t job, kv_err if_none)
+{
+    kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_FIND, 0);
+    if (!cmd)
+        return;
+    cmd->id = job;
+    cmd->if_none = if_none;
+    kv_core_give(c, cmd);
+}
+
+void kv_jobs_submit(kv_core *c, const kv_from *from, const kv_submit *m)
+{
+    const char *detail;
+    kv_err err = kv_submit_check(c, m, &detail);
+    if (err != KV_OK && err != KV_E_JOB_DEADLINE) {
+        kv_core_refuse(c, from, err, detail);
+        return;
+    }
+    if (err == KV_E_JOB_DEADLINE || kv_ids_find(&c->jobs, m->job)) {
+        find_submitted(c, from, m->job, err == KV_OK ? KV_E_BUSY : err);
+        return;
+    }
+    if (kv_ids_find(&c->retries, m->job)) {
+        kv_core_refuse(c, from, KV_E_BUSY, "a RETRY makes a job of this id now");
+        return;
+    }
+    if (!kv_submit_open(c, from))
+        return;
+    kv_service *service = kv_service_get(c, m->service);
+    if (!service)
+        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, "too many services");
+    else if (queue_open(c, from, service))
+        add(c, from, service, m);
+}

@@ -1,0 +1,84 @@
+#include "broker/tidy.h"
+
+#include "storage/write/events.h"
+#include "storage/write/jobs.h"
+#include "storage/write/notifications.h"
+
+enum {
+    EVENT_ROWS = 100,
+    JOB_ROWS = 250,
+    NOTIFICATION_ROWS = 250,
+    JOB_PASS_MS = 10 * 60 * 1000, /* between two walks over the old jobs */
+};
+static const int64_t HOUR_MS = 3600 * 1000, SEEN_MS = 7 * 24 * HOUR_MS,
+                     UNSEEN_MS = 90 * 24 * HOUR_MS;
+
+typedef kv_err remove_fn(kv_tidy *t, kv_db *db, int64_t now, int64_t *ret_removed);
+
+/* Nothing removed is nothing to commit. */
+static kv_err in_transaction(kv_tidy *t, kv_db *db, int64_t now, remove_fn *fn,
+                             int64_t *ret_removed)
+{
+    *ret_removed = 0;
+    KV_TRY(kv_db_begin(db));
+    kv_err err = fn(t, db, now, ret_removed);
+    if (err == KV_OK && *ret_removed > 0)
+        err = kv_db_commit(db);
+    if (err != KV_OK || *ret_removed == 0)
+        kv_db_rollback(db);
+    return err;
+}
+
+static kv_err old_events(kv_tidy *t, kv_db *db, int64_t now, int64_t *ret_removed)
+{
+    return kv_event_prune(db, now - t->cfg->event_retention_hours * HOUR_MS, EVENT_ROWS,
+                          ret_removed);
+}
+
+static kv_err old_jobs(kv_tidy *t, kv_db *db, int64_t now, int64_t *ret_removed)
+{
+    return kv_jobs_prune(db, now - t->cfg->job_retention_hours * HOUR_MS, JOB_ROWS, &t->job_cursor,
+                         ret_removed);
+}
+
+static kv_err expired_jobs(kv_tidy *t, kv_db *db, int64_t now, int64_t *ret_removed)
+{
+    (void)t;
+    return kv_jobs_prune_expired(db, now, JOB_ROWS, ret_removed);
+}
+
+static kv_err old_notifications(kv_tidy *t, kv_db *db, int64_t now, int64_t *ret_removed)
+{
+    (void)t;
+    return kv_notifications_prune(db, now - SEEN_MS, now - UNSEEN_MS, NOTIFICATION_ROWS,
+                                  ret_removed);
+}
+
+/* A slice that was full has more behind it. */
+static bool slice(kv_tidy *t, kv_db *db, int64_t now, remove_fn *fn, int64_t full)
+{
+    int64_t removed;
+    return in_transaction(t, db, now, fn, &removed) == KV_OK && removed >= full;
+}
+
+/* A walk looks at rows that stay, too: its cursor says whether it is over. */
+static bool walk_jobs(kv_tidy *t, kv_db *db, int64_t now)
+{
+    int64_t removed;
+    if (now < t->next_job_pass_ms)
+        return false;
+    if (in_transaction(t, db, now, old_jobs, &removed) == KV_OK && t->job_cursor != 0)
+        return true;
+    t->job_cursor = 0;
+    t->next_job_pass_ms = now + JOB_PASS_MS;
+    return false;
+}
+
+bool kv_tidy_slice(kv_tidy *t, kv_db *db, int64_t now)
+{
+    bool more = slice(t, db, now, old_events, EVENT_ROWS - 1);
+    more |= slice(t, db, now, expired_jobs, JOB_ROWS);
+    more |= slice(t, db, now, old_notifications, NOTIFICATION_ROWS);
+    more |= walk_jobs(t, db, now);
+    return more;
+}

@@ -1,0 +1,208 @@
+/* GET /api/jobs: a page from the database, positions of the waiting ones from the broker in one
+ * message. */
+#include <stdlib.h>
+
+#include "gateway/answer.h"
+#include "gateway/job_api.h"
+#include "gateway/job_body.h"
+#include "gateway/json_scan.h"
+#include "gateway/position.h"
+#include "gateway/route.h"
+#include "proto/base/id.h"
+#include "storage/read/jobs.h"
+#include "storage/read/jobs_list.h"
+
+#define LIST_DEFAULT   50
+#define ANY_UNFINISHED (-2)
+
+static bool name_in(const char *const *names, int n, kv_slice v, int *ret)
+{
+    for (int i = 0; i < n; i++)
+        if (kv_slice_is(v, names[i])) {
+            *ret = i;
+            return true;
+        }
+    return false;
+}
+
+static bool take_status(kv_slice v, kv_jobs_query *q)
+{
+    static const char *const names[] = {"queued", "processing", "complete", "error", "cancelled"};
+    if (kv_slice_is(v, "unfinished")) {
+        q->state = ANY_UNFINISHED;
+        return true;
+    }
+    return name_in(names, 5, v, &q->state);
+}
+
+static bool take_lane(kv_slice v, kv_jobs_query *q)
+{
+    static const char *const names[] = {"urgent", "normal", "background"};
+    return name_in(names, 3, v, &q->lane);
+}
+
+static bool take_limit(kv_slice v, kv_jobs_query *q)
+{
+    q->limit = 0;
+    for (size_t i = 0; i < v.len; i++) {
+        if (v.ptr[i] < '0' || v.ptr[i] > '9' || i > 3)
+            return false;
+        q->limit = q->limit * 10 + (v.ptr[i] - '0');
+    }
+    return q->limit >= 1 && q->limit <= KV_JOBS_PAGE_MAX;
+}
+
+static bool take_before(kv_slice v, kv_jobs_query *q)
+{
+    return kv_id_parse(v.ptr, v.len, &q->before);
+}
+
+static bool take_service(kv_slice v, kv_jobs_query *q)
+{
+    q->service = v;
+    return kv_service_name_valid(v);
+}
+
+static bool take_tenant(kv_slice v, kv_jobs_query *q)
+{
+    q->tenant = v;
+    return v.len <= KV_NAME_MAX;
+}
+
+static bool take_user(kv_slice v, kv_jobs_query *q)
+{
+    q->user = v;
+    return v.len <= KV_NAME_MAX;
+}
+
+static bool take_tag(kv_slice v, kv_jobs_query *q)
+{
+    q->tag = v;
+    return v.len <= KV_NAME_MAX && memchr(v.ptr, ',', v.len) == NULL;
+}
+
+static const struct {
+    const char *name;
+    bool (*take)(kv_slice v, kv_jobs_query *q);
+    const char *must;
+} parameters[] = {
+    {"service", take_service, "service: 1 to 64 characters of [a-z0-9-]"},
+    {"status", take_status, "status: queued, processing, complete, error, cancelled or unfinished"},
+    {"lane", take_lane, "lane: urgent, normal or background"},
+    {"tenant", take_tenant, "tenant: at most 64 bytes"},
+    {"user", take_user, "user: at most 64 bytes"},
+    {"tag", take_tag, "tag: one word"},
+    {"limit", take_limit, "limit: 1 to 200"},
+    {"before", take_before, "before: the \"next\" of a page before"},
+};
+
+/* An empty value is as good as none: forms send those. */
+static kv_err read_query(kv_request *r, kv_jobs_query *q, const char **why)
+{
+    *q = (kv_jobs_query){.state = -1, .lane = -1, .limit = LIST_DEFAULT};
+    for (size_t i = 0; i < sizeof(parameters) / sizeof(*parameters); i++) {
+        kv_slice v;
+        kv_err err = KV_OK;
+        *why = parameters[i].must;
+        bool given = kv_query_get(r, parameters[i].name, &v, &err) && v.len != 0;
+        if (err != KV_OK)
+            return err;
+        if (given && (memchr(v.ptr, '\0', v.len) != NULL || !parameters[i].take(v, q)))
+            return KV_E_BAD_PARAMETER;
+    }
+    return KV_OK;
+}
+
+typedef struct listing {
+    uint64_t next;
+    kv_slice jobs; /* the array, in the request pool */
+} listing;
+
+/* Positions come in the order asked, so the one looked for is nearly always the next. */
+static const kv_rank *rank_of(const kv_rank *ranks, size_t n, size_t *at, uint64_t job)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t k = (*at + i) % n;
+        if (ranks[k].job == job) {
+            *at = k + 1;
+            return &ranks[k];
+        }
+    }
+    return NULL;
+}
+
+static void put_jobs(kv_buf *out, kv_slice jobs, const kv_rank *ranks, size_t n)
+{
+    kv_slice one;
+    size_t pos = 0, at = 0;
+    uint64_t id;
+    kv_json_key(out, "jobs");
+    kv_json_open(out, '[');
+    while (kv_scan_next(jobs, &pos, &one))
+        kv_position_into(out, one, kv_position_waits(one, &id) ? rank_of(ranks, n, &at, id) : NULL);
+    kv_json_close(out, ']');
+}
+
+static void on_positions(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, const kv_msg *answer)
+{
+    (void)loop;
+    const listing *l = arg;
+    kv_rank *ranks = h2o_mem_alloc_pool(&req->pool, sizeof(*ranks) * KV_POSITIONS_MAX);
+    size_t n = 0;
+    if (err == KV_OK && answer != NULL)
+        n = kv_positions_of(answer->positions.json, ranks, KV_POSITIONS_MAX);
+    kv_buf out;
+    kv_buf_init(&out, 0);
+    kv_json_open(&out, '{');
+    put_jobs(&out, l->jobs, ranks, n);
+    kv_json_key(&out, "next");
+    if (l->next != 0) {
+        char id[KV_ID_TEXT + 1];
+        kv_id_format(l->next, id);
+        kv_json_cstr(&out, id);
+    } else {
+        kv_json_null(&out);
+    }
+    kv_json_key(&out, "positions");
+    kv_json_cstr(&out, err == KV_OK ? "live" : "unavailable");
+    kv_json_close(&out, '}');
+    kv_answer_buf(req, KV_OK, 200, &out);
+    kv_buf_release(&out);
+}
+
+static void answer_list(kv_request *r, kv_slice jobs, uint64_t next)
+{
+    uint64_t ids[KV_JOBS_PAGE_MAX];
+    size_t n = 0, pos = 0;
+    kv_slice one;
+    listing *l = h2o_mem_alloc_pool(&r->req->pool, sizeof(*l));
+    h2o_iovec_t copy = h2o_strdup(&r->req->pool, jobs.ptr, jobs.len);
+    *l = (listing){next, kv_slice_of(copy.base, copy.len)};
+    while (n < KV_JOBS_PAGE_MAX && kv_scan_next(l->jobs, &pos, &one))
+        n += kv_position_waits(one, &ids[n]);
+    if (n == 0)
+        on_positions(r->req, r->loop, l, KV_OK, NULL);
+    else
+        kv_positions_ask(r, ids, n, on_positions, l);
+}
+
+void kv_route_job_list(kv_request *r)
+{
+    kv_jobs_query q;
+    const char *why;
+    uint64_t next = 0;
+    kv_buf out;
+    kv_err err = read_query(r, &q, &why);
+    if (err != KV_OK) {
+        kv_answer_problem(r->req, err, why, 0);
+        return;
+    }
+    kv_db *db = kv_loop_db(r->loop);
+    kv_buf_init(&out, 0);
+    err = db == NULL ? KV_E_BROKER_AWAY : kv_jobs_list_json(db, &q, &out, &next);
+    if (err != KV_OK || !kv_buf_ok(&out))
+        kv_answer_buf(r->req, err, 200, &out);
+    else
+        answer_list(r, kv_buf_slice(&out), next);
+    kv_buf_release(&out);
+}

@@ -1,0 +1,306 @@
+/* The operator's view over HTTP: queues, and steering them. Only for this machine (guard.h), until
+ * there are accounts. */
+#include "gateway/queue_api.h"
+
+#include <stdlib.h>
+
+#include "gateway/answer.h"
+#include "gateway/guard.h"
+#include "gateway/job_api.h"
+#include "gateway/job_body.h"
+#include "gateway/json_scan.h"
+#include "gateway/route.h"
+#include "gateway/tap.h"
+#include "storage/read/dead_letters.h"
+
+#define QUEUES_MAX 200   /* in one answer */
+#define DEAD_MOST  10000 /* counted up to here */
+
+bool kv_admin_request(h2o_req_t *req)
+{
+    static const char *const marks[] = {"forwarded",         "x-forwarded-for", "x-forwarded-host",
+                                        "x-forwarded-proto", "x-real-ip",       "via"};
+    bool forwarded = false;
+    for (size_t i = 0; i < sizeof(marks) / sizeof(*marks); i++)
+        forwarded |= kv_header_get(req, marks[i]).ptr != NULL;
+    return kv_admin_allowed((const struct sockaddr *)&kv_conn_of(req)->peer, forwarded,
+                            kv_slice_of(req->input.authority.base, req->input.authority.len));
+}
+
+static bool admitted(kv_request *r)
+{
+    if (kv_admin_request(r->req))
+        return true;
+    kv_answer_problem(r->req, KV_E_FORBIDDEN, NULL, 0);
+    return false;
+}
+
+/* ---- looking ---- */
+
+void kv_queues_question(kv_msg *ret)
+{
+    kv_msg_defaults(KV_INSPECT, ret);
+    ret->inspect.what = kv_slice_str("queues");
+    ret->inspect.limit = QUEUES_MAX;
+}
+
+/* Dead letters are in the database only: counted there, given to the queues by name. */
+typedef struct dead {
+    char service[KV_NAME_MAX + 1];
+    int64_t n;
+    bool shown;
+} dead;
+
+typedef struct dead_list {
+    dead *items;
+    size_t n, cap;
+    kv_err err;
+} dead_list;
+
+static void on_dead(void *arg, kv_slice service, int64_t n)
+{
+    dead_list *l = arg;
+    if (l->n == l->cap) {
+        size_t cap = l->cap == 0 ? 32 : l->cap * 2;
+        dead *items = realloc(l->items, cap * sizeof(*items));
+        if (items == NULL) {
+            l->err = KV_E_NO_MEMORY;
+            return;
+        }
+        l->items = items;
+        l->cap = cap;
+    }
+    dead *d = &l->items[l->n++];
+    *d = (dead){.n = n};
+    memcpy(d->service, service.ptr, service.len < KV_NAME_MAX ? service.len : KV_NAME_MAX);
+}
+
+static dead_list read_dead(kv_loop *loop)
+{
+    dead_list l = {0};
+    kv_db *db = kv_loop_db(loop);
+    kv_err err = db == NULL ? KV_E_BROKER_AWAY : kv_dead_letters_each(db, DEAD_MOST, on_dead, &l);
+    if (err != KV_OK)
+        l.err = err;
+    return l;
+}
+
+static void put_queue(kv_buf *out, kv_slice queue, dead_list *l)
+{
+    kv_slice name = {0};
+    dead *mine = NULL;
+    kv_scan_text(queue, "service", &name);
+    for (size_t i = 0; i < l->n && mine == NULL; i++)
+        if (kv_slice_is(name, l->items[i].service))
+            mine = &l->items[i];
+    while (queue.len > 0 && queue.ptr[queue.len - 1] != '}')
+        queue.len--;
+    if (queue.len == 0)
+        return;
+    kv_json_raw(out, kv_slice_of(queue.ptr, queue.len - 1));
+    kv_json_key(out, "dead_letters");
+    if (mine != NULL)
+        mine->shown = true;
+    if (l->err != KV_OK)
+        kv_json_null(out); /* not counted is not none */
+    else
+        kv_json_i64(out, mine != NULL ? mine->n : 0);
+    kv_json_close(out, '}');
+}
+
+/* Queues the broker has nothing of any more. */
+static void put_rest(kv_buf *out, const dead_list *l)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        if (l->items[i].shown)
+            continue;
+        kv_json_open(out, '{');
+        kv_json_key(out, "service");
+        kv_json_cstr(out, l->items[i].service);
+        kv_json_key(out, "dead_letters");
+        kv_json_i64(out, l->items[i].n);
+        kv_json_close(out, '}');
+    }
+}
+
+void kv_queues_put(kv_loop *loop, kv_buf *out, kv_slice answer, bool all)
+{
+    kv_slice queues = {0}, next = {0}, one;
+    size_t pos = 0;
+    dead_list l = read_dead(loop);
+    kv_scan_member(answer, "next", &next);
+    kv_json_key(out, "queues");
+    kv_json_open(out, '[');
+    if (kv_scan_member(answer, "queues", &queues))
+        while (kv_scan_next(queues, &pos, &one))
+            put_queue(out, one, &l);
+    bool last = next.len == 0 || kv_slice_is(next, "null") || kv_slice_is(next, "0");
+    if (all && last)
+        put_rest(out, &l);
+    kv_json_close(out, ']');
+    kv_json_key(out, "next");
+    if (last)
+        kv_json_null(out);
+    else
+        kv_json_raw(out, next);
+    free(l.items);
+}
+
+static void on_queues(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, const kv_msg *answer)
+{
+    const bool *all = arg;
+    if (err != KV_OK) {
+        kv_answer_refusal(req, err, answer);
+        return;
+    }
+    kv_buf out;
+    kv_buf_init(&out, 0);
+    kv_json_open(&out, '{');
+    kv_queues_put(loop, &out, answer->stats_ok.text, *all);
+    kv_json_close(&out, '}');
+    kv_answer_buf(req, KV_OK, 200, &out);
+    kv_buf_release(&out);
+}
+
+static bool take_number(kv_request *r, const char *name, uint64_t *ret)
+{
+    kv_slice v;
+    kv_err err = KV_OK;
+    if (!kv_query_get(r, name, &v, &err))
+        return err == KV_OK;
+    *ret = 0;
+    for (size_t i = 0; i < v.len; i++) {
+        if (v.ptr[i] < '0' || v.ptr[i] > '9' || i > 17)
+            return false;
+        *ret = *ret * 10 + (uint64_t)(v.ptr[i] - '0');
+    }
+    return v.len > 0;
+}
+
+void kv_route_queues(kv_request *r)
+{
+    kv_msg m;
+    kv_slice service;
+    kv_err err = KV_OK;
+    if (!admitted(r))
+        return;
+    kv_queues_question(&m);
+    if (kv_query_get(r, "service", &service, &err) && service.len != 0) {
+        m.inspect.service = service;
+        if (!kv_service_name_valid(service))
+            err = KV_E_BAD_PARAMETER;
+    }
+    if (err != KV_OK || !take_number(r, "after", &m.inspect.after)) {
+        kv_answer_problem(r->req, KV_E_BAD_PARAMETER,
+                          "service: [a-z0-9-]{1,64}; after: the \"next\" of a page before", 0);
+        return;
+    }
+    bool *all = h2o_mem_alloc_pool(&r->req->pool, sizeof(*all));
+    *all = m.inspect.service.len == 0 && m.inspect.after == 0;
+    kv_ask_broker(r, &m, on_queues, all);
+}
+
+/* ---- steering ---- */
+
+static void put_setting(kv_buf *out, const char *key, int64_t v, bool flag)
+{
+    if (v < 0)
+        return;
+    kv_json_key(out, key);
+    if (flag)
+        kv_json_bool(out, v != 0);
+    else
+        kv_json_i64(out, v);
+}
+
+/* What was set; in the request pool. */
+static kv_slice describe(h2o_req_t *req, const kv_queue_set *q)
+{
+    kv_buf b;
+    kv_buf_init(&b, 4096);
+    kv_json_open(&b, '{');
+    kv_json_key(&b, "service");
+    kv_json_str(&b, q->service);
+    if (q->tenant_set) {
+        kv_json_key(&b, "tenant");
+        kv_json_str(&b, q->tenant);
+    }
+    put_setting(&b, "paused", q->paused, true);
+    put_setting(&b, "draining", q->draining, true);
+    put_setting(&b, "concurrency", q->concurrency, false);
+    put_setting(&b, "rate_per_minute", q->rate_per_minute, false);
+    put_setting(&b, "max_waiting", q->max_waiting, false);
+    put_setting(&b, "weight", q->weight, false);
+    if (q->overflow >= 0) {
+        kv_json_key(&b, "overflow");
+        kv_json_cstr(&b, q->overflow == 1 ? "evict" : "reject");
+    }
+    kv_json_close(&b, '}');
+    h2o_iovec_t v = h2o_strdup(&req->pool, kv_buf_str(&b), b.len);
+    kv_buf_release(&b);
+    return kv_slice_of(v.base, v.len);
+}
+
+static void on_set(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, const kv_msg *answer)
+{
+    (void)loop;
+    const kv_slice *text = arg;
+    if (err != KV_OK)
+        kv_answer_refusal(req, err, answer);
+    else
+        kv_answer_json(req, 200, *text);
+}
+
+static void set(kv_request *r, const kv_queue_set *q)
+{
+    kv_msg m = {.code = KV_QUEUE_SET, .queue_set = *q};
+    kv_slice *text = h2o_mem_alloc_pool(&r->req->pool, sizeof(*text));
+    m.queue_set.service = r->param;
+    if (!kv_service_name_valid(r->param)) {
+        kv_answer_problem(r->req, KV_E_BAD_PARAMETER, "service: [a-z0-9-]{1,64}", 0);
+        return;
+    }
+    *text = describe(r->req, &m.queue_set);
+    kv_ask_broker(r, &m, on_set, text);
+}
+
+void kv_route_queue_set(kv_request *r)
+{
+    char why[KV_BODY_WHY] = "";
+    json_t *tree = NULL;
+    kv_queue_set q;
+    if (!admitted(r))
+        return;
+    kv_err err = kv_queue_body_read(kv_request_body(r), &q, &tree, why);
+    if (err != KV_OK)
+        kv_answer_problem(r->req, err, why, 0);
+    else
+        set(r, &q);
+    json_decref(tree);
+}
+
+static void switch_queue(kv_request *r, int64_t paused, int64_t draining)
+{
+    kv_msg m;
+    if (!admitted(r))
+        return;
+    kv_msg_defaults(KV_QUEUE_SET, &m);
+    m.queue_set.paused = paused;
+    m.queue_set.draining = draining;
+    set(r, &m.queue_set);
+}
+
+void kv_route_queue_pause(kv_request *r)
+{
+    switch_queue(r, 1, -1);
+}
+
+void kv_route_queue_resume(kv_request *r)
+{
+    switch_queue(r, 0, 0);
+}
+
+void kv_route_queue_drain(kv_request *r)
+{
+    switch_queue(r, -1, 1);
+}

@@ -1,0 +1,258 @@
+#include "storage/backup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/base/log.h"
+#include "storage/sqlite.h"
+
+enum {
+    STEP_PAGES = 256, /* 1 MiB of 4 KiB pages */
+    CHECK_OPS = 100000
+};
+
+static atomic_bool runs;
+
+typedef struct backup {
+    const kv_config *cfg;
+    const char *path;
+    kv_buf tmp;
+    kv_db *from;
+    sqlite3 *to;
+    bool (*go_on)(void *arg, kv_backup_step step, int64_t done, int64_t total);
+    void *arg;
+    bool made; /* the temporary file is ours */
+    int64_t pages;
+} backup;
+
+bool kv_db_backup_runs(void)
+{
+    return atomic_load(&runs);
+}
+
+static kv_err failed(const backup *b, kv_err err, const char *what, const char *why)
+{
+    kv_log(KV_LOG_WARN, "backup_failed", KV_ERRNAME("code", err), KV_STR("path", b->path),
+           KV_STR("what", what), KV_STR("error", why));
+    return err;
+}
+
+static kv_err failed_here(const backup *b, const char *what)
+{
+    int e = errno;
+    return failed(b, e == EEXIST ? KV_E_CONFLICT : kv_err_from_errno(e), what, strerror(e));
+}
+
+static kv_err failed_copy(const backup *b, int rc, const char *what)
+{
+    kv_err err = (rc & 0xff) == SQLITE_FULL        ? KV_E_DISK_FULL
+                 : (rc & 0xff) == SQLITE_INTERRUPT ? KV_E_CLIENT_GONE
+                 : (rc & 0xff) == SQLITE_NOMEM     ? KV_E_NO_MEMORY
+                 : (rc & 0xff) == SQLITE_IOERR     ? KV_E_IO
+                                                   : KV_E_DB;
+    return failed(b, err, what, b->to ? sqlite3_errmsg(b->to) : sqlite3_errstr(rc));
+}
+
+/* ---- the place ---- */
+
+/* The folder of `path`, "." without one; appended to `out`. */
+static void add_folder(const char *path, kv_buf *out)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash)
+        kv_buf_add(out, path, slash == path ? 1 : (size_t)(slash - path));
+    else
+        kv_buf_addc(out, '.');
+}
+
+/* A copy that fills the disk would stop the ledger as well. */
+static kv_err check_space(const backup *b)
+{
+    kv_buf folder;
+    struct statvfs fs;
+    kv_buf_init(&folder, 0);
+    add_folder(b->path, &folder);
+    kv_err err = KV_OK;
+    if (!kv_buf_ok(&folder) || statvfs(folder.data, &fs) != 0) {
+        err = failed_here(b, "look at the folder");
+    } else {
+        int64_t room = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize;
+        int64_t need = b->pages * 4096 + b->cfg->disk_reserve_mb * 1024 * 1024;
+        if (room < need)
+            err = failed(b, KV_E_DISK_FULL, "look for space", "too little of it");
+    }
+    kv_buf_release(&folder);
+    return err;
+}
+
+static kv_err make_tmp(backup *b)
+{
+    struct stat st;
+    if (lstat(b->path, &st) == 0) {
+        errno = EEXIST;
+        return failed_here(b, "make the file");
+    }
+    int fd = open(b->tmp.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return failed_here(b, "make the temporary file");
+    close(fd);
+    b->made = true;
+    return KV_OK;
+}
+
+static void drop_tmp(backup *b)
+{
+    static const char *const tails[] = {"", "-wal", "-shm", "-journal"};
+    size_t len = b->tmp.len;
+    for (int i = 0; i < 4 && b->made; i++) {
+        b->tmp.len = len;
+        kv_buf_adds(&b->tmp, tails[i]);
+        if (kv_buf_ok(&b->tmp))
+            unlink(b->tmp.data);
+    }
+}
+
+/* ---- copy and check ---- */
+
+/* One snapshot for all: without it every commit would begin the copy anew. */
+static kv_err begin_snapshot(backup *b)
+{
+    kv_stmt *s;
+    bool row;
+    KV_TRY(kv_db_open(b->cfg, KV_DB_READ, &b->from));
+    KV_TRY(kv_db_begin(b->from));
+    KV_TRY(kv_db_prepare(b->from, "SELECT page_count FROM pragma_page_count, counter", &s));
+    kv_err err = kv_db_step(s, &row);
+    b->pages = err == KV_OK && row ? kv_col_i64(s, 0) : 0;
+    kv_db_done(s);
+    return err;
+}
+
+static kv_err copy(backup *b)
+{
+    const struct timespec pause = {.tv_nsec = 1000000}; /* others want the disk, too */
+    int rc =
+        sqlite3_open_v2(b->tmp.data, &b->to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE, NULL);
+    if (rc == SQLITE_OK) /* it is synced as a whole, and thrown away if anything fails */
+        rc = sqlite3_exec(b->to, "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF", NULL, NULL,
+                          NULL);
+    sqlite3_backup *copying =
+        rc == SQLITE_OK ? sqlite3_backup_init(b->to, "main", b->from->handle, "main") : NULL;
+    if (!copying)
+        return failed_copy(b, rc == SQLITE_OK ? sqlite3_errcode(b->to) : rc, "open the copy");
+    bool on = true;
+    while (on && (rc = sqlite3_backup_step(copying, STEP_PAGES)) == SQLITE_OK) {
+        int64_t total = sqlite3_backup_pagecount(copying);
+        on = b->go_on(b->arg, KV_BACKUP_COPY, total - sqlite3_backup_remaining(copying), total);
+        nanosleep(&pause, NULL);
+    }
+    int end = sqlite3_backup_finish(copying);
+    if (!on)
+        return failed(b, KV_E_CLIENT_GONE, "copy", "nobody waits for it");
+    return rc == SQLITE_DONE && end == SQLITE_OK ? KV_OK : failed_copy(b, end ? end : rc, "copy");
+}
+
+static int checking(void *arg)
+{
+    const backup *b = arg;
+    return !b->go_on(b->arg, KV_BACKUP_CHECK, b->pages, b->pages);
+}
+
+static kv_err check(backup *b)
+{
+    sqlite3_stmt *s = NULL;
+    sqlite3_progress_handler(b->to, CHECK_OPS, checking, b);
+    /* the copy says WAL in its head, as the original does: a file that is complete in itself does
+     * not */
+    int rc = sqlite3_exec(b->to, "PRAGMA journal_mode=DELETE", NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_prepare_v2(b->to, "PRAGMA integrity_check(1)", -1, &s, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(s);
+    const char *said = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : NULL;
+    kv_err err = KV_OK;
+    if (!said)
+        err = failed_copy(b, rc, "check the copy");
+    else if (strcmp(said, "ok") != 0)
+        err = failed(b, KV_E_DB, "check the copy", said);
+    sqlite3_finalize(s);
+    return err;
+}
+
+/* ---- the end ---- */
+
+static kv_err sync_path(const backup *b, const char *path, int flags)
+{
+    int fd = open(path, flags | O_CLOEXEC);
+    kv_err err = fd >= 0 && fsync(fd) == 0 ? KV_OK : failed_here(b, "sync");
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
+
+/* Link and unlink instead of rename: an existing file is never replaced. */
+static kv_err place(backup *b, int64_t *ret_bytes)
+{
+    struct stat st;
+    KV_TRY(sync_path(b, b->tmp.data, O_RDONLY));
+    if (link(b->tmp.data, b->path) != 0 || stat(b->path, &st) != 0)
+        return failed_here(b, "give it its name");
+    *ret_bytes = (int64_t)st.st_size;
+    unlink(b->tmp.data);
+    b->made = false;
+    kv_buf folder;
+    kv_buf_init(&folder, 0);
+    add_folder(b->path, &folder);
+    kv_err err =
+        kv_buf_ok(&folder) ? sync_path(b, folder.data, O_RDONLY | O_DIRECTORY) : KV_E_NO_MEMORY;
+    kv_buf_release(&folder);
+    return err;
+}
+
+static void end_snapshot(backup *b)
+{
+    if (b->from)
+        kv_db_rollback(b->from);
+    kv_db_close(&b->from);
+}
+
+static kv_err run(backup *b, int64_t *ret_bytes)
+{
+    KV_TRY(begin_snapshot(b));
+    KV_TRY(check_space(b));
+    KV_TRY(make_tmp(b));
+    KV_TRY(copy(b));
+    end_snapshot(b);
+    KV_TRY(check(b));
+    sqlite3_close(b->to);
+    b->to = NULL;
+    return place(b, ret_bytes);
+}
+
+kv_err kv_db_backup(const kv_config *cfg, const char *path,
+                    bool (*go_on)(void *arg, kv_backup_step step, int64_t done, int64_t total),
+                    void *arg, int64_t *ret_bytes)
+{
+    bool idle = false;
+    if (!atomic_compare_exchange_strong(&runs, &idle, true))
+        return KV_E_BUSY;
+    backup b = {.cfg = cfg, .path = path, .go_on = go_on, .arg = arg};
+    kv_buf_init(&b.tmp, 0);
+    kv_buf_addf(&b.tmp, "%s.tmp", path);
+    kv_err err = kv_buf_ok(&b.tmp) ? run(&b, ret_bytes) : KV_E_NO_MEMORY;
+    end_snapshot(&b);
+    sqlite3_close(b.to);
+    drop_tmp(&b);
+    kv_buf_release(&b.tmp);
+    atomic_store(&runs, false);
+    if (err == KV_OK)
+        kv_log(KV_LOG_INFO, "backup_done", KV_STR("path", path), KV_I64("bytes", *ret_bytes));
+    return err;
+}

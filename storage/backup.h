@@ -1,0 +1,23 @@
+/* An online copy of the embedded database, made while the ledger goes on. */
+#ifndef KV_STORAGE_BACKUP_H
+#define KV_STORAGE_BACKUP_H
+
+#include "storage/db.h"
+
+typedef enum kv_backup_step { KV_BACKUP_COPY, KV_BACKUP_CHECK } kv_backup_step;
+
+/* Writes the database as it is now to `path`, which must not exist: copied to "<path>.tmp" (mode
+ * 0600) by a connection of its own, held against integrity_check, synced, renamed. It is one file,
+ * complete in itself. One backup a process at a time.
+ *
+ * It reads one snapshot, and what is written meanwhile stays in the WAL: the ledger forces no
+ * checkpoint until then (kv_db_backup_runs). `go_on` is called some hundred times a second; false
+ * ends it with CLIENT_GONE. On error nothing is left. BUSY: another one runs. CONFLICT: `path` or
+ * "<path>.tmp" exists. DISK_FULL: also when less than DISK_RESERVE_MB would be left. DB: the copy
+ * is not sound. */
+kv_err kv_db_backup(const kv_config *cfg, const char *path,
+                    bool (*go_on)(void *arg, kv_backup_step step, int64_t done, int64_t total),
+                    void *arg, int64_t *ret_bytes);
+bool kv_db_backup_runs(void); /* any thread */
+
+#endif

@@ -1,0 +1,18 @@
+/* What operators set for queues, read at the start of the broker. */
+#ifndef KV_STORAGE_READ_SETTINGS_H
+#define KV_STORAGE_READ_SETTINGS_H
+
+#include "proto/base/slice.h"
+#include "storage/db.h"
+
+/* Of a queue, or of one tenant in it. -1 in a number: not set. */
+typedef struct kv_setting {
+    kv_slice service, tenant;
+    bool of_tenant; /* false: the queue itself, tenant is empty */
+    int64_t paused, draining, concurrency, rate_per_minute, max_waiting, overflow, weight;
+} kv_setting;
+/* All rows, those of a queue before those of its tenants. Slices are valid during the call; false
+ * ends the walk. */
+kv_err kv_settings_all(kv_db *db, bool (*fn)(void *arg, const kv_setting *setting), void *arg);
+
+#endif

@@ -1,0 +1,23 @@
+/* Notifications, kept until seen. The ledger's thread, inside its transaction. */
+#ifndef KV_STORAGE_WRITE_NOTIFICATIONS_H
+#define KV_STORAGE_WRITE_NOTIFICATIONS_H
+
+#include "proto/base/slice.h"
+#include "storage/db.h"
+
+/* The mark of the notifier: the newest event it has handled. *ret_moved false: it was there or
+ * beyond, nothing was written. */
+kv_err kv_notified_set(kv_db *db, uint64_t event, bool *ret_moved);
+
+/* `body` is a JSON object. */
+kv_err kv_notification_add(kv_db *db, uint64_t id, kv_slice user, kv_slice kind, int64_t now,
+                           kv_slice body);
+/* Marks the unseen ones of a user up to id `upto` (0: all). *ret_newest: of those marked; 0: none
+ * was unseen. */
+kv_err kv_notifications_seen(kv_db *db, kv_slice user, uint64_t upto, int64_t now,
+                             uint64_t *ret_newest);
+/* Removes up to max_rows that were seen before, or made and not seen before. */
+kv_err kv_notifications_prune(kv_db *db, int64_t seen_before, int64_t made_before, int max_rows,
+                              int64_t *ret_removed);
+
+#endif

@@ -1,0 +1,519 @@
+"""Jobs over HTTP, with workers written from PROTOCOL.md: submit, positions, history, metadata, cancel, retry, queues, live pushes.
+S3-10 S3-11 S3-12 S3-13 S3-14 S3-36 S3-39 S3-40 S3-41 S3-42 S3-53 S3-54 S3-55 S3-56 S4-06 S4-64 S4-65 S4-66 S4-96 S4-98 S4-101"""
+import concurrent.futures
+import json
+import os
+import signal
+import time
+import uuid
+
+import pytest
+import websocket
+
+from kervan import PATIENCE, wait_for
+from peer import JOB_CANCEL, JOB_DONE, JOB_FAIL, JOB_PROGRESS, OKAY, READY, Peer
+from pictures import noise_png
+
+LOCAL = {"Content-Type": "application/json"}
+
+
+def submit(k, service, expect=202, headers=None, **options):
+    answer = k.post("/api/jobs", data=json.dumps({"service": service, **options}), headers={**LOCAL, **(headers or {})})
+    assert answer.status_code == expect, answer.text
+    return answer.json()
+
+
+def job(k, job_id):
+    answer = k.get(f"/api/jobs/{job_id}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def wait_job(k, job_id, status):
+    return wait_for(f"{job_id} to be {status}", lambda: (lambda j: j if j["status"] == status else None)(job(k, job_id)))
+
+
+def jobs(k, **params):
+    answer = k.get("/api/jobs", params=params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def queue(k, service):
+    answer = k.get("/api/admin/queues")
+    assert answer.status_code == 200, answer.text
+    found = [q for q in answer.json()["queues"] if q["service"] == service]
+    return found[0] if found else None
+
+
+def name():
+    return f"q-{uuid.uuid4().hex[:10]}"
+
+
+class Worker(Peer):
+    """Takes jobs of one queue; the test says what becomes of each."""
+
+    def __init__(self, k, service, credit=1):
+        super().__init__(k, "worker")
+        self.service = service
+        self.offer(credit)
+
+    def offer(self, credit):
+        assert self.ask(READY, [self.service, credit])[0] == OKAY
+
+    def done(self, lease, result=None):
+        return self.ask(JOB_DONE, [lease[0], lease[1], lease[2], json.dumps(result or {})])
+
+    def fail(self, lease, retry=False, detail="it broke"):
+        return self.ask(JOB_FAIL, [lease[0], lease[1], lease[2], 66, detail, retry])
+
+    def progress(self, lease, percent, patch=None):
+        return self.ask(JOB_PROGRESS, [lease[0], lease[1], lease[2], percent, json.dumps(patch) if patch else ""])
+
+
+class Socket:
+    """A WebSocket client that remembers what it heard."""
+
+    def __init__(self, k, query=""):
+        self.ws = websocket.create_connection(f"ws://127.0.0.1:{k.port}/api/ws{query}", timeout=PATIENCE)
+        self.heard = []
+        self.until(lambda m: m["type"] == "hello")
+
+    def say(self, message):
+        self.ws.send(message if isinstance(message, str) else json.dumps(message))
+
+    def until(self, what, timeout=PATIENCE):
+        end = time.monotonic() + timeout
+        self.ws.settimeout(timeout)
+        while time.monotonic() < end:
+            message = json.loads(self.ws.recv())
+            self.heard.append(message)
+            if what(message):
+                return message
+        raise AssertionError(f"not heard: {self.heard[-5:]}")
+
+    def position(self, job_id, place):
+        return self.until(lambda m: m["type"] == "job.position" and m["jobId"] == job_id and m["queue_position"] == place)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.ws.close()
+
+
+# ---- submit ----
+
+
+def test_three_in_a_row_are_one_two_three_and_all_are_done(kervan):
+    """S3-14 S3-36 S3-54: unique positions, dense, and the worker does them in that order."""
+    q = name()
+    made = [submit(kervan, q, params={"n": n}) for n in range(3)]
+    assert [m["queue_position"] for m in made] == [1, 2, 3]
+    assert [m["lane_position"] for m in made] == [1, 2, 3]
+    assert all(m["status"] == "queued" and m["created"] is True and m["eta_seconds"] is None for m in made)
+    page = jobs(kervan, service=q)
+    assert page["positions"] == "live" and [j["queue_position"] for j in page["jobs"]] == [3, 2, 1]  # newest first
+    with Worker(kervan, q, 3) as w:
+        leases = [w.wait_job() for _ in range(3)]
+        assert [json.loads(x[4])["n"] for x in leases] == [0, 1, 2]
+        assert all(job(kervan, m["jobId"])["queue_position"] == 0 for m in made)  # Y07
+        for lease in leases:
+            assert w.done(lease, {"ok": True})[0] == OKAY
+    for m in made:
+        got = wait_job(kervan, m["jobId"], "complete")
+        assert got["queue_position"] is None and got["result"] == {"ok": True}
+        assert [s["status"] for s in got["history"]] == ["queued", "processing", "complete"]
+
+
+def test_submit_says_where_to_look(kervan):
+    q = name()
+    answer = kervan.post("/api/jobs", json={"service": q, "lane": "urgent", "params": {"a": [1, 2.50]}, "tags": ["x", "y"], "user": "ayşe", "tenant": "t1", "metadata": {"m": 1}, "max_attempts": 5})
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/api/jobs/{answer.json()['jobId']}"
+    got = kervan.get(answer.headers["Location"]).json()
+    assert got["lane"] == "urgent" and got["params"] == {"a": [1, 2.5]} and got["tags"] == ["x", "y"]
+    assert got["user"] == "ayşe" and got["tenant"] == "t1" and got["metadata"] == {"m": 1} and got["max_attempts"] == 5
+    assert got["status"] == "queued" and got["queue_position"] == 1 and got["progress"] == 0
+    history = kervan.get(answer.headers["Location"] + "/history").json()
+    assert history["jobId"] == got["jobId"] and [s["status"] for s in history["history"]] == ["queued"]
+
+
+@pytest.mark.parametrize("body, part", [
+    ("", "empty"), ("[1]", "object"), ('{"service":"a"', "JSON"), ('{"service":"A!"}', "service"), ('{"service":"a","prams":{}}', "Did you mean params?"),
+    ('{"service":"a","lane":"fast"}', "urgent"), ('{"service":"a","delay":-1}', "delay"), ('{"service":"a","credits":3}', "user"), ('{"service":"a","tags":["a b"]}', "tags"),
+    ('{"service":"a","params":' + "[" * 60 + "]" * 60 + "}", "deep"), ('{"service":"image-process"}', ""), ('{"service":"blob-reap"}', ""),
+])
+def test_refused_with_words(kervan, body, part):
+    answer = kervan.post("/api/jobs", data=body, headers=LOCAL)
+    assert answer.status_code in (400, 403, 409), answer.text
+    problem = answer.json()
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    assert part in problem["detail"] and problem["code"], problem
+
+
+def test_body_over_64_kib_is_refused(kervan):
+    assert kervan.post("/api/jobs", json={"service": "big", "params": "x" * 70_000}).status_code == 413
+
+
+def test_the_same_id_meets_its_own_row(kervan):
+    q, own = name(), submit(kervan, name())["jobId"]
+    fresh = own[:-2] + ("zz" if own[-2:] != "zz" else "yy")
+    first = submit(kervan, q, jobId=fresh, params={"n": 1})
+    again = submit(kervan, q, jobId=fresh, params={"n": 1})
+    assert first["created"] is True and again["created"] is False and again["jobId"] == first["jobId"] == fresh
+    other = kervan.post("/api/jobs", json={"service": q, "jobId": fresh, "params": {"n": 2}})
+    assert other.status_code == 409 and other.json()["code"] == "conflict"
+
+
+def test_idempotency_key_also_after_the_end(kervan):
+    q, key = name(), {"Idempotency-Key": f"order-{uuid.uuid4()}"}
+    first = submit(kervan, q, headers=key, params={"n": 1})
+    assert submit(kervan, q, headers=key, params={"n": 1})["jobId"] == first["jobId"]
+    with Worker(kervan, q) as w:
+        w.done(w.wait_job())
+    wait_job(kervan, first["jobId"], "complete")
+    again = submit(kervan, q, headers=key, params={"n": 1})
+    assert again["jobId"] == first["jobId"] and again["created"] is False and again["status"] == "complete" and again["queue_position"] is None
+    assert submit(kervan, q, headers={"Idempotency-Key": "another"}, params={"n": 1})["jobId"] != first["jobId"]
+    assert kervan.post("/api/jobs", json={"service": q, "params": {"n": 2}}, headers=key).status_code == 409
+    assert len(jobs(kervan, service=q)["jobs"]) == 2
+
+
+def test_many_clients_at_once_get_dense_places(kervan):
+    """S3-38 S4-06: 100 submits from 20 connections; the places are 1 to 100."""
+    q = name()
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        ids = list(pool.map(lambda n: submit(kervan, q, params={"n": n})["jobId"], range(100)))
+    page = jobs(kervan, service=q, limit=200)
+    assert sorted(j["queue_position"] for j in page["jobs"]) == list(range(1, 101))
+    assert {j["jobId"] for j in page["jobs"]} == set(ids)
+
+
+# ---- reading ----
+
+
+def test_lists_filter_and_page(kervan):
+    q = name()
+    for n in range(5):
+        submit(kervan, q, lane="background" if n % 2 else "normal", tags=["odd"] if n % 2 else ["even"], user=f"u{n % 2}", tenant=f"t{n}")
+    assert len(jobs(kervan, service=q)["jobs"]) == 5
+    assert len(jobs(kervan, service=q, lane="background")["jobs"]) == 2
+    assert len(jobs(kervan, service=q, tag="even")["jobs"]) == 3
+    assert len(jobs(kervan, service=q, user="u1")["jobs"]) == 2
+    assert len(jobs(kervan, service=q, tenant="t3")["jobs"]) == 1
+    assert len(jobs(kervan, service=q, status="unfinished")["jobs"]) == 5
+    assert jobs(kervan, service=q, status="error")["jobs"] == []
+    seen, before = [], None
+    while True:
+        page = jobs(kervan, service=q, limit=2, **({"before": before} if before else {}))
+        seen += [j["jobId"] for j in page["jobs"]]
+        before = page["next"]
+        if not before:
+            break
+    assert len(seen) == 5 == len(set(seen)) and seen == sorted(seen, reverse=True)
+    for bad in ({"limit": 0}, {"limit": 201}, {"status": "done"}, {"lane": "x"}, {"before": "!"}, {"service": "A"}):
+        assert kervan.get("/api/jobs", params=bad).status_code == 400
+    assert kervan.get("/api/jobs/0000000000001").status_code == 404
+    assert kervan.get("/api/jobs/x").status_code == 400
+
+
+def test_delayed_has_no_place(kervan):
+    q = name()
+    made = submit(kervan, q, delay=3600)
+    assert made["queue_position"] is None and made["status"] == "queued"
+    got = job(kervan, made["jobId"])
+    assert got["queue_position"] is None and got["not_before"]
+    assert submit(kervan, q)["queue_position"] == 1
+
+
+# ---- changes ----
+
+
+def test_metadata_merges_and_versions(kervan):
+    """S3-56: concurrent updates lose no field."""
+    q = name()
+    path = f"/api/jobs/{submit(kervan, q, metadata={'a': {'x': 1}, 'l': [1]})['jobId']}/metadata"
+
+    def patch(body, **kw):
+        return kervan.session.patch(kervan.url(path), json=body, timeout=PATIENCE, **kw)
+
+    answer = patch({"a": {"y": None}, "l": [2, 3]})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["metadata"] == {"a": {"x": 1, "y": None}, "l": [2, 3]}
+    version = answer.json()["version"]
+    assert answer.headers["ETag"] == f'"{version}"'
+    assert patch({"b": 1}, headers={"If-Match": f'"{version}"'}).status_code == 200
+    stale = patch({"b": 2}, headers={"If-Match": f'"{version}"'})
+    assert stale.status_code == 409 and stale.json()["code"] == "conflict"
+    assert patch({"b": 2}, params={"version": version}).status_code == 409
+    for body in ("[]", "{", '"x"'):
+        assert kervan.session.patch(kervan.url(path), data=body, timeout=PATIENCE).status_code == 400
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert all(a.status_code == 200 for a in pool.map(lambda n: patch({"f": {f"k{n}": n}}), range(40)))
+    assert job(kervan, path.split("/")[3])["metadata"]["f"] == {f"k{n}": n for n in range(40)}
+
+
+def test_cancel_waiting_and_running(kervan):
+    """S4-66: both at once, and the running one's worker is told."""
+    q = name()
+    waiting, running = submit(kervan, q, delay=600)["jobId"], submit(kervan, q)["jobId"]
+    with Worker(kervan, q) as w:
+        lease = w.wait_job()
+        wait_job(kervan, running, "processing")
+        answer = kervan.post(f"/api/jobs/{running}/cancel")
+        assert answer.status_code == 200 and answer.json() == {"jobId": running, "status": "cancelled", "was": "processing"}
+        told = wait_for("JOB_CANCEL", lambda: w.take(1))
+        assert told[0] == JOB_CANCEL and told[2][0] == lease[0]
+    answer = kervan.post(f"/api/jobs/{waiting}/cancel")
+    assert answer.json()["was"] == "queued"
+    assert job(kervan, waiting)["status"] == job(kervan, running)["status"] == "cancelled"
+    assert job(kervan, waiting)["queue_position"] is None
+    assert kervan.post(f"/api/jobs/{waiting}/cancel").json()["was"] == "cancelled"
+    assert kervan.post("/api/jobs/0000000000001/cancel").status_code == 404
+
+
+def test_failed_is_done_again_as_a_new_job(kervan):
+    """S3-34: a retry is a new job that knows of the old one."""
+    q = name()
+    first = submit(kervan, q, params={"n": 7}, max_attempts=1)["jobId"]
+    with Worker(kervan, q) as w:
+        assert w.progress(w_lease := w.wait_job(), 40, {"step": "half"})[0] == OKAY
+        assert job(kervan, first)["progress"] == 40 and job(kervan, first)["metadata"] == {"step": "half"}
+        w.fail(w_lease)
+        got = wait_job(kervan, first, "error")
+        assert got["error"] and got["error_detail"] == "it broke"
+        assert kervan.post(f"/api/jobs/{first}/cancel").status_code == 409
+        answer = kervan.post(f"/api/jobs/{first}/retry")
+        assert answer.status_code == 202, answer.text
+        again = answer.json()["jobId"]
+        assert answer.headers["Location"] == f"/api/jobs/{again}" and again != first
+        lease = w.wait_job()
+        assert json.loads(lease[4]) == {"n": 7}
+        assert kervan.post(f"/api/jobs/{again}/retry").status_code == 409  # it is under way
+        w.done(lease, {"fine": 1})
+    got = wait_job(kervan, again, "complete")
+    assert got["retry_of"] == first and job(kervan, first)["retried_by"] == again
+
+
+# ---- credits, notifications ----
+
+
+def test_credits_and_refusal(kervan):
+    user = name()
+    assert kervan.get(f"/api/credits/{user}").json() | {"transactions": []} == {"user": user, "granted": 0, "available": 0, "held": 0, "spent": 0, "transactions": [], "next": None}
+    answer = kervan.post("/api/jobs", json={"service": name(), "user": user, "credits": 5})
+    assert answer.status_code == 402 and answer.json()["code"] == "no_credit"
+
+
+def test_notifications_until_seen(kervan):
+    q, user = name(), name()
+    with Worker(kervan, q) as w, Socket(kervan, f"?types=notification&user={user}") as mine, Socket(kervan, "?types=notification&user=somebody-else") as other:
+        submit(kervan, q, user=user)
+        w.done(w.wait_job())
+        heard = mine.until(lambda m: m["type"] == "notification.created")
+        assert heard["user"] == user
+        got = wait_for("the notification", lambda: kervan.get("/api/notifications", params={"user": user}).json()["notifications"])
+        assert got[0]["kind"] == "job.complete"
+        assert kervan.post("/api/notifications/seen", json={"user": user, "id": got[0]["id"]}).status_code == 204
+        assert kervan.get("/api/notifications", params={"user": user}).json()["notifications"] == []
+        mine.until(lambda m: m["type"] == "notification.seen")
+        assert not [m for m in other.heard if m["type"].startswith("notification")]
+    assert kervan.get("/api/notifications").status_code == 400
+    assert kervan.post("/api/notifications/seen", json={"usr": user}).status_code == 400
+
+
+# ---- live ----
+
+
+def test_positions_are_pushed_to_those_who_watch(kervan):
+    """S3-11 S3-13: begun and completed jobs move the others up, without asking."""
+    q = name()
+    a, b, c = (submit(kervan, q)["jobId"] for _ in range(3))
+    with Socket(kervan, "?types=none") as s, Socket(kervan, "?types=none") as quiet:
+        s.say({"watch": [b, c]})
+        assert s.position(b, 2)["status"] == "queued" and s.position(c, 3)
+        with Worker(kervan, q) as w:
+            lease = w.wait_job()  # a begins
+            assert s.position(b, 1) and s.position(c, 2)
+            s.say({"unwatch": [c]})
+            w.done(lease)
+            lease = w.wait_job()  # b begins
+            assert s.position(b, 0)["status"] == "processing"
+            w.done(lease)
+            last = s.until(lambda m: m["type"] == "job.position" and m["jobId"] == b and m["queue_position"] is None)
+            assert last["status"] == "complete"
+            w.offer(0)
+        assert not [m for m in s.heard if m["type"] == "job.position" and m["jobId"] == a]
+        s.say({"watch": [a]})  # over already: said once
+        assert s.until(lambda m: m.get("jobId") == a)["status"] == "complete"
+        s.say({"watch": ["0000000000001"]})
+        assert s.until(lambda m: m.get("jobId") == "0000000000001")["status"] is None
+        quiet.say("what?")
+        quiet.until(lambda m: m["type"] == "error")
+        assert not [m for m in quiet.heard if m["type"] == "job.position"]
+
+
+def test_what_clients_say_is_judged(kervan):
+    with Socket(kervan, "?types=none") as s:
+        for bad, code in (("[]", "bad_request"), ({"wach": []}, "bad_parameter"), ({"watch": ["x"]}, "bad_id"), ({"watch": 1}, "bad_parameter")):
+            s.say(bad)
+            assert s.until(lambda m: m["type"] == "error")["code"] == code
+        s.say({"watch": [f"{n:013d}" for n in range(1, 1002)]})  # digits are base32, too
+        assert s.until(lambda m: m["type"] == "error")["code"] == "bad_parameter"  # more than 1000
+    assert kervan.get("/api/events", params={"watch": "x"}).status_code == 400
+    assert kervan.get("/api/events", params={"user": "x" * 65}).status_code == 400
+
+
+def test_positions_over_sse(kervan):
+    q = name()
+    a, b = submit(kervan, q)["jobId"], submit(kervan, q)["jobId"]
+    with kervan.session.get(kervan.url("/api/events"), params={"types": "none", "watch": f"{a},{b}"}, stream=True, timeout=PATIENCE) as stream:
+        lines = stream.iter_lines(decode_unicode=True)
+        seen = {}
+
+        def next_position():
+            for line in lines:
+                if line == "event: job.position":
+                    return json.loads(next(lines).removeprefix("data: "))
+            raise AssertionError("the stream ended")
+
+        while seen != {a: 1, b: 2}:
+            p = next_position()
+            seen[p["jobId"]] = p["queue_position"]
+        with Worker(kervan, q) as w:
+            lease = w.wait_job()
+            while seen != {a: 0, b: 1}:
+                p = next_position()
+                seen[p["jobId"]] = p["queue_position"]
+            w.done(lease)
+
+
+def test_watching_survives_the_broker(fresh):
+    """S3-12 S3-15 S3-18 S3-41 S3-55: positions are right after a restart of the broker, and go on being pushed; nothing is lost."""
+    k = fresh()
+    q = name()
+    made = [submit(k, q)["jobId"] for _ in range(3)]
+    with Socket(k, "?types=none") as s:
+        s.say({"watch": made})
+        s.position(made[2], 3)
+        k.kill("broker")
+        wait_for("positions again", lambda: [j["queue_position"] for j in jobs(k, service=q)["jobs"]] == [3, 2, 1])
+        with Worker(k, q) as w:
+            lease = w.wait_job()
+            s.position(made[2], 2)
+            w.done(lease)
+        assert wait_job(k, made[0], "complete")
+
+
+def test_without_a_broker_positions_are_unknown_not_absent(fresh):
+    k = fresh()
+    q = name()
+    one = submit(k, q)["jobId"]
+    pid = k.children()["broker"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        page = wait_for("unavailable", lambda: (lambda p: p if p["positions"] == "unavailable" else None)(jobs(k, service=q)))
+        assert [j["queue_position"] for j in page["jobs"]] == [None]
+        got = job(k, one)
+        assert got["positions"] == "unavailable" and got["queue_position"] is None and got["status"] == "queued"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_for("the position", lambda: job(k, one)["queue_position"] == 1)
+
+
+# ---- queues ----
+
+
+def test_queues_tell_counts_times_and_errors(kervan):
+    """S4-96 S4-98 S4-99 S4-100 S4-101"""
+    q = name()
+    for lane in ("urgent", "normal", "background", "background"):
+        submit(kervan, q, lane=lane, max_attempts=1)
+    got = queue(kervan, q)
+    assert got["lanes"] == {"urgent": 1, "normal": 1, "background": 2} and got["waiting"] == 4 and got["workers"] == 0
+    assert got["health"] == "no_workers" and got["remedy"]
+    with Worker(kervan, q) as w:
+        w.done(w.wait_job())
+        w.fail(w.wait_job())
+        w.wait_job()
+        got = wait_for("the counts", lambda: (lambda x: x if x["counts"]["error"] == 1 and x["running"] == 1 else None)(queue(kervan, q)))
+        assert got["workers"] == 1 and got["waiting"] == 1 and got["counts"]["complete"] == 1
+        got = wait_for("the rates", lambda: (lambda x: x if x["error_rate"] == 0.5 else None)(queue(kervan, q)))  # measured in slots of seconds
+        assert got["wait_ms"]["n"] >= 2 and got["service_ms"]["p50"] >= 0
+        assert got["dead_letters"] == 1
+
+
+def test_pause_resume_drain_and_limits(kervan):
+    q = name()
+    first = submit(kervan, q)["jobId"]
+
+    def steer(action, expect=200):
+        answer = kervan.post(f"/api/admin/queues/{q}/{action}")
+        assert answer.status_code == expect, answer.text
+        return answer.json()
+
+    assert steer("pause") == {"service": q, "paused": True}
+    with Worker(kervan, q) as w:
+        assert w.take(0.5) is None or not w.jobs
+        assert queue(kervan, q)["paused"] is True and job(kervan, first)["status"] == "queued"
+        assert submit(kervan, q)["queue_position"] == 2  # submits go on
+        assert steer("drain") == {"service": q, "draining": True}
+        refused = kervan.post("/api/jobs", json={"service": q})
+        assert refused.status_code == 503 and refused.json()["code"] == "queue_draining" and int(refused.headers["Retry-After"]) >= 1
+        assert steer("resume") == {"service": q, "paused": False, "draining": False}
+        w.done(w.wait_job())
+        w.done(w.wait_job())
+    answer = kervan.session.patch(kervan.url(f"/api/admin/queues/{q}"), json={"concurrency": 2, "max_waiting": 3, "overflow": "reject"}, timeout=PATIENCE)
+    assert answer.status_code == 200 and answer.json()["concurrency"] == 2
+    for _ in range(3):
+        submit(kervan, q)
+    full = kervan.post("/api/jobs", json={"service": q})
+    assert full.status_code == 429 and full.json()["code"] == "queue_full"
+    assert int(full.headers["Retry-After"]) >= 1 and full.headers["RateLimit"].startswith('"queue";r=0;t=')
+    for bad in ({}, {"concurency": 1}, {"weight": 3}, {"overflow": "drop"}):
+        assert kervan.session.patch(kervan.url(f"/api/admin/queues/{q}"), json=bad, timeout=PATIENCE).status_code == 400
+    assert kervan.post("/api/admin/queues/NO/pause").status_code == 400
+
+
+def test_admin_routes_are_for_this_machine(kervan):
+    """S4-97 S4-125"""
+    for headers in ({"X-Forwarded-For": "10.0.0.1"}, {"Forwarded": "for=10.0.0.1"}, {"Host": "kervan.example.org"}):
+        for method, path in (("GET", "/api/admin/queues"), ("POST", "/api/admin/queues/x/pause"), ("PATCH", "/api/admin/queues/x")):
+            answer = kervan.session.request(method, kervan.url(path), headers=headers, timeout=PATIENCE)
+            assert answer.status_code == 403 and answer.json()["error"] == "Forbidden", answer.text
+            assert "kervan ctl" in answer.json()["detail"]
+    assert kervan.get("/api/v1/admin/queues/").status_code == 200
+
+
+def test_queues_are_pushed_each_second(kervan):
+    q = name()
+    with Socket(kervan, "?types=none") as s:
+        s.say({"queues": True})
+        s.until(lambda m: m["type"] == "queues")
+        submit(kervan, q)
+        s.until(lambda m: m["type"] == "queues" and any(x["service"] == q and x["waiting"] == 1 for x in m["queues"]))
+    ws = websocket.create_connection(f"ws://127.0.0.1:{kervan.port}/api/ws?types=none", header={"X-Forwarded-For": "10.0.0.1"}, timeout=PATIENCE)
+    ws.send(json.dumps({"queues": True}))
+    while (m := json.loads(ws.recv()))["type"] != "error":
+        assert m["type"] in ("hello", "ping")
+    assert m["code"] == "Forbidden"
+    ws.close()
+
+
+def test_dead_letters_are_shown_after_a_restart_too(fresh):
+    k = fresh()
+    q = name()
+    submit(k, q, max_attempts=1)
+    with Worker(k, q) as w:
+        w.fail(w.wait_job())
+    wait_for("the dead letter", lambda: (queue(k, q) or {}).get("dead_letters") == 1)
+    k.kill("broker")
+    wait_for("the dead letter after a restart", lambda: k.get("/api/admin/queues").status_code == 200 and (queue(k, q) or {}).get("dead_letters") == 1)
+
+
+def test_a_picture_tells_its_job(kervan):
+    media = kervan.upload(noise_png(900, 700), "yer.png").json()
+    assert media["status"] == "PENDING" and media["jobId"]
+    assert job(kervan, media["jobId"])["service"] == "image-process"
+    assert kervan.wait_ready(media["id"])["jobId"] is None

@@ -1,0 +1,234 @@
+#include <string.h>
+
+#include "broker/lanes.h"
+#include "proto/base/id.h"
+#include "storage/read/jobs.h"
+#include "tests/sim/sim.h"
+
+/* ---- facts ---- */
+
+sim_fact *sim_fact_of(sim *s, uint64_t job)
+{
+    for (int i = s->facts_n - 1; i >= 0; i--) {
+        if (s->facts[i].id == job)
+            return &s->facts[i];
+    }
+    return NULL;
+}
+
+sim_fact *sim_fact_new(sim *s, uint64_t job, int service)
+{
+    if (s->facts_n == SIM_JOBS)
+        return NULL;
+    sim_fact *f = &s->facts[s->facts_n++];
+    *f = (sim_fact){.id = job, .service = service, .user = -1, .last_terminal = -1};
+    return f;
+}
+
+/* ---- events: exactly one end, and nothing behind it ---- */
+
+static int state_of(const char *type)
+{
+    static const char *const names[] = {"queued", "processing", "complete", "error", "cancelled"};
+    for (int i = 0; i < 5; i++) {
+        size_t len = strlen(names[i]);
+        if (strncmp(type, names[i], len) == 0 && type[len] == '"')
+            return i;
+    }
+    return -1;
+}
+
+static void see_event(sim *s, uint64_t job, int state)
+{
+    sim_fact *f = sim_fact_of(s, job);
+    SIM_HOLDS(s, f, "an event of a job nobody made: %llu", (unsigned long long)job);
+    SIM_HOLDS(s, f->terminals == 0, "job %llu goes to %s after its end", (unsigned long long)job,
+              kv_job_state_name(state));
+    if (state == KV_JOB_PROCESSING)
+        s->begun++;
+    if (state >= KV_JOB_COMPLETE) {
+        f->terminals++;
+        f->last_terminal = state;
+    }
+}
+
+void sim_check_events(sim *s, const kv_event_row *rows)
+{
+    static const char type[] = "\"type\":\"job.", id[] = "\"jobId\":\"";
+    for (const kv_event_row *row = rows; row; row = row->next) {
+        SIM_HOLDS(s, row->prev + 1 == row->first && row->first <= row->last,
+                  "event ids with a gap");
+        for (const char *at = row->body.data; (at = strstr(at, type));) {
+            at += sizeof type - 1;
+            int state = state_of(at);
+            const char *job = strstr(at, id);
+            uint64_t number;
+            SIM_HOLDS(s, job && kv_id_parse(job + sizeof id - 1, KV_ID_TEXT, &number),
+                      "a job event without a job");
+            if (state >= 0)
+                see_event(s, number, state);
+        }
+    }
+}
+
+/* ---- positions: unique and dense ---- */
+
+void sim_check_positions(sim *s)
+{
+    uint32_t seen[SIM_SERVICES] = {0};
+    uint64_t ranks[SIM_SERVICES][SIM_JOBS] = {{0}};
+    for (int i = 0; i < s->facts_n; i++) {
+        uint64_t rank;
+        const sim_fact *f = &s->facts[i];
+        if (!kv_core_job_rank(s->core, f->id, &rank))
+            continue;
+        SIM_HOLDS(s, rank < SIM_JOBS, "rank %llu", (unsigned long long)rank);
+        SIM_HOLDS(s, ranks[f->service][rank] == 0, "two jobs of %s at rank %llu",
+                  sim_service[f->service], (unsigned long long)rank);
+        ranks[f->service][rank] = f->id;
+        seen[f->service]++;
+    }
+    for (int i = 0; i < SIM_SERVICES; i++) {
+        for (uint32_t rank = 0; rank < seen[i]; rank++)
+            SIM_HOLDS(s, ranks[i][rank], "no job of %s at rank %u of %u", sim_service[i], rank,
+                      seen[i]);
+    }
+}
+
+/* ---- order: what began in one input were the first ones ---- */
+
+void sim_order_before(sim *s)
+{
+    memset(s->before_n, 0, sizeof s->before_n);
+    for (int i = 0; i < s->facts_n && !s->held_back; i++) {
+        uint64_t rank;
+        sim_fact *f = &s->facts[i];
+        f->before_attempt = 0;
+        f->before_state = kv_core_job_state(s->core, f->id, &f->before_attempt);
+        f->waited = kv_core_job_rank(s->core, f->id, &rank);
+        if (f->waited) {
+            s->before[f->service][rank] = f->id;
+            s->before_n[f->service]++;
+        }
+    }
+}
+
+/* A job that came into a lane in this input, or left one without beginning: behind it the places of
+ * the others are new ones. */
+static bool came_or_went(const sim *s, const sim_fact *f)
+{
+    uint64_t rank, attempt = 0;
+    int state = kv_core_job_state(s->core, f->id, &attempt);
+    bool waits = kv_core_job_rank(s->core, f->id, &rank);
+    if (f->waited)
+        return !waits && state != KV_JOB_PROCESSING;
+    return waits || (state == KV_JOB_PROCESSING && attempt != f->before_attempt);
+}
+
+/* For a trace: the jobs by rank, and what became of them. */
+static void say_order(const sim *s, int service)
+{
+    for (uint32_t rank = 0; s->trace && rank < s->before_n[service]; rank++) {
+        uint64_t job = s->before[service][rank], now = 0;
+        bool waits = kv_core_job_rank(s->core, job, &now);
+        fprintf(stderr, "  %u: %llu, now %s %llu\n", rank, (unsigned long long)job,
+                waits ? "at" : "begun or gone", (unsigned long long)now);
+    }
+}
+
+static void check_order(sim *s, int service)
+{
+    uint64_t waits = 0; /* the first one that was passed over */
+    for (uint32_t rank = 0; rank < s->before_n[service]; rank++) {
+        uint64_t job = s->before[service][rank], now;
+        bool began = !kv_core_job_rank(s->core, job, &now) &&
+                     kv_core_job_state(s->core, job, NULL) == KV_JOB_PROCESSING;
+        if (began && waits)
+            say_order(s, service);
+        if (kv_core_job_rank(s->core, job, &now))
+            waits = waits ? waits : job;
+        else
+            SIM_HOLDS(s, !waits || !began, "%llu began before %llu", (unsigned long long)job,
+                      (unsigned long long)waits);
+    }
+}
+
+void sim_order_after(sim *s)
+{
+    bool changed[SIM_SERVICES] = {false};
+    for (int i = 0; i < s->facts_n && !s->held_back; i++)
+        changed[s->facts[i].service] |= came_or_went(s, &s->facts[i]);
+    for (int i = 0; i < SIM_SERVICES; i++) {
+        if (!changed[i])
+            check_order(s, i);
+    }
+}
+
+/* ---- money ---- */
+
+static int64_t number(sim *s, const char *sql)
+{
+    kv_stmt *q;
+    bool row = false;
+    kv_err err = kv_db_prepare(s->x.db, sql, &q);
+    SIM_HOLDS(s, err == KV_OK && kv_db_step(q, &row) == KV_OK && row, "%s", sql);
+    int64_t v = kv_col_i64(q, 0);
+    kv_db_done(q);
+    return v;
+}
+
+void sim_check_money(sim *s)
+{
+    SIM_HOLDS(s,
+              number(s, "SELECT count(*) FROM user_credits "
+                        "WHERE granted <> available + held + spent") == 0,
+              "granted is not available + held + spent");
+    SIM_HOLDS(s,
+              number(s, "SELECT coalesce(sum(held), 0) FROM user_credits") ==
+                  number(s, "SELECT coalesce(sum(credits), 0) FROM job WHERE state < 2"),
+              "what is held is not what unfinished jobs hold");
+    SIM_HOLDS(s,
+              number(s, "SELECT coalesce(sum(spent), 0) FROM user_credits") ==
+                  number(s, "SELECT coalesce(sum(credits), 0) FROM job WHERE state = 2"),
+              "what is spent is not what complete jobs cost");
+}
+
+/* ---- the end ---- */
+
+static void check_fact(sim *s, const sim_fact *f)
+{
+    kv_job_place at;
+    unsigned long long id = f->id;
+    SIM_HOLDS(s, kv_job_find(s->x.db, f->id, &at) == KV_OK, "job %llu", id);
+    SIM_HOLDS(s, at.found || !f->acknowledged, "acknowledged job %llu is lost", id);
+    if (!at.found)
+        return;
+    SIM_HOLDS(s, at.state >= KV_JOB_COMPLETE, "job %llu never ended", id);
+    SIM_HOLDS(s, f->terminals == 1 && f->last_terminal == at.state,
+              "job %llu has %d ends, the last %s, its row says %s", id, f->terminals,
+              kv_job_state_name(f->last_terminal), kv_job_state_name(at.state));
+    SIM_HOLDS(s, !f->cancel_ok || at.state == KV_JOB_CANCELLED, "CANCEL_OK for %llu, which is %s",
+              id, kv_job_state_name(at.state));
+    SIM_HOLDS(s, !f->done_ok || at.state == KV_JOB_COMPLETE, "JOB_DONE of %llu was taken, it is %s",
+              id, kv_job_state_name(at.state));
+}
+
+void sim_check_end(sim *s)
+{
+    SIM_HOLDS(s, kv_core_jobs(s->core) == 0, "%zu jobs are left", kv_core_jobs(s->core));
+    SIM_HOLDS(s, number(s, "SELECT count(*) FROM job WHERE state < 2") == 0, "unfinished rows");
+    for (int i = 0; i < s->facts_n; i++)
+        check_fact(s, &s->facts[i]);
+    sim_check_money(s);
+    SIM_HOLDS(s, number(s, "SELECT coalesce(sum(held), 0) FROM user_credits") == 0,
+              "credits are held for nothing");
+}
+
+/* ---- nobody is idle while work waits ---- */
+
+void sim_check_idle(sim *s, const char *when)
+{
+    for (kv_service *q = s->core->service_list; q && s->failures == 0; q = q->next)
+        SIM_HOLDS(s, q->paused || !q->free_first || !kv_lanes_next(s->core, q),
+                  "a worker of %s is idle while jobs wait, after %s", q->name, when);
+}

@@ -1,0 +1,165 @@
+#include <string.h>
+
+#include "tests/sim/sim.h"
+
+static sim_held *held_of(sim_worker *w, uint64_t job)
+{
+    for (int i = 0; i < w->n; i++) {
+        if (w->held[i].job == job)
+            return &w->held[i];
+    }
+    return NULL;
+}
+
+static void drop(sim_worker *w, sim_held *h)
+{
+    sim_ask_end(&h->answer);
+    *h = w->held[--w->n];
+}
+
+static void take_job(sim *s, sim_worker *w, const kv_job *job)
+{
+    sim_held *h = held_of(w, job->job);
+    if (h)
+        drop(w, h); /* an older lease of the same job */
+    SIM_HOLDS(s, w->n < SIM_HELD, "%s was given more than its credit", w->node.name);
+    w->held[w->n++] = (sim_held){.job = job->job,
+                                 .epoch = job->epoch,
+                                 .attempt = job->attempt,
+                                 .ends_at = sim_ms(s) + 1 + (int64_t)sim_pick(s, 3000),
+                                 .stuck = !s->calm && sim_chance(s, 15)};
+}
+
+static void on_answer(sim *s, sim_worker *w, const kv_header *head, const kv_msg *m)
+{
+    for (int i = 0; i < w->n; i++) {
+        sim_held *h = &w->held[i];
+        if (!head->request || h->answer.request != head->request)
+            continue;
+        if (m->code == KV_ERROR && kv_err_info_of((kv_err)m->error.number)->http >= 500) {
+            h->answer.again_at = sim_ms(s) + 300; /* the database refused: again */
+            return;
+        }
+        sim_fact *f = sim_fact_of(s, h->job);
+        if (m->code == KV_OKAY && h->answer.code == KV_JOB_DONE && f)
+            f->done_ok = true;
+        drop(w, h);
+        return;
+    }
+}
+
+static void on_message(sim *s, sim_node *n, const kv_header *head, const kv_msg *m)
+{
+    sim_worker *w = (sim_worker *)n;
+    if (m->code == KV_JOB) {
+        take_job(s, w, &m->job);
+    } else if (m->code == KV_JOB_CANCEL) {
+        sim_held *h = held_of(w, m->job_cancel.job);
+        if (h && h->epoch == m->job_cancel.epoch && h->attempt == m->job_cancel.attempt &&
+            sim_chance(s, 700)) /* else it answers late */
+            drop(w, h);
+    } else if (m->code == KV_OKAY || m->code == KV_ERROR) {
+        on_answer(s, w, head, m);
+    }
+}
+
+static void on_session(sim *s, sim_node *n)
+{
+    sim_worker *w = (sim_worker *)n;
+    kv_msg m;
+    for (int i = 0; i < w->n; i++) {
+        kv_msg_defaults(KV_LEASE_HELD, &m);
+        m.lease_held = (kv_lease_held){w->held[i].job, w->held[i].epoch, w->held[i].attempt};
+        sim_send(s, n, &m, 0);
+    }
+    kv_msg_defaults(KV_READY, &m);
+    m.ready.service = kv_slice_str(sim_service[w->service]);
+    m.ready.credit = w->credit;
+    sim_send(s, n, &m, 0);
+    for (int i = 0; i < w->n; i++)
+        sim_ask_again(s, n, &w->held[i].answer, true);
+}
+
+void sim_worker_init(sim *s, sim_worker *w, int i)
+{
+    w->node.on_message = on_message;
+    w->node.on_session = on_session;
+    snprintf(w->node.name, sizeof w->node.name, "w%d", i);
+    snprintf(w->node.role, sizeof w->node.role, "worker");
+    w->node.instance = ++s->next_instance;
+    w->service = i % SIM_SERVICES;
+    w->credit = 1 + sim_pick(s, 3);
+    sim_connect(s, &w->node);
+}
+
+void sim_worker_release(sim_worker *w)
+{
+    while (w->n)
+        drop(w, &w->held[0]);
+    sim_node_release(&w->node);
+}
+
+/* A new process under the old name. */
+void sim_worker_die(sim *s, sim_worker *w)
+{
+    sim_worker_release(w);
+    w->node.instance = ++s->next_instance;
+    w->frozen_until = 0;
+    sim_connect(s, &w->node);
+}
+
+static void finish(sim *s, sim_worker *w, sim_held *h)
+{
+    kv_msg m;
+    char result[64];
+    if (!s->calm && sim_chance(s, 200)) {
+        kv_msg_defaults(KV_JOB_FAIL, &m);
+        m.job_fail = (kv_job_fail){h->job,  h->epoch,          h->attempt,
+                                   KV_E_IO, kv_slice_str("x"), sim_chance(s, 600)};
+    } else {
+        snprintf(result, sizeof result, "{\"epoch\":%llu,\"attempt\":%llu}",
+                 (unsigned long long)h->epoch, (unsigned long long)h->attempt);
+        kv_msg_defaults(KV_JOB_DONE, &m);
+        m.job_done = (kv_job_done){h->job, h->epoch, h->attempt, kv_slice_str(result)};
+    }
+    sim_ask_begin(s, &w->node, &h->answer, &m, h->job);
+}
+
+static void progress(sim *s, sim_worker *w, const sim_held *h)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_JOB_PROGRESS, &m);
+    m.job_progress.job = h->job;
+    m.job_progress.epoch = h->epoch;
+    m.job_progress.attempt = h->attempt;
+    m.job_progress.progress = sim_pick(s, 101);
+    if (sim_chance(s, 300))
+        m.job_progress.patch = kv_slice_str("{\"seen\":true}");
+    sim_send(s, &w->node, &m, 0);
+}
+
+void sim_worker_step(sim *s, sim_worker *w)
+{
+    if (sim_ms(s) < w->frozen_until)
+        return;
+    sim_beat(s, &w->node, (uint64_t)w->n);
+    for (int i = 0; i < w->n && w->node.session; i++) {
+        sim_held *h = &w->held[i];
+        if (h->answer.request)
+            sim_ask_again(s, &w->node, &h->answer, false);
+        else if (sim_ms(s) >= h->ends_at && (!h->stuck || s->calm))
+            finish(s, w, h);
+        else if (!h->stuck && sim_chance(s, 30))
+            progress(s, w, h);
+    }
+    if (s->calm)
+        return;
+    if (sim_chance(s, 2))
+        w->frozen_until = sim_ms(s) + 500 + (int64_t)sim_pick(s, 6000);
+    if (sim_chance(s, 2))
+        sim_worker_die(s, w);
+    if (sim_chance(s, 5) && w->node.session) {
+        w->credit = sim_pick(s, 4);
+        on_session(s, &w->node); /* READY again, with what it holds */
+    }
+}

@@ -1,0 +1,155 @@
+/* The online copy of the database: one moment of it, whole, while others write. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "storage/backup.h"
+#include "tests/unit/scratch.h"
+
+#define OK(expr) assert_int_equal((expr), KV_OK)
+
+typedef struct rig {
+    scratch s;
+    kv_db *db;
+    int calls, end_after; /* 0: never */
+    bool second_refused;
+    char path[300];
+} rig;
+
+static int make(void **state)
+{
+    static rig r;
+    memset(&r, 0, sizeof r);
+    scratch_make(&r.s);
+    snprintf(r.path, sizeof r.path, "%s/copy.db", r.s.dir);
+    *state = &r;
+    if (kv_db_open(&r.s.cfg, KV_DB_WRITE, &r.db) != KV_OK ||
+        kv_db_migrate(r.db, NULL, NULL) != KV_OK)
+        return -1;
+    return kv_db_exec(r.db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE "
+                            "i < 4000) INSERT INTO job (id, service, lane, state, seq, "
+                            "max_attempts, created_at, updated_at, params) SELECT i, 1, 1, 0, i, "
+                            "3, 1, 1, hex(zeroblob(600)) FROM n") == KV_OK
+               ? 0
+               : -1;
+}
+
+static int drop(void **state)
+{
+    rig *r = *state;
+    kv_db_close(&r->db);
+    scratch_remove(&r->s);
+    return 0;
+}
+
+/* Each step somebody writes: without a snapshot the copy would begin anew and never end. */
+static bool go_on(void *arg, kv_backup_step step, int64_t done, int64_t total)
+{
+    rig *r = arg;
+    int64_t bytes;
+    assert_true(kv_db_backup_runs());
+    assert_true(done >= 0 && done <= total);
+    if (step == KV_BACKUP_COPY)
+        OK(kv_db_exec(r->db, "INSERT INTO event (first, last, at, body) SELECT "
+                             "ifnull(max(first), 0) + 1, ifnull(max(first), 0) + 1, 1, '[]' FROM "
+                             "event"));
+    if (r->calls++ == 0)
+        r->second_refused =
+            kv_db_backup(&r->s.cfg, "/nonexistent/x", go_on, r, &bytes) == KV_E_BUSY;
+    return r->end_after == 0 || r->calls < r->end_after;
+}
+
+static int64_t count(kv_db *db, const char *sql)
+{
+    kv_stmt *s;
+    bool row;
+    OK(kv_db_prepare(db, sql, &s));
+    OK(kv_db_step(s, &row));
+    int64_t n = kv_col_i64(s, 0);
+    kv_db_done(s);
+    return n;
+}
+
+static bool exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+static void a_copy_of_one_moment(void **state)
+{
+    rig *r = *state;
+    char folder[300], name[320];
+    int64_t bytes = 0;
+    struct stat st;
+    OK(kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes));
+    assert_true(r->calls > 3 && r->second_refused);
+    assert_false(kv_db_backup_runs());
+    assert_int_equal(stat(r->path, &st), 0);
+    assert_int_equal(st.st_size, bytes);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_true(count(r->db, "SELECT count(*) FROM event") > 3);
+    /* restored: put as kervan.db into a folder of its own */
+    snprintf(folder, sizeof folder, "%s/restored", r->s.dir);
+    snprintf(name, sizeof name, "%s/kervan.db", folder);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    assert_int_equal(rename(r->path, name), 0);
+    kv_config cfg = r->s.cfg;
+    kv_db *copy = NULL;
+    cfg.data = folder;
+    OK(kv_db_open(&cfg, KV_DB_READ, &copy));
+    assert_int_equal(count(copy, "SELECT count(*) FROM job"), 4000);
+    assert_int_equal(count(copy, "SELECT count(*) FROM event"), 0);
+    kv_db_close(&copy);
+    assert_false(exists(scratch_path(&r->s, "copy.db-wal")));
+    assert_false(exists(scratch_path(&r->s, "copy.db.tmp")));
+    assert_false(exists(scratch_path(&r->s, "copy.db.tmp-wal")));
+}
+
+static void nothing_is_replaced(void **state)
+{
+    rig *r = *state;
+    int64_t bytes;
+    fclose(fopen(r->path, "w"));
+    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes), KV_E_CONFLICT);
+    unlink(r->path);
+    fclose(fopen(scratch_path(&r->s, "copy.db.tmp"), "w"));
+    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes), KV_E_CONFLICT);
+    assert_true(exists(scratch_path(&r->s, "copy.db.tmp"))); /* it is somebody else's */
+    assert_int_equal(kv_db_backup(&r->s.cfg, "/nonexistent/x", go_on, r, &bytes), KV_E_NOT_FOUND);
+}
+
+static void broken_off_nothing_is_left(void **state)
+{
+    rig *r = *state;
+    int64_t bytes;
+    r->end_after = 2;
+    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes), KV_E_CLIENT_GONE);
+    assert_false(exists(r->path));
+    assert_false(exists(scratch_path(&r->s, "copy.db.tmp")));
+}
+
+static void the_disk_is_not_filled(void **state)
+{
+    rig *r = *state;
+    int64_t bytes;
+    r->s.cfg.disk_reserve_mb = 1 << 30; /* MiB: nobody has so much */
+    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes), KV_E_DISK_FULL);
+    assert_false(exists(scratch_path(&r->s, "copy.db.tmp")));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_copy_of_one_moment, make, drop),
+        cmocka_unit_test_setup_teardown(nothing_is_replaced, make, drop),
+        cmocka_unit_test_setup_teardown(broken_off_nothing_is_left, make, drop),
+        cmocka_unit_test_setup_teardown(the_disk_is_not_filled, make, drop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

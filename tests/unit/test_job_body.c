@@ -1,0 +1,281 @@
+/* What clients send about jobs, strictly read; ids from keys; positions put into jobs. S4-63,
+ * S4-97, S4-125 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <arpa/inet.h>
+#include <cmocka.h>
+
+#include "gateway/guard.h"
+#include "gateway/job_body.h"
+#include "gateway/job_key.h"
+#include "gateway/position.h"
+#include "proto/base/id.h"
+
+#define S(text) kv_slice_str(text)
+
+static void refused(const char *text, kv_err want, const char *part)
+{
+    char why[KV_BODY_WHY] = "";
+    kv_job_body b;
+    kv_err err = kv_job_body_read(S(text), &b, why);
+    if (err != want || strstr(why, part) == NULL)
+        fail_msg("%s: %d \"%s\"", text, err, why);
+    kv_job_body_release(&b);
+}
+
+static void test_everything(void **state)
+{
+    (void)state;
+    char why[KV_BODY_WHY];
+    kv_job_body b;
+    kv_slice text =
+        S("{\"service\":\"ai-2\",\"lane\":\"urgent\",\"params\":{\"a\": [1, 2.50]},\"delay\":1.5,"
+          "\"unique_key\":\"k\",\"max_attempts\":7,\"backoff\":2,\"backoff_max\":60,"
+          "\"deadline\":\"2026-11-21T13:00:00.250+03:00\",\"tags\":[\"a\",\"b:c\"],"
+          "\"retention\":3600,\"tenant\":\"t\",\"user\":\"u\",\"credits\":5,\"operation\":\"op\","
+          "\"metadata\":{\"x\":null},\"jobId\":\"0123456789abc\",\"retry_of\":null}");
+    assert_int_equal(kv_job_body_read(text, &b, why), KV_OK);
+    const kv_submit *s = &b.submit;
+    assert_true(kv_slice_is(s->service, "ai-2"));
+    assert_int_equal(s->lane, 0);
+    assert_true(kv_slice_is(s->params, "{\"a\": [1, 2.50]}")); /* as it was sent: S4-112 */
+    assert_int_equal(s->delay_ms, 1500);
+    assert_true(kv_slice_is(s->unique_key, "k"));
+    assert_int_equal(s->max_attempts, 7);
+    assert_int_equal(s->backoff_ms, 2000);
+    assert_int_equal(s->backoff_max_ms, 60000);
+    assert_int_equal(s->deadline_ms, 1795255200250);
+    assert_true(kv_slice_is(s->tags, "a,b:c"));
+    assert_int_equal(s->retention_s, 3600);
+    assert_true(kv_slice_is(s->tenant, "t") && kv_slice_is(s->user, "u"));
+    assert_int_equal(s->credits, 5);
+    assert_true(kv_slice_is(s->operation, "op"));
+    assert_true(kv_slice_is(s->metadata, "{\"x\":null}"));
+    uint64_t id;
+    assert_true(kv_id_parse("0123456789abc", 13, &id));
+    assert_int_equal(s->job, id);
+    assert_int_equal(s->retry_of, 0);
+    kv_job_body_release(&b);
+}
+
+static void test_defaults(void **state)
+{
+    (void)state;
+    char why[KV_BODY_WHY];
+    kv_job_body b;
+    assert_int_equal(kv_job_body_read(S("{\"service\":\"a\"}"), &b, why), KV_OK);
+    assert_int_equal(b.submit.lane, 1);
+    assert_int_equal(b.submit.max_attempts, 3);
+    assert_true(kv_slice_is(b.submit.params, "{}"));
+    assert_int_equal(b.submit.job, 0);
+    kv_job_body_release(&b);
+    /* numbers larger than any machine word stay in params as they were sent */
+    assert_int_equal(
+        kv_job_body_read(S("{\"service\":\"a\",\"params\":123456789012345678901234}"), &b, why),
+        KV_OK);
+    assert_true(kv_slice_is(b.submit.params, "123456789012345678901234"));
+    kv_job_body_release(&b);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    refused("", KV_E_BAD_REQUEST, "empty");
+    refused("[]", KV_E_BAD_REQUEST, "object");
+    refused("{", KV_E_BAD_REQUEST, "not JSON");
+    refused("{\"service\":\"a\",\"service\":\"b\"}", KV_E_BAD_REQUEST, "duplicate");
+    refused("{}", KV_E_BAD_PARAMETER, "service");
+    refused("{\"service\":\"A\"}", KV_E_BAD_PARAMETER, "service");
+    refused("{\"service\":\"a\",\"prams\":{}}", KV_E_BAD_PARAMETER, "Did you mean params?");
+    refused("{\"service\":\"a\",\"max_attemps\":3}", KV_E_BAD_PARAMETER,
+            "Did you mean max_attempts?");
+    refused("{\"service\":\"a\",\"zzzzzzzzzzzzzzzz\":3}", KV_E_BAD_PARAMETER, "is not known");
+    refused("{\"service\":\"a\",\"lane\":\"fast\"}", KV_E_BAD_PARAMETER, "urgent");
+    refused("{\"service\":\"a\",\"delay\":-1}", KV_E_BAD_PARAMETER, "delay");
+    refused("{\"service\":\"a\",\"delay\":\"5\"}", KV_E_BAD_PARAMETER, "delay");
+    refused("{\"service\":\"a\",\"max_attempts\":2.5}", KV_E_BAD_PARAMETER, "max_attempts");
+    refused("{\"service\":\"a\",\"credits\":5}", KV_E_BAD_PARAMETER, "user");
+    refused("{\"service\":\"a\",\"backoff\":5,\"backoff_max\":1}", KV_E_BAD_PARAMETER, "backoff");
+    refused("{\"service\":\"a\",\"tags\":[\"a,b\"]}", KV_E_BAD_PARAMETER, "tags");
+    refused("{\"service\":\"a\",\"tags\":[1]}", KV_E_BAD_PARAMETER, "tags");
+    refused("{\"service\":\"a\",\"metadata\":[]}", KV_E_BAD_PARAMETER, "metadata");
+    refused("{\"service\":\"a\",\"deadline\":\"2026-02-30T00:00:00Z\"}", KV_E_BAD_PARAMETER,
+            "deadline");
+    refused("{\"service\":\"a\",\"deadline\":\"tomorrow\"}", KV_E_BAD_PARAMETER, "deadline");
+    refused("{\"service\":\"a\",\"user\":\"a\\u0000b\"}", KV_E_BAD_PARAMETER, "user");
+    refused("{\"service\":\"a\",\"jobId\":\"x\"}", KV_E_BAD_ID, "jobId");
+    refused("{\"service\":\"a\",\"para\\u006ds\":1}", KV_E_BAD_PARAMETER, "escapes");
+    char deep[128] = "{\"service\":\"a\",\"params\":";
+    size_t n = strlen(deep);
+    for (int i = 0; i < 40; i++)
+        deep[n++] = '[';
+    deep[n] = '\0';
+    refused(deep, KV_E_BAD_REQUEST, "deep");
+}
+
+static void test_queue_body(void **state)
+{
+    (void)state;
+    char why[KV_BODY_WHY];
+    json_t *tree = NULL;
+    kv_queue_set q;
+    assert_int_equal(
+        kv_queue_body_read(S("{\"concurrency\":4,\"overflow\":\"evict\",\"paused\":false}"), &q,
+                           &tree, why),
+        KV_OK);
+    assert_int_equal(q.concurrency, 4);
+    assert_int_equal(q.overflow, 1);
+    assert_int_equal(q.paused, 0);
+    assert_int_equal(q.draining, -1);
+    assert_int_equal(q.weight, -1);
+    json_decref(tree);
+    static const char *const bad[] = {"{}",
+                                      "{\"weight\":3}",
+                                      "{\"tenant\":\"a\",\"paused\":true}",
+                                      "{\"overflow\":\"drop\"}",
+                                      "{\"concurrency\":-1}",
+                                      "{\"paused\":1}",
+                                      "{\"weight\":0,\"tenant\":\"a\"}"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        tree = NULL;
+        assert_int_equal(kv_queue_body_read(S(bad[i]), &q, &tree, why), KV_E_BAD_PARAMETER);
+        assert_true(why[0] != '\0');
+        json_decref(tree);
+    }
+}
+
+static uint64_t seen_ids[8];
+static size_t seen_n;
+
+static kv_err see(void *arg, uint64_t job, bool on)
+{
+    (void)arg;
+    seen_ids[seen_n++] = on ? job : job | (uint64_t)1 << 63;
+    return seen_n < 4 ? KV_OK : KV_E_BUSY;
+}
+
+static void test_watch_body(void **state)
+{
+    (void)state;
+    char why[KV_BODY_WHY];
+    kv_watch_say say = {.watch = see};
+    seen_n = 0;
+    assert_int_equal(kv_watch_body_read(S("{\"watch\":[\"0000000000001\",\"0000000000002\"],"
+                                          "\"unwatch\":[\"0000000000003\"],\"queues\":true}"),
+                                        &say, why),
+                     KV_OK);
+    assert_int_equal(seen_n, 3);
+    assert_int_equal(say.queues, 1);
+    assert_int_equal(kv_watch_body_read(S("{\"watch\":[\"0000000000001\"]}"), &say, why),
+                     KV_E_BUSY); /* passed on */
+    assert_int_equal(kv_watch_body_read(S("{\"watch\":[7]}"), &say, why), KV_E_BAD_ID);
+    assert_int_equal(kv_watch_body_read(S("{\"wach\":[]}"), &say, why), KV_E_BAD_PARAMETER);
+    assert_non_null(strstr(why, "watch"));
+    assert_int_equal(kv_watch_body_read(S("hello"), &say, why), KV_E_BAD_REQUEST);
+}
+
+static void test_keys(void **state)
+{
+    (void)state;
+    int64_t noon = KV_ID_EPOCH_MS + 700 * (int64_t)KV_JOB_KEY_MS + KV_JOB_KEY_MS / 2;
+    uint64_t a = kv_job_key_id("submit:ai", S("k1"), noon);
+    assert_int_equal(a, kv_job_key_id("submit:ai", S("k1"), noon + 3600000));
+    assert_int_not_equal(a, kv_job_key_id("submit:ai", S("k2"), noon));
+    assert_int_not_equal(a, kv_job_key_id("submit:aj", S("k1"), noon));
+    uint64_t next = kv_job_key_id("submit:ai", S("k1"), noon + KV_JOB_KEY_MS);
+    assert_true(next > a);
+    /* inside its day, so lists stay in the order of days */
+    uint64_t day = (uint64_t)700 * KV_JOB_KEY_MS << 22;
+    assert_true(a >= day && a < day + ((uint64_t)KV_JOB_KEY_MS << 22));
+    char text[KV_JOB_KEY_TEXT];
+    kv_job_key_text("submit:ai", S("k1"), text);
+    assert_int_equal(strlen(text), strlen("idempotency:") + 32);
+}
+
+static void into(const char *job, const kv_rank *rank, const char *want)
+{
+    kv_buf out;
+    kv_buf_init(&out, 0);
+    kv_position_into(&out, S(job), rank);
+    assert_string_equal(kv_buf_str(&out), want);
+    kv_buf_release(&out);
+}
+
+static void test_positions(void **state)
+{
+    (void)state;
+    /* S3-14: as the broker says; Y07: 0 while processing, null when terminal */
+    kv_rank ranks[3];
+    kv_slice all = S("[{\"jobId\":\"0000000000001\",\"status\":\"queued\",\"queue_position\":3,"
+                     "\"lane_position\":1,\"eta_seconds\":[1,4]},"
+                     "{\"jobId\":\"0000000000002\",\"status\":null,\"queue_position\":null,"
+                     "\"lane_position\":null,\"eta_seconds\":null},{\"bad\":1}]");
+    assert_int_equal(kv_positions_of(all, ranks, 3), 2);
+    into(
+        "{\"jobId\":\"0000000000001\",\"status\":\"queued\"}", &ranks[0],
+        "{\"jobId\":\"0000000000001\",\"status\":\"queued\",\"queue_position\":3,\"lane_position\":"
+        "1,\"eta_seconds\":[1,4]}");
+    into("{\"status\":\"queued\"}", NULL,
+         "{\"status\":\"queued\",\"queue_position\":null,\"lane_position\":null,\"eta_seconds\":"
+         "null}");
+    into("{\"status\":\"processing\"}", NULL,
+         "{\"status\":\"processing\",\"queue_position\":0,\"lane_position\":0,\"eta_seconds\":"
+         "null}");
+    into("{\"status\":\"complete\"}", &ranks[0],
+         "{\"status\":\"complete\",\"queue_position\":null,\"lane_position\":null,\"eta_seconds\":"
+         "null}");
+    kv_submit_ok ok = {.job = 1,
+                       .status = S("queued"),
+                       .created = true,
+                       .queue_position = 2,
+                       .lane_position = -1,
+                       .eta_low_ms = 1900,
+                       .eta_high_ms = 2100};
+    kv_buf out;
+    kv_buf_init(&out, 0);
+    kv_submitted_json(&out, &ok);
+    assert_string_equal(kv_buf_str(&out),
+                        "{\"jobId\":\"0000000000001\",\"status\":\"queued\",\"queue_position\":2,"
+                        "\"lane_position\":null,\"eta_seconds\":[1,3],\"created\":true}");
+    kv_buf_release(&out);
+}
+
+/* S4-97, S4-125 */
+static bool admitted(const char *address, bool forwarded, const char *host)
+{
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+    if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
+        return kv_admin_allowed((struct sockaddr *)&v4, forwarded, S(host));
+    assert_int_equal(inet_pton(AF_INET6, address, &v6.sin6_addr), 1);
+    return kv_admin_allowed((struct sockaddr *)&v6, forwarded, S(host));
+}
+
+static void test_admin(void **state)
+{
+    (void)state;
+    assert_true(admitted("127.0.0.1", false, "localhost:8080"));
+    assert_true(admitted("127.9.9.9", false, "127.0.0.1:8080"));
+    assert_true(admitted("::1", false, "[::1]:8080"));
+    assert_true(admitted("::ffff:127.0.0.1", false, "LOCALHOST"));
+    assert_false(admitted("127.0.0.1", false, "media.example.org")); /* a proxy without marks */
+    assert_false(admitted("127.0.0.1", true, "localhost"));          /* a proxy */
+    assert_false(admitted("127.0.0.1", false, "evil.example.org"));  /* DNS rebinding */
+    assert_false(admitted("127.0.0.1", false, "127.0.0.1.evil.org"));
+    assert_false(admitted("10.0.0.1", false, "localhost"));
+    assert_false(admitted("::ffff:10.0.0.1", false, "localhost"));
+    assert_false(admitted("fe80::1", false, "localhost"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_everything), cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_queue_body),
+        cmocka_unit_test(test_watch_body), cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_positions),  cmocka_unit_test(test_admin)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,557 @@
+/* The C client for services, against a broker that the test plays in a thread. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <zmq.h>
+
+#include "proto/base/id.h"
+#include "proto/batch.h"
+#include "proto/jobs_client.h"
+#include "tests/unit/scratch.h"
+
+enum { WAIT_MS = 10000 };
+
+typedef struct stage stage;
+struct stage {
+    scratch scratch;
+    char broker[1100], events[1100];
+    void *zmq, *router, *pub;
+    pthread_t thread;
+    atomic_bool stop, subscribed;
+    void (*play)(stage *s, const kv_header *head, const kv_msg *m);
+    zmq_msg_t peer;
+    kv_job_client *jobs;
+    /* what was seen, for the test to look at */
+    atomic_int count[256];
+    uint64_t requests[8], ids[8];
+    int script;
+};
+
+static void reply(stage *s, uint64_t request, const kv_msg *m)
+{
+    kv_header head = {.code = m->code, .request = request};
+    uint8_t bytes[KV_HEADER_SIZE];
+    kv_buf body;
+    kv_header_encode(&head, bytes);
+    kv_buf_init(&body, 0);
+    kv_body_encode(m, &body);
+    zmq_send(s->router, zmq_msg_data(&s->peer), zmq_msg_size(&s->peer), ZMQ_SNDMORE);
+    zmq_send(s->router, bytes, sizeof bytes, ZMQ_SNDMORE);
+    zmq_send(s->router, body.data, body.len, 0);
+    kv_buf_release(&body);
+}
+
+static void publish(stage *s, const kv_msg *m)
+{
+    uint8_t bytes[KV_HEADER_SIZE];
+    kv_buf body;
+    kv_header_encode(&(kv_header){.code = m->code}, bytes);
+    kv_buf_init(&body, 0);
+    kv_body_encode(m, &body);
+    zmq_send(s->pub, bytes, sizeof bytes, ZMQ_SNDMORE);
+    zmq_send(s->pub, body.data, body.len, 0);
+    kv_buf_release(&body);
+}
+
+static void refuse(stage *s, uint64_t request, kv_err err, uint64_t retry_after_ms)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_ERROR, &m);
+    m.error.number = err;
+    m.error.detail = kv_slice_str("because");
+    m.error.retry_after_ms = retry_after_ms;
+    reply(s, request, &m);
+}
+
+static void okay(stage *s, uint64_t request)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_OKAY, &m);
+    reply(s, request, &m);
+}
+
+/* Session and READY are the same in all plays. */
+static void take(stage *s, const kv_header *head, const kv_msg *m)
+{
+    kv_msg a;
+    s->count[m->code]++;
+    if (m->code == KV_HELLO) {
+        kv_msg_defaults(KV_HELLO_OK, &a);
+        a.hello_ok.epoch = 1;
+        a.hello_ok.last_event = 2;
+        reply(s, head->request, &a);
+    } else if (m->code == KV_BEAT) {
+        kv_msg_defaults(KV_BEAT_OK, &a);
+        a.beat_ok = (kv_beat_ok){.epoch = 1, .known = true};
+        reply(s, head->request, &a);
+    } else if (m->code != KV_BYE) {
+        s->play(s, head, m);
+    }
+}
+
+static void receive(stage *s)
+{
+    zmq_msg_t head_frame, body;
+    kv_header head;
+    kv_msg m;
+    zmq_msg_init(&head_frame);
+    zmq_msg_init(&body);
+    zmq_msg_recv(&s->peer, s->router, 0);
+    zmq_msg_recv(&head_frame, s->router, 0);
+    zmq_msg_recv(&body, s->router, 0);
+    if (kv_header_decode(zmq_msg_data(&head_frame), zmq_msg_size(&head_frame), &head) ||
+        kv_body_decode(head.code, zmq_msg_data(&body), zmq_msg_size(&body), &m, NULL))
+        abort();
+    take(s, &head, &m);
+    zmq_msg_close(&head_frame);
+    zmq_msg_close(&body);
+}
+
+static void *run(void *arg)
+{
+    stage *s = arg;
+    zmq_msg_init(&s->peer);
+    while (!s->stop) {
+        zmq_pollitem_t items[2] = {{s->router, 0, ZMQ_POLLIN, 0}, {s->pub, 0, ZMQ_POLLIN, 0}};
+        char byte;
+        if (zmq_poll(items, 2, 20) <= 0)
+            continue;
+        if (items[1].revents && zmq_recv(s->pub, &byte, 1, 0) > 0)
+            s->subscribed = true;
+        if (items[0].revents)
+            receive(s);
+    }
+    zmq_msg_close(&s->peer);
+    zmq_close(s->router);
+    zmq_close(s->pub);
+    return NULL;
+}
+
+static stage *begin(void **state, void (*play)(stage *s, const kv_header *head, const kv_msg *m))
+{
+    stage *s = *state;
+    s->play = play;
+    snprintf(s->broker, sizeof s->broker, "ipc://%s", scratch_path(&s->scratch, "broker.sock"));
+    snprintf(s->events, sizeof s->events, "ipc://%s", scratch_path(&s->scratch, "events.sock"));
+    s->zmq = zmq_ctx_new();
+    s->router = zmq_socket(s->zmq, ZMQ_ROUTER);
+    s->pub = zmq_socket(s->zmq, ZMQ_XPUB);
+    assert_int_equal(zmq_bind(s->router, s->broker), 0);
+    assert_int_equal(zmq_bind(s->pub, s->events), 0);
+    assert_int_equal(pthread_create(&s->thread, NULL, run, s), 0);
+    kv_job_client_opts opts = {
+        .broker = s->broker, .events = s->events, .name = "test", .timeout_ms = WAIT_MS};
+    assert_int_equal(kv_job_client_open(&opts, &s->jobs), KV_OK);
+    return s;
+}
+
+static int make(void **state)
+{
+    stage *s = calloc(1, sizeof *s);
+    scratch_make(&s->scratch);
+    *state = s;
+    return 0;
+}
+
+static int drop(void **state)
+{
+    stage *s = *state;
+    kv_job_client_close(&s->jobs);
+    s->stop = true;
+    pthread_join(s->thread, NULL);
+    zmq_ctx_term(s->zmq);
+    scratch_remove(&s->scratch);
+    free(s);
+    return 0;
+}
+
+static void await(const stage *s, uint16_t code, int count)
+{
+    int64_t until = kv_mono_ms(&kv_clock_real) + WAIT_MS;
+    while (s->count[code] < count) {
+        assert_true(kv_mono_ms(&kv_clock_real) < until);
+        zmq_poll(NULL, 0, 2);
+    }
+}
+
+/* ---- asking ---- */
+
+static void play_submit(stage *s, const kv_header *head, const kv_msg *m)
+{
+    kv_msg a;
+    assert(m->code == KV_SUBMIT);
+    int i = s->script++;
+    s->requests[i] = head->request;
+    s->ids[i] = m->submit.job;
+    if (i == 0) {
+        refuse(s, head->request, KV_E_QUEUE_FULL, 20);
+    } else if (i == 1) {
+        kv_msg_defaults(KV_SUBMIT_OK, &a);
+        a.submit_ok = (kv_submit_ok){.job = m->submit.job,
+                                     .status = kv_slice_str("queued"),
+                                     .created = true,
+                                     .queue_position = 3,
+                                     .lane_position = 2,
+                                     .eta_high_ms = 900};
+        reply(s, head->request, &a);
+    } else {
+        refuse(s, head->request, KV_E_NO_CREDIT, 0);
+    }
+}
+
+static void a_submit_that_may_come_again_is_made_again(void **state)
+{
+    stage *s = begin(state, play_submit);
+    kv_submit job;
+    kv_job_client_state got;
+    char long_name[100];
+    kv_job_client_new(s->jobs, &job, "resize", "{}");
+    assert_int_equal(kv_job_client_submit(s->jobs, &job, &got), KV_OK);
+    assert_true(s->requests[0] != s->requests[1] && s->ids[0] == s->ids[1] && s->ids[0] == job.job);
+    assert_true(got.job == job.job && got.created && got.queue_position == 3 &&
+                got.lane_position == 2 && got.eta_high_ms == 900);
+    assert_string_equal(got.status, "queued");
+    assert_int_equal(kv_job_client_submit(s->jobs, &job, &got), KV_E_NO_CREDIT);
+    assert_string_equal(kv_job_client_detail(s->jobs), "because");
+    memset(long_name, 'a', sizeof long_name);
+    job.service = kv_slice_of(long_name, sizeof long_name);
+    assert_int_equal(kv_job_client_submit(s->jobs, &job, &got), KV_E_BAD_PARAMETER);
+    assert_int_equal(s->script, 3);
+}
+
+static void play_batch(stage *s, const kv_header *head, const kv_msg *m)
+{
+    kv_msg a;
+    kv_buf results;
+    assert(m->code == KV_SUBMIT_BATCH && kv_batch_count(m->submit_batch.jobs) == 2);
+    kv_buf_init(&results, 0);
+    kv_batch_result one = {7, KV_OK, kv_slice_str("queued"), true},
+                    two = {8, KV_E_BUSY, {0}, false};
+    kv_batch_result_add(&results, &one);
+    if (s->script++ == 0)
+        kv_batch_result_add(&results, &two);
+    kv_msg_defaults(KV_SUBMIT_BATCH_OK, &a);
+    a.submit_batch_ok.results = kv_buf_slice(&results);
+    reply(s, head->request, &a);
+    kv_buf_release(&results);
+}
+
+static void each_of_a_batch_is_judged_alone(void **state)
+{
+    stage *s = begin(state, play_batch);
+    kv_submit jobs[2];
+    kv_job_client_state states[2];
+    kv_err errs[2];
+    for (int i = 0; i < 2; i++)
+        kv_job_client_new(s->jobs, &jobs[i], "resize", "{}");
+    assert_true(jobs[0].job != jobs[1].job);
+    assert_int_equal(kv_job_client_submit_batch(s->jobs, jobs, 2, states, errs), KV_OK);
+    assert_true(errs[0] == KV_OK && states[0].job == 7 && states[0].created);
+    assert_true(errs[1] == KV_E_BUSY && states[1].job == 8 && !states[1].created);
+    assert_int_equal(kv_job_client_submit_batch(s->jobs, jobs, 2, states, errs), KV_E_BAD_MESSAGE);
+    assert_int_equal(kv_job_client_submit_batch(s->jobs, jobs, 1001, states, errs),
+                     KV_E_BAD_PARAMETER);
+}
+
+/* ---- waiting ---- */
+
+static void tell_position(stage *s, uint64_t request, const char *status, int position)
+{
+    char id[KV_ID_TEXT + 1], json[300];
+    kv_msg m;
+    kv_id_format(77, id);
+    snprintf(json, sizeof json,
+             "[{\"jobId\":\"%s\",\"status\":%s,\"queue_position\":%d,\"lane_position\":%d,"
+             "\"eta_seconds\":[1,4]}]",
+             id, status, position, position);
+    kv_msg_defaults(KV_POSITIONS, &m);
+    m.positions.json = kv_slice_str(json);
+    reply(s, request, &m);
+}
+
+/* Waits second, then processing, then over; its row is late once. */
+static void play_wait(stage *s, const kv_header *head, const kv_msg *m)
+{
+    kv_msg a;
+    if (m->code == KV_POSITION && s->script == 0) {
+        assert(m->position.watch && m->position.jobs.len == 8 && m->position.jobs.ptr[7] == 77);
+        tell_position(s, head->request, "\"queued\"", 2);
+        tell_position(s, 0, "\"processing\"", 0);
+        tell_position(s, 0, "null", 0);
+    } else if (m->code == KV_POSITION) {
+        tell_position(s, head->request, "null", 0);
+    } else {
+        assert(m->code == KV_JOB_GET && m->job_get.job == 77);
+        kv_msg_defaults(KV_JOB_STATUS, &a);
+        a.job_status.json = kv_slice_str(s->script++ == 0 ? "{\"status\":\"processing\"}"
+                                                          : "{\"status\":\"complete\",\"n\":1}");
+        reply(s, head->request, &a);
+    }
+}
+
+static void note_position(void *arg, const kv_job_client_state *state)
+{
+    kv_buf *seen = arg;
+    kv_buf_addf(seen, "%s %lld %u; ", state->status, (long long)state->queue_position,
+                (unsigned)state->eta_high_ms);
+}
+
+static void waiting_tells_positions_and_ends_with_the_row(void **state)
+{
+    stage *s = begin(state, play_wait);
+    kv_buf seen, json;
+    kv_buf_init(&seen, 0);
+    kv_buf_init(&json, 0);
+    assert_int_equal(kv_job_client_wait(s->jobs, 77, WAIT_MS, note_position, &seen, &json), KV_OK);
+    assert_string_equal(kv_buf_str(&json), "{\"status\":\"complete\",\"n\":1}");
+    assert_string_equal(kv_buf_str(&seen), "queued 2 4000; processing 0 4000; ");
+    kv_buf_release(&seen);
+    kv_buf_release(&json);
+}
+
+static void play_nothing(stage *s, const kv_header *head, const kv_msg *m)
+{
+    if (m->code == KV_POSITION)
+        tell_position(s, head->request, "\"queued\"", 1);
+}
+
+static volatile sig_atomic_t stop_asked;
+
+static void waiting_ends_in_time_or_when_stopped(void **state)
+{
+    stage *s = begin(state, play_nothing);
+    kv_buf json;
+    kv_buf_init(&json, 0);
+    assert_int_equal(kv_job_client_wait(s->jobs, 77, 50, NULL, NULL, &json), KV_E_BROKER_AWAY);
+    kv_job_client_close(&s->jobs);
+    kv_job_client_opts opts = {.broker = s->broker, .events = s->events, .stop = &stop_asked};
+    assert_int_equal(kv_job_client_open(&opts, &s->jobs), KV_OK);
+    stop_asked = 1;
+    assert_int_equal(kv_job_client_wait(s->jobs, 77, WAIT_MS, NULL, NULL, &json), KV_E_DRAINING);
+    assert_int_equal(kv_job_client_cancel(s->jobs, 77, (char[17]){0}), KV_E_DRAINING);
+    stop_asked = 0;
+    kv_buf_release(&json);
+}
+
+/* ---- following ---- */
+
+static void events_between(uint64_t first, uint64_t last, kv_buf *out)
+{
+    kv_json_open(out, '[');
+    for (uint64_t id = first; id <= last; id++) {
+        kv_json_open(out, '{');
+        kv_json_key(out, "id");
+        kv_json_u64(out, id);
+        kv_json_key(out, "type");
+        kv_json_cstr(out, "t");
+        kv_json_close(out, '}');
+    }
+    kv_json_close(out, ']');
+}
+
+static kv_msg events_message(uint64_t first, uint64_t last, kv_buf *text)
+{
+    kv_msg m;
+    kv_buf_clear(text);
+    events_between(first, last, text);
+    kv_msg_defaults(KV_EVENTS, &m);
+    m.events =
+        (kv_events){.prev = first - 1, .first = first, .last = last, .events = kv_buf_slice(text)};
+    return m;
+}
+
+/* The log has `script` events. */
+static void play_log(stage *s, const kv_header *head, const kv_msg *m)
+{
+    kv_buf text;
+    uint64_t after = m->events_get.after, newest = (uint64_t)s->script;
+    assert(m->code == KV_EVENTS_GET);
+    kv_buf_init(&text, 0);
+    if (after > newest) {
+        refuse(s, head->request, KV_E_NOT_FOUND, 0);
+    } else {
+        kv_msg a = events_message(after + 1, newest < after + 2 ? newest : after + 2, &text);
+        reply(s, head->request, &a);
+    }
+    while (after == 2 && newest == 2 && !s->subscribed) { /* all is read: now the live ones */
+        char byte;
+        if (zmq_recv(s->pub, &byte, 1, 0) > 0)
+            s->subscribed = true;
+    }
+    if (after == 2 && newest == 2) {
+        kv_msg e = events_message(1, 2, &text); /* had already */
+        publish(s, &e);
+        e = events_message(3, 3, &text);
+        publish(s, &e);
+        s->script = 9;
+        e = events_message(6, 6, &text); /* 4 and 5 were lost */
+        publish(s, &e);
+        kv_msg_defaults(KV_EVENT_HEAD, &e);
+        e.event_head.last = 9;
+        publish(s, &e);
+    }
+    kv_buf_release(&text);
+}
+
+static bool note_event(void *arg, uint64_t id, kv_slice type, kv_slice json)
+{
+    kv_buf *seen = arg;
+    assert_true(kv_slice_is(type, "t") && json.ptr[0] == '{');
+    kv_buf_addf(seen, "%u ", (unsigned)id);
+    return id < 9;
+}
+
+static void events_come_once_and_in_order(void **state)
+{
+    stage *s = begin(state, play_log);
+    kv_buf seen;
+    kv_buf_init(&seen, 0);
+    s->script = 2;
+    assert_int_equal(kv_job_client_follow(s->jobs, 0, note_event, &seen), KV_OK);
+    assert_string_equal(kv_buf_str(&seen), "1 2 3 4 5 6 7 8 9 ");
+    kv_buf_clear(&seen);
+    assert_int_equal(kv_job_client_follow(s->jobs, KV_EVENTS_FROM_NOW, note_event, &seen), KV_OK);
+    assert_string_equal(kv_buf_str(&seen), "3 4 5 6 7 8 9 "); /* HELLO_OK said 2 */
+    assert_int_equal(kv_job_client_follow(s->jobs, 10, note_event, &seen), KV_E_NOT_FOUND);
+    kv_buf_release(&seen);
+}
+
+/* ---- working ---- */
+
+static void give_job(stage *s, uint64_t job, const char *params)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_JOB, &m);
+    m.job = (kv_job){.job = job,
+                     .epoch = 1,
+                     .attempt = 4,
+                     .service = kv_slice_str("work"),
+                     .params = kv_slice_str(params)};
+    reply(s, 0, &m);
+}
+
+static void take_done(stage *s, const kv_header *head, const kv_job_done *m)
+{
+    assert(m->epoch == 1 && m->attempt == 4);
+    if (m->job == 1 && s->script++ == 0) {
+        assert(s->count[KV_JOB_PROGRESS] >= 2); /* reports come first */
+        assert(kv_slice_is(m->result, "{\"n\":5}"));
+        refuse(s, head->request, KV_E_DISK_FULL, 10);
+    } else if (m->job == 1) {
+        okay(s, head->request);
+        give_job(s, 2, "\"cancel\"");
+    } else {
+        assert(m->job == 3);
+        refuse(s, head->request, KV_E_BAD_MESSAGE, 0);
+    }
+}
+
+static void play_work(stage *s, const kv_header *head, const kv_msg *m)
+{
+    kv_msg cancel;
+    switch (m->code) {
+    case KV_READY:
+        okay(s, head->request);
+        if (m->ready.credit == 2)
+            give_job(s, 1, "\"well\"");
+        break;
+    case KV_JOB_PROGRESS:
+        okay(s, head->request);
+        if (m->job_progress.job == 2) {
+            kv_msg_defaults(KV_JOB_CANCEL, &cancel);
+            cancel.job_cancel = (kv_job_cancel){.job = 2, .epoch = 1, .attempt = 4};
+            reply(s, 0, &cancel);
+            give_job(s, 3, "\"nonsense\"");
+        }
+        break;
+    case KV_JOB_DONE:
+        take_done(s, head, &m->job_done);
+        break;
+    case KV_JOB_FAIL:
+        s->ids[m->job_fail.job] = m->job_fail.number;
+        assert(m->job_fail.retry == (m->job_fail.job == 4));
+        okay(s, head->request);
+        if (m->job_fail.job == 3)
+            give_job(s, 4, "\"fail\"");
+        break;
+    default:
+        abort();
+    }
+}
+
+static atomic_int heard, stopped;
+
+static kv_err handle(kv_work *job, void *arg)
+{
+    kv_slice what = kv_work_params(job);
+    (void)arg;
+    if (kv_slice_is(what, "\"well\"")) {
+        kv_err err = kv_work_progress(job, 10, "{\"seen\":true}");
+        if (err == KV_OK)
+            err = kv_work_progress(job, 60, NULL);
+        if (kv_work_progress(job, 101, NULL) != KV_E_BAD_PARAMETER || kv_work_attempt(job) != 4)
+            return KV_E_INTERNAL;
+        return err == KV_OK ? kv_work_result(job, "{\"n\":5}") : err;
+    }
+    if (kv_slice_is(what, "\"cancel\"")) {
+        (void)kv_work_progress(job, 1, NULL);
+        while (!kv_work_cancelled(job))
+            zmq_poll(NULL, 0, 1);
+        stopped++;
+        return KV_OK;
+    }
+    if (kv_slice_is(what, "\"nonsense\""))
+        return kv_work_result(job, "{");
+    kv_work_fail(job, true, "not today");
+    return KV_E_IO;
+}
+
+static void on_cancel(kv_work *job, void *arg)
+{
+    (void)arg;
+    heard += kv_work_id(job) == 2;
+}
+
+static void jobs_are_worked_cancelled_and_failed(void **state)
+{
+    stage *s = begin(state, play_work);
+    kv_job_worker *w;
+    kv_job_worker_opts opts = {.broker = s->broker,
+                               .name = "test",
+                               .service = "work",
+                               .threads = 2,
+                               .handler = handle,
+                               .on_cancel = on_cancel};
+    opts.threads = 0;
+    assert_int_equal(kv_job_worker_start(&opts, &w), KV_E_BAD_PARAMETER);
+    opts.threads = 2;
+    assert_int_equal(kv_job_worker_start(&opts, &w), KV_OK);
+    await(s, KV_JOB_FAIL, 2);
+    kv_job_worker_stop(&w, WAIT_MS);
+    await(s, KV_BYE, 1);
+    assert_int_equal(heard, 1);
+    assert_int_equal(stopped, 1);
+    assert_int_equal(s->count[KV_JOB_DONE], 3);
+    assert_int_equal(s->ids[3], KV_E_BAD_PARAMETER);
+    assert_int_equal(s->ids[4], KV_E_IO);
+    assert_int_equal(s->count[KV_READY], 2); /* the second with credit 0 */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_submit_that_may_come_again_is_made_again, make, drop),
+        cmocka_unit_test_setup_teardown(each_of_a_batch_is_judged_alone, make, drop),
+        cmocka_unit_test_setup_teardown(waiting_tells_positions_and_ends_with_the_row, make, drop),
+        cmocka_unit_test_setup_teardown(waiting_ends_in_time_or_when_stopped, make, drop),
+        cmocka_unit_test_setup_teardown(events_come_once_and_in_order, make, drop),
+        cmocka_unit_test_setup_teardown(jobs_are_worked_cancelled_and_failed, make, drop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

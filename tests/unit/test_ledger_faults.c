@@ -1,0 +1,139 @@
+/* The ledger on a disk that is full, nearly full, or does not sync: refused with a clear error,
+ * nothing acknowledged is lost, nothing refused is kept, and it goes on without a restart. */
+#include "tests/unit/ledger_rig.h"
+
+#include "tests/unit/fault_vfs.h"
+
+static kv_cmd *submit_cmd(uint64_t job)
+{
+    static char params[3000];
+    kv_cmd *cmd = kv_cmd_new(KV_CMD_SUBMIT, 0);
+    memset(params, 'x', sizeof params);
+    params[0] = params[sizeof params - 1] = '"';
+    cmd->submit = (kv_cmd_submit){.job = job,
+                                  .max_attempts = 3,
+                                  .lane = 1,
+                                  .service = kv_slice_str("ai"),
+                                  .params = kv_slice_of(params, sizeof params)};
+    return cmd;
+}
+
+/* Jobs first … first + n - 1; each must come back so. */
+static void submit(thread_rig *t, uint64_t first, int n, kv_err expect, uint64_t *last)
+{
+    kv_cmd_list list = {.n = 0};
+    for (int i = 0; i < n; i++)
+        give(t, &list, submit_cmd(first + (uint64_t)i));
+    kv_ledger_give(t->ledger, &list);
+    kv_cmd_list done = take(t, (size_t)n, last);
+    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&done));) {
+        assert_int_equal(cmd->err, expect);
+        assert_int_equal(cmd->created, expect == KV_OK);
+        kv_cmd_free(&cmd);
+    }
+    assert_int_equal(t->health, expect);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    char command[1200];
+    snprintf(command, sizeof command, "cp %s %s", from, to);
+    assert_int_equal(system(command), 0);
+}
+
+/* What another process would find if this one died now. */
+static void check_copy(thread_rig *t, int64_t jobs, uint64_t last_event)
+{
+    scratch copy;
+    char from[512], to[512];
+    static const char *const files[] = {"kervan.db", "kervan.db-wal"};
+    scratch_make(&copy);
+    for (int i = 0; i < 2; i++) {
+        snprintf(from, sizeof from, "%s/%s", t->s.dir, files[i]);
+        snprintf(to, sizeof to, "%s/%s", copy.dir, files[i]);
+        copy_file(from, to);
+    }
+    rig r = {.seq = 0};
+    assert_int_equal(kv_db_open(&copy.cfg, KV_DB_WRITE, &r.x.db), KV_OK);
+    assert_int_equal(rig_number(&r, "SELECT count(*) FROM job"), jobs);
+    assert_int_equal(rig_number(&r, "SELECT max(last) FROM event"), (int64_t)last_event);
+    kv_db_close(&r.x.db);
+    scratch_remove(&copy);
+}
+
+static void fails_and_heals(atomic_int *fault, int code, int writes_left, kv_err expect)
+{
+    thread_rig t = {0};
+    uint64_t last = 0;
+    scratch_make(&t.s);
+    thread_open(&t);
+    assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
+    submit(&t, 1, 50, KV_OK, &last);
+    for (int round = 0; round < 3; round++) {
+        uint64_t first = 1000 + (uint64_t)round * 1000;
+        atomic_store(&fault_refused_n, 0);
+        atomic_store(&fault_writes_left, writes_left);
+        atomic_store(fault, code);
+        submit(&t, first, 400, expect, &last);
+        /* a batch, a few commands alone, and the rest was not tried: not 400 times */
+        assert_in_range(atomic_load(&fault_refused_n), 1, 40);
+        atomic_store(fault, 0);
+        assert_int_equal(last, 50 + 30 * round);
+        submit(&t, first, 30, KV_OK, &last); /* the same again */
+        check_copy(&t, 80 + 30 * round, last);
+    }
+    kv_ledger_close(&t.ledger);
+    scratch_remove(&t.s);
+}
+
+static void test_full_disk(void **state)
+{
+    (void)state;
+    fails_and_heals(&fault_write, SQLITE_FULL, 0, KV_E_DISK_FULL);
+    fails_and_heals(&fault_write, SQLITE_FULL, 2, KV_E_DISK_FULL); /* in the middle of a commit */
+}
+
+static void test_failing_sync(void **state)
+{
+    (void)state;
+    fails_and_heals(&fault_sync, SQLITE_IOERR_FSYNC, 0, KV_E_IO);
+}
+
+/* ---- nearly full ---- */
+
+static void test_watermark(void **state)
+{
+    thread_rig t = {0};
+    kv_cmd_list none = {.n = 0};
+    (void)state;
+    scratch_make(&t.s);
+    t.s.cfg.disk_reserve_mb = (int64_t)1 << 40; /* nobody has that */
+    thread_open(&t);
+    assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
+    while (!t.disk_low) /* without a command: an idle ledger tells, too */
+        take_some(&t, &none, NULL);
+    uint64_t last = 0;
+    submit(&t, 1, 1, KV_OK,
+           &last); /* what is under way goes on; new work is the core's to refuse */
+    assert_true(t.disk_low);
+    kv_ledger_close(&t.ledger);
+
+    t.s.cfg.disk_reserve_mb = 0; /* none wanted: never low */
+    thread_open(&t);
+    assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
+    submit(&t, 2, 1, KV_OK, &last);
+    assert_false(t.disk_low);
+    kv_ledger_close(&t.ledger);
+    scratch_remove(&t.s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_failing_sync),
+        cmocka_unit_test(test_watermark),
+    };
+    fault_vfs_install();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,11 @@
+/* `kervan ctl top`: the queues, drawn again each second until q. */
+#ifndef KV_TOOLS_CTL_TOP_H
+#define KV_TOOLS_CTL_TOP_H
+
+#include "tools/ctl_reply.h"
+
+/* Whether this is a terminal that can be drawn on. */
+bool kv_ctl_top_possible(void);
+int kv_ctl_top(kv_ctl_link *link);
+
+#endif
