@@ -421,7 +421,14 @@ def line_i1(n):
             yield row("I1 SSIM", kind, "SSIM", {"kervan": ssim["kervan"][kind], "sharp": ssim["sharp"][kind]}, None, "equal")
 
 
-NAMES = {"upload": {"U1": line_u1, "U2": line_u2, "U3": line_u3, "U4": line_u4}, "image": {"I1": line_i1}, "static": {"G1": line_g1}}
+def queue_lines():
+    import bench_queue
+
+    vars(bench_queue.B).update({k: v for k, v in globals().items() if not k.startswith("_")})
+    return bench_queue.LINES
+
+
+NAMES = {"upload": {"U1": line_u1, "U2": line_u2, "U3": line_u3, "U4": line_u4}, "image": {"I1": line_i1}, "static": {"G1": line_g1}, "queue": queue_lines()}
 
 
 def table(rows):
