@@ -62,7 +62,7 @@ static bool add_object(kv_buf *out, json_t *v, int depth)
     kv_json_open(out, '{');
     json_object_foreach(v, key, value)
     {
-        kv_json_key(out, key);
+        kv_json_name(out, kv_slice_str(key));
         if (!add_value(out, value, depth))
             return false;
     }

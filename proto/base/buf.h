@@ -44,8 +44,9 @@ kv_buf_reserve(kv_buf *b,
  * as null by kv_json_str. */
 void kv_json_open(kv_buf *b,
                   char brace); /* '{' or '[' (with the comma that a value before it needs) */
-void kv_json_close(kv_buf *b, char brace); /* '}' or ']' */
-void kv_json_key(kv_buf *b, const char *key);
+void kv_json_close(kv_buf *b, char brace);    /* '}' or ']' */
+void kv_json_key(kv_buf *b, const char *key); /* a literal without escapes */
+void kv_json_name(kv_buf *b, kv_slice key);   /* any key */
 void kv_json_str(kv_buf *b, kv_slice s);
 void kv_json_cstr(kv_buf *b, const char *s);
 void kv_json_u64(kv_buf *b, uint64_t v);
