@@ -136,7 +136,7 @@ static kv_err follow(follower *f)
         if (err == KV_OK && !any)
             err = kv_job_client_turn(f->jobs, f->socket, kv_mono_us(&kv_clock_real) + TURN_US);
     }
-    return err == KV_E_DRAINING ? KV_OK : err;
+    return err;
 }
 
 /* Where the log ends now: known with the session. */
@@ -161,5 +161,5 @@ kv_err kv_job_client_follow(kv_job_client *self, uint64_t after, kv_job_client_e
     if (f.socket)
         zmq_close(f.socket);
     kv_buf_release(&f.page);
-    return err;
+    return err == KV_E_DRAINING ? KV_OK : err;
 }

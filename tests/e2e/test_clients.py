@@ -255,7 +255,8 @@ def test_broker_killed_in_mid_flight(kervan, run, c, language, kills):
     assert [a["job"] for a in answers] == [j["job"] for j in jobs]
     for j in jobs:
         row = c.wait(j["job"])
-        assert (row["status"], row["attempts"]) == ("complete", 1), row["history"]
+        # A lease whose JOB was not sent yet when the broker died costs an attempt; the job was not begun then.
+        assert row["status"] == "complete" and [h["status"] for h in row["history"]].count("complete") == 1, row["history"]
     assert c.ask("SUBMIT", **jobs[0]) == {**answers[0], "created": False, "status": "complete", "queue_position": -1, "lane_position": -1}
     last = client.id_text(jobs[-1]["job"])
     wait_for("all in the events", lambda: all(events_of(follow, client.id_text(j["job"]), "job.complete") for j in jobs))

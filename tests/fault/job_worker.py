@@ -13,7 +13,7 @@ import time
 from stubborn import ERRORS, Stubborn
 
 
-class Worker(Peer):
+class Worker(Stubborn):
     def __init__(self, endpoint, name, credit, log, services):
         super().__init__(endpoint, "worker", name)
         self.credit, self.services = credit, services

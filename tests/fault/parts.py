@@ -8,11 +8,15 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+
+import msgpack
+import zmq
 
 import kervan
 from kervan import BINARY, PATIENCE, free_port, wait_for
-from stubborn import Ids, Stubborn, id_number
+from stubborn import CODES, HEADER, Ids, Stubborn, id_number
 
 LIB = str(pathlib.Path(kervan.__file__).parent)  # for job_worker.py
 HERE = pathlib.Path(__file__).resolve().parent
@@ -35,8 +39,15 @@ class Database:
     def unfinished(self, service="%"):
         return self.rows("SELECT count(*) FROM job j JOIN service s ON s.id = j.service WHERE state < 2 AND s.name LIKE ?", service)[0][0]
 
+    def check_alive(self):
+        """Raises when a process that should run does not."""
+
     def wait_finished(self, service="%", timeout=60):
-        wait_for(f"the jobs of {service} to end", lambda: self.unfinished(service) == 0, timeout)
+        def over():
+            self.check_alive()
+            return self.unfinished(service) == 0
+
+        wait_for(f"the jobs of {service} to end", over, timeout)
 
     def event_log(self):
         """id -> event; asserts that the ids are dense and the rows follow one another."""
@@ -126,6 +137,33 @@ class Parts(Database):
             shutil.rmtree(self.data, ignore_errors=True)
 
 
+class Listener(threading.Thread):
+    """Takes what is published, over all restarts."""
+
+    def __init__(self, endpoint):
+        super().__init__(daemon=True)
+        self.socket = zmq.Context.instance().socket(zmq.SUB)
+        for option, value in ((zmq.SUBSCRIBE, b""), (zmq.RECONNECT_IVL, 20), (zmq.RCVHWM, 0)):
+            self.socket.setsockopt(option, value)
+        self.socket.connect(endpoint)
+        self.heard, self.over = [], False
+        self.start()
+
+    def run(self):
+        while not self.over:
+            if self.socket.poll(50):
+                head, body = self.socket.recv_multipart()
+                if HEADER.unpack(head)[3] == CODES["EVENTS"]:
+                    self.heard += json.loads(msgpack.unpackb(body)[3])
+        self.socket.close()
+
+    def close(self):
+        """The events heard."""
+        self.over = True
+        self.join(10)
+        return self.heard
+
+
 def grant_at(endpoint, **users):
     """Credits: grant_at(parts.broker, ayse=1000)."""
     teller, ids = Stubborn(endpoint, "tool", "teller"), Ids()
@@ -181,6 +219,12 @@ def check_histories(parts):
         begun = [a for t, a in events if t == "job.processing"]
         assert begun == list(range(1, len(begun) + 1)) and attempt == len(begun), (job, events)
     return log
+
+
+def check_heard(heard, log):
+    """An event is sent only after its commit: even one that was sent just before a kill is in the log."""
+    for e in heard:
+        assert log.get(e["id"]) == e, "published and not in the log"
 
 
 def check_database(parts):

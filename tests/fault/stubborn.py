@@ -69,10 +69,12 @@ class Stubborn:
         pass
 
     # ---- sending ----
+    @staticmethod
+    def _frames(name, fields, request):
+        return [HEADER.pack(b"KV", 1, 0, CODES[name], 0, request, 0, bytes(16), bytes(8)), msgpack.packb(fields)]
+
     def _send(self, name, fields, request):
-        frames = [HEADER.pack(b"KV", 1, 0, CODES[name], 0, request, 0, bytes(16), bytes(8)), msgpack.packb(fields)]
-        self._send_frames(frames)
-        return frames
+        self._send_frames(self._frames(name, fields, request))
 
     def _send_frames(self, frames):
         try:
@@ -87,8 +89,7 @@ class Stubborn:
     def ask(self, name, fields, then):
         """Sends until there is an answer, which goes to then(name, fields)."""
         request = self._new_id()
-        frames = [HEADER.pack(b"KV", 1, 0, CODES[name], 0, request, 0, bytes(16), bytes(8)), msgpack.packb(fields)]
-        self.pending[request] = [frames, 0.0, then]
+        self.pending[request] = [self._frames(name, fields, request), 0.0, then]
         if self.standing:
             self._resend(request, time.monotonic())
         return request

@@ -1,6 +1,6 @@
 """kill -9 of broker, worker and gateway at random moments under load: no acknowledged job is lost or runs twice, each ends once, money balances.
 
-KV_CYCLES and KV_SEED for longer and other runs. S3-10 S3-11 S3-21 S4-26 S4-68 S4-73"""
+KV_CYCLES and KV_SEED for longer and other runs. S3-12 S3-14 S3-24 S4-71 S4-75 S4-76 S4-77 Y06 Y14"""
 import http.client
 import json
 import os
@@ -8,14 +8,12 @@ import random
 import threading
 import time
 
-import msgpack
 import pytest
-import zmq
 
 from kervan import wait_for
-from parts import Parts, check_database, check_histories, check_money, grant_at, worker_log
+from parts import Listener, Parts, check_database, check_heard, check_histories, check_money, grant_at, worker_log
 from peer import id_text
-from stubborn import ERRORS, HEADER, Ids, Stubborn, Refused, id_number
+from stubborn import ERRORS, Ids, Refused, Stubborn, id_number
 
 CYCLES = int(os.environ.get("KV_CYCLES", "200"))
 SEED = int(os.environ.get("KV_SEED", "20261122"))
@@ -186,27 +184,6 @@ class Asker(Client):
         return {j: p["queue_position"] for j, p in got.items()}
 
 
-class Listener(threading.Thread):
-    """What was published: it must all be in the log."""
-
-    def __init__(self, parts):
-        super().__init__(daemon=True)
-        self.socket = zmq.Context.instance().socket(zmq.SUB)
-        self.socket.setsockopt(zmq.SUBSCRIBE, b"")
-        self.socket.setsockopt(zmq.RECONNECT_IVL, 20)
-        self.socket.setsockopt(zmq.RCVHWM, 0)
-        self.socket.connect(parts.events)
-        self.heard, self.over = [], False
-
-    def run(self):
-        while not self.over:
-            if self.socket.poll(100):
-                head, body = self.socket.recv_multipart()
-                if HEADER.unpack(head)[3] == 0x40:
-                    self.heard += json.loads(msgpack.unpackb(body)[3])
-        self.socket.close()
-
-
 def read_worker(parts, worker):
     """Its leases [job, begin, end or None, token], and what it did: job -> token done, jobs failed, naps."""
     deaths = [t for t, name in parts.killed if name == worker]
@@ -305,18 +282,16 @@ def test_two_hundred_kills(parts):
         parts.start(name)
     grant_at(parts.broker, poor=30, **dict.fromkeys(USERS[:3], 1_000_000))
     clients = [ZmqClient(parts, SEED + 1, "z1"), ZmqClient(parts, SEED + 2, "z2"), HttpClient(parts, SEED + 3, "h1"), HttpClient(parts, SEED + 4, "h2"), Asker(parts, SEED + 5, "asker")]
-    listener = Listener(parts)
-    for t in (*clients, listener):
-        t.start()
+    listener = Listener(parts.events)
+    for c in clients:
+        c.start()
     disturb(parts, rng, clients)
     finish(clients)
     parts.check_alive()
     parts.wait_finished("work")
     serve_parked(parts, clients[-1])
-    told = "SELECT (SELECT value FROM counter WHERE name = 'notified') >= (SELECT max(id) FROM notification) AND (SELECT count(*) FROM notification) = (SELECT count(*) FROM job WHERE user IS NOT NULL)"
-    wait_for("the notifier", lambda: parts.rows(told)[0][0])
-    listener.over = True
-    listener.join(10)
+    wait_for("the notifier", lambda: parts.rows("SELECT (SELECT count(*) FROM notification) = (SELECT count(*) FROM job WHERE user IS NOT NULL)")[0][0])
+    heard = listener.close()
     parts.stop("gateway", "notifier", "w1", "w2", "w3", "broker")
 
     check_database(parts)
@@ -333,9 +308,8 @@ def test_two_hundred_kills(parts):
             assert rows[job][0] == 4, job
     acknowledged = set().union(*(c.acknowledged for c in clients))
     assert rows.keys() == acknowledged, "every submit was answered, so nothing else can be there"
-    for e in listener.heard:
-        assert log.get(e["id"]) == e, "published and not in the log"
+    check_heard(heard, log)
     states = [s for s, _ in rows.values()]
     print(f"seed {SEED}: {CYCLES} kills, {len(rows)} jobs ({states.count(2)} complete, {states.count(3)} error, {states.count(4)} cancelled), {taken} begun, {len(log)} events, "
-          f"{len(listener.heard)} heard, positions asked {clients[-1].asked} times")  # fmt: skip
+          f"{len(heard)} heard, positions asked {clients[-1].asked} times")  # fmt: skip
     assert len(rows) > CYCLES * 2 and {2, 3, 4} <= set(states)

@@ -16,8 +16,8 @@ import requests
 from kervan import Kervan, wait_for
 from parts import LIB, Database, check_database, check_histories, check_money, grant_at, worker_log
 from peer import id_text
-from stubborn import Ids
 from pictures import noise_png, padded_png
+from stubborn import Ids
 
 HERE = pathlib.Path(__file__).resolve().parent
 

@@ -171,6 +171,9 @@ class Session:
     def ask(self, name, fields, timeout=30.0):
         """A future of the answer's fields; ends with KervanError."""
         r = _Request(name, fields, time.monotonic() + timeout)
+        if self._stopping:
+            r.future.set_exception(KervanError(BROKER_AWAY, "the session was closed"))
+            return r.future
         self._inbox.put(r)
         self._wake()
         return r.future
@@ -201,23 +204,26 @@ class Session:
         poller = zmq.Poller()
         poller.register(self._dealer, zmq.POLLIN)
         poller.register(self._wake_read, zmq.POLLIN)
-        while not self._stopping:
-            self._take_messages()
+        try:
+            while not self._stopping:
+                self._take_messages()
+                self._take_inbox()
+                self._keep_alive()
+                self._send_due()
+                poller.poll(self._ms_until_due())
+                try:
+                    self._wake_read.recv(4096)
+                except BlockingIOError:
+                    pass
+        finally:
+            self._stopping = True
+            if self._state == "up":
+                self._send(frames("BYE", {"reason": "stopping"}))
+            self._dealer.close()
+            context.term()
             self._take_inbox()
-            self._keep_alive()
-            self._send_due()
-            poller.poll(self._ms_until_due())
-            try:
-                self._wake_read.recv(4096)
-            except BlockingIOError:
-                pass
-        if self._state == "up":
-            self._send(frames("BYE", {"reason": "stopping"}))
-        self._dealer.close()
-        context.term()
-        self._take_inbox()
-        for r in self._requests.values():
-            r.future.set_exception(KervanError(BROKER_AWAY, "the session was closed"))
+            for r in self._requests.values():
+                r.future.set_exception(KervanError(BROKER_AWAY, "the session was closed"))
 
     def _send(self, parts):
         try:
@@ -441,12 +447,19 @@ class Client:
         sub.setsockopt(zmq.SUBSCRIBE, b"")
         sub.connect(events or endpoint("KERVAN_EVENTS", "events.sock"))
         try:
-            self.session.stands.wait(self.timeout)
+            while after is None and not self.session.stands.wait(0.5):
+                if stop():
+                    return
             mine = self.session.hello_ok["last_event"] if after is None else after
             behind = True
             while not stop():
                 if behind:
-                    page = self._page(mine)
+                    try:
+                        page = self.ask("EVENTS_GET", timeout=2.0, after=mine)
+                    except KervanError as e:
+                        if e.number != BROKER_AWAY or self.session._stopping:
+                            raise
+                        continue  # it comes back
                     yield from json.loads(page["events"])
                     behind, mine = page["last"] != mine, page["last"]
                     continue
@@ -467,14 +480,6 @@ class Client:
         finally:
             sub.close()
             context.term()
-
-    def _page(self, mine):
-        while True:
-            try:
-                return self.ask("EVENTS_GET", after=mine)
-            except KervanError as e:
-                if e.number != BROKER_AWAY:
-                    raise
 
 
 # ---- working ----

@@ -14,7 +14,7 @@ STEP_MS, REPORT_STEPS = 20, 10
 
 
 def say(job, what):
-    print(id_text(job.id), what, flush=True)
+    print(f"{id_text(job.id)} {what}\n", end="", flush=True)  # one write: there are threads
 
 
 def work(job):
