@@ -327,7 +327,7 @@ static kv_err start(broker *b)
     KV_TRY(kv_ledger_open(b->cfg, b->clock, &b->ledger));
     KV_TRY(start_core(b));
     KV_TRY(kv_ledger_start(b->ledger));
-    KV_TRY(kv_checkpoint_start(b->cfg, &b->checkpoint));
+    KV_TRY(kv_checkpoint_start(b->cfg, b->ledger, &b->checkpoint));
     KV_TRY(kv_replay_start(b->cfg, &b->replay));
     b->zmq = zmq_ctx_new();
     KV_TRY(b->zmq ? open_sockets(b) : KV_E_NO_MEMORY);

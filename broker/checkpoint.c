@@ -13,6 +13,7 @@ static const int64_t SOON_BYTES = 16 << 20;
 
 struct kv_checkpoint {
     const kv_config *cfg;
+    kv_ledger *ledger;
     kv_db *db;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -55,23 +56,25 @@ static int64_t changed_at(const kv_checkpoint *c)
 static void *thread_main(void *arg)
 {
     kv_checkpoint *c = arg;
-    int64_t done_at = 0, done_bytes = 0;
+    int64_t done_at = 0, copied = 0;
     int waited = 0;
     pthread_setname_np(pthread_self(), "checkpoint");
     while (!nap(c)) {
-        int64_t changed = changed_at(c), bytes = kv_db_wal_bytes(c->cfg);
+        int64_t changed = changed_at(c), used = kv_ledger_log_used(c->ledger);
         bool due = (waited += LOOK_MS) >= EACH_MS;
-        if (changed == done_at || !(due || bytes - done_bytes > SOON_BYTES))
+        bool soon = used - (copied > used ? 0 : copied) > SOON_BYTES; /* else it began anew */
+        if (changed == done_at || !(due || soon))
             continue;
-        (void)kv_db_checkpoint(c->db, true); /* logged there; tried again in a second */
-        done_at = changed;
-        done_bytes = bytes;
         waited = 0;
+        if (kv_db_checkpoint(c->db, true, &copied) != KV_OK)
+            continue; /* logged there; tried again in a second */
+        kv_ledger_log_copied(c->ledger, copied);
+        done_at = changed;
     }
     return NULL;
 }
 
-kv_err kv_checkpoint_start(const kv_config *cfg, kv_checkpoint **ret)
+kv_err kv_checkpoint_start(const kv_config *cfg, kv_ledger *ledger, kv_checkpoint **ret)
 {
     pthread_condattr_t attr;
     kv_checkpoint *c = calloc(1, sizeof *c);
@@ -79,6 +82,7 @@ kv_err kv_checkpoint_start(const kv_config *cfg, kv_checkpoint **ret)
     if (!c)
         return KV_E_NO_MEMORY;
     c->cfg = cfg;
+    c->ledger = ledger;
     kv_err err = kv_db_open(cfg, KV_DB_WRITE, &c->db);
     if (err != KV_OK) {
         free(c);

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -22,7 +23,8 @@ enum {
     DISK_LOOK_MS = 1000,
     FAILURES_IN_A_ROW = 3 /* of the machine: then the rest of a batch fails with them */
 };
-static const int64_t WAL_FORCE_BYTES = 256 << 20;
+static const int64_t WAL_FORCE_BYTES = 256 << 20, LOG_ROOM = 24 << 20, LOG_LONG = 16 << 20,
+                     LOG_LITTLE = 2 << 20;
 
 struct kv_ledger {
     const kv_config *cfg;
@@ -38,6 +40,7 @@ struct kv_ledger {
     kv_ledger_out out;
     kv_event_row *out_last;
     bool out_any, stop;
+    atomic_llong log_used, log_copied; /* shared with the checkpoint thread */
     /* of the thread */
     kv_cmd_list batch; /* being executed or waiting for the next transaction */
     uint64_t commits;
@@ -227,15 +230,38 @@ static bool tidy(kv_ledger *l)
     return kv_tidy_slice(&l->tidy, l->x.db, kv_wall_ms(l->clock));
 }
 
+/* The checkpoint thread never catches up with a log that grows meanwhile, so the log would not
+ * begin anew. What little it left is copied here, between two commits. */
+static void finish_log(kv_ledger *l, int64_t used)
+{
+    int64_t copied = atomic_load(&l->log_copied);
+    if (used < LOG_LONG || copied < 0 || copied > used || used - copied > LOG_LITTLE)
+        return;
+    atomic_store(&l->log_copied, -1);
+    (void)kv_db_checkpoint(l->x.db, true, NULL);
+}
+
 static void bound_wal(kv_ledger *l)
 {
-    if (l->commits % WAL_CHECK_COMMITS != 0 || kv_db_wal_bytes(l->cfg) <= WAL_FORCE_BYTES ||
-        kv_db_backup_runs()) /* its snapshot would be waited for in vain */
+    int64_t used = kv_db_wal_used(l->x.db);
+    atomic_store(&l->log_used, used);
+    if (kv_db_backup_runs()) /* its snapshot would be waited for in vain */
+        return;
+    finish_log(l, used);
+    if (used <= WAL_FORCE_BYTES || l->commits % WAL_CHECK_COMMITS != 0)
         return;
     int64_t begun = kv_mono_us(l->clock);
-    kv_err err = kv_db_checkpoint(l->x.db, false);
+    kv_err err = kv_db_checkpoint(l->x.db, false, NULL);
     kv_log(KV_LOG_WARN, "wal_checkpoint_forced", KV_ERRNAME("code", err),
            KV_I64("ms", (kv_mono_us(l->clock) - begun) / 1000));
+}
+
+/* Room in the log from the start on, where the disk has plenty. */
+static void extend_log(kv_ledger *l)
+{
+    int64_t room = kv_db_free_bytes(l->cfg) - (l->cfg->disk_reserve_mb << 20);
+    if (room > LOG_ROOM * 16)
+        (void)kv_db_wal_extend(l->x.db, LOG_ROOM); /* logged there; without it commits are slower */
 }
 
 /* ---- the thread ---- */
@@ -317,8 +343,20 @@ kv_err kv_ledger_open(const kv_config *cfg, const kv_clock *clock, kv_ledger **r
         free(l);
         return err;
     }
+    atomic_store(&l->log_copied, -1);
+    extend_log(l);
     *ret = l;
     return KV_OK;
+}
+
+int64_t kv_ledger_log_used(const kv_ledger *l)
+{
+    return atomic_load(&l->log_used);
+}
+
+void kv_ledger_log_copied(kv_ledger *l, int64_t bytes)
+{
+    atomic_store(&l->log_copied, bytes);
 }
 
 uint64_t kv_ledger_epoch(const kv_ledger *l)

@@ -37,6 +37,11 @@ typedef struct kv_ledger_out {
 int kv_ledger_fd(const kv_ledger *l); /* readable when there is something to take */
 bool kv_ledger_take(kv_ledger *l, kv_ledger_out *ret); /* false: nothing now */
 
+/* For the checkpoint thread: bytes the log holds; how many of them are in the database (-1: not
+ * known). */
+int64_t kv_ledger_log_used(const kv_ledger *l);
+void kv_ledger_log_copied(kv_ledger *l, int64_t bytes);
+
 /* Executes all that was given, ends the thread; what came of it can still be taken. */
 void kv_ledger_stop(kv_ledger *l);
 void kv_ledger_close(kv_ledger **l);

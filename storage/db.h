@@ -53,12 +53,19 @@ kv_err kv_db_savepoint(kv_db *db); /* one level, inside a transaction */
 kv_err kv_db_savepoint_release(kv_db *db);
 void kv_db_savepoint_rollback(kv_db *db);
 
-/* Bytes of the WAL file. It starts over once a checkpoint has got everything, and then keeps 64 MB
- * at most: more than that is what was written since. Checkpoint, passive: never waits; else
- * RESTART: waits for readers, up to 5 s (BUSY). Own handle (either mode) and thread for the passive
- * one. */
-int64_t kv_db_wal_bytes(const kv_config *cfg);
-kv_err kv_db_checkpoint(kv_db *db, bool passive);
+/* ---- the write-ahead log (sqlite_wal.c) ----
+ * It is written over from its beginning once a checkpoint has copied everything, and keeps 64 MB of
+ * its file at most then. */
+int64_t kv_db_wal_bytes(const kv_config *cfg); /* of the file */
+int64_t kv_db_wal_used(const kv_db *db);       /* of it, by the last commit of this writer */
+/* Passive: never waits for anyone; else RESTART: waits for readers, up to 5 s (BUSY). `ret_copied`
+ * (may be NULL) gets how many bytes of the log are in the database now; -1: not known. Own handle
+ * (either mode) and thread for the passive one. */
+kv_err kv_db_checkpoint(kv_db *db, bool passive, int64_t *ret_copied);
+/* Makes the file at least `bytes` long, with zeros that SQLite takes for no frames: commits that
+ * write over blocks which are there sync in a third of the time of those that append (measured: 68
+ * and 184 us for 16 KB). Nobody else may write meanwhile. */
+kv_err kv_db_wal_extend(kv_db *db, int64_t bytes);
 /* Bytes free for us on the file system of KERVAN_DATA; -1: not known. */
 int64_t kv_db_free_bytes(const kv_config *cfg);
 

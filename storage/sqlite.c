@@ -106,7 +106,7 @@ static kv_err open_handle(const char *path, int flags, kv_db_mode mode, kv_db **
     return KV_OK;
 }
 
-static bool make_path(const kv_config *cfg, const char *name, kv_buf *out)
+bool kv_sqlite_path(const kv_config *cfg, const char *name, kv_buf *out)
 {
     kv_buf_init(out, 0);
     kv_buf_adds(out, cfg->data);
@@ -119,6 +119,7 @@ static kv_err setup_writer(kv_db *db, const kv_config *cfg)
 {
     bool relaxed = kv_slice_is(kv_slice_str(cfg->durability), "relaxed");
     KV_TRY(kv_db_exec(db, WRITER_SETUP));
+    kv_sqlite_watch_wal(db); /* after wal_autocheckpoint, which takes the hook */
     return kv_db_exec(db, relaxed ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=FULL");
 }
 
@@ -147,7 +148,7 @@ kv_err kv_db_open(const kv_config *cfg, kv_db_mode mode, kv_db **ret)
     kv_buf path;
     kv_db *db = NULL;
     kv_err err = KV_E_NO_MEMORY;
-    if (!make_path(cfg, "kervan.db", &path))
+    if (!kv_sqlite_path(cfg, "kervan.db", &path))
         goto done;
     struct stat st;
     if (mode == KV_DB_READ && stat(path.data, &st) != 0) {
@@ -267,32 +268,4 @@ void kv_db_savepoint_rollback(kv_db *db)
         return; /* the whole transaction is gone: what follows is refused until kv_db_rollback */
     if (run(db, "ROLLBACK TO one") == KV_OK)
         (void)run(db, "RELEASE one");
-}
-
-/* ---- the write-ahead log ---- */
-
-int64_t kv_db_wal_bytes(const kv_config *cfg)
-{
-    kv_buf path;
-    struct stat st;
-    /* stat only: opening and closing a file of SQLite's in this process would drop SQLite's locks
-     * on it (fcntl). */
-    bool there = make_path(cfg, "kervan.db-wal", &path) && stat(path.data, &st) == 0;
-    kv_buf_release(&path);
-    return there ? (int64_t)st.st_size : 0;
-}
-
-int64_t kv_db_free_bytes(const kv_config *cfg)
-{
-    struct statvfs v;
-    return statvfs(cfg->data, &v) == 0 ? (int64_t)v.f_bavail * (int64_t)v.f_frsize : -1;
-}
-
-kv_err kv_db_checkpoint(kv_db *db, bool passive)
-{
-    int mode = passive ? SQLITE_CHECKPOINT_PASSIVE : SQLITE_CHECKPOINT_RESTART;
-    int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, NULL, NULL);
-    if (rc == SQLITE_OK || (passive && (rc & 0xff) == SQLITE_BUSY))
-        return KV_OK; /* another one is at it */
-    return kv_sqlite_fail(db, rc, "checkpoint");
 }

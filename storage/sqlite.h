@@ -25,6 +25,8 @@ struct kv_db {
     kv_err lost; /* why SQLite rolled the transaction back by itself, until kv_db_rollback */
     unsigned open_stmts;   /* between prepare and done */
     int64_t read_until_us; /* a reader is interrupted after this */
+    int64_t wal_used;      /* bytes of the log as of the last commit of this handle */
+    int64_t wal_frame;     /* bytes of a frame: a page and its head */
     kv_stmt **cache;       /* open addressing by text pointer; a power of two */
     size_t cache_cap, cache_len;
 };
@@ -34,5 +36,8 @@ kv_err kv_sqlite_fail(kv_db *db, int rc, const char *sql);
 /* A reader's 100 ms begin now, unless a read is open already. */
 void kv_sqlite_read_begins(kv_db *db);
 void kv_sqlite_cache_release(kv_db *db);
+/* KERVAN_DATA/name; false: no memory (release it all the same). */
+bool kv_sqlite_path(const kv_config *cfg, const char *name, kv_buf *out);
+void kv_sqlite_watch_wal(kv_db *db);
 
 #endif

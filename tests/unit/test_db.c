@@ -256,18 +256,57 @@ static void checkpoints(void **state)
     OK(kv_db_open(&s->cfg, KV_DB_WRITE, &other));
     OK(kv_db_exec(db, "CREATE TABLE big (x BLOB); INSERT INTO big VALUES (zeroblob(1000000))"));
     assert_true(kv_db_wal_bytes(&s->cfg) > 1000000);
-    OK(kv_db_checkpoint(other, true));
+    OK(kv_db_checkpoint(other, true, NULL));
     OK(kv_db_begin(db));
-    OK(kv_db_checkpoint(other, true)); /* passive: also beside an open transaction */
+    OK(kv_db_checkpoint(other, true, NULL)); /* passive: also beside an open transaction */
     OK(kv_db_commit(db));
-    OK(kv_db_checkpoint(db, false));
+    OK(kv_db_checkpoint(db, false, NULL));
     struct stat st;
     assert_int_equal(stat(scratch_path(s, "kervan.db"), &st), 0);
     assert_true(st.st_size > 1000000);
     int64_t before = kv_db_wal_bytes(&s->cfg);
+    assert_true(kv_db_wal_used(db) > 1000000);
     OK(kv_db_exec(db, "UPDATE counter SET value = 1 WHERE name = 'epoch'"));
     assert_int_equal(kv_db_wal_bytes(&s->cfg), before); /* started over */
+    assert_true(kv_db_wal_used(db) < 20000);
     kv_db_close(&other);
+    kv_db_close(&db);
+}
+
+/* Zeros behind the frames: no frames to whoever reads the log, and room for those that come. */
+static void room_in_the_log(void **state)
+{
+    scratch *s = *state;
+    int64_t copied = 0;
+    pid_t pid = fork();
+    if (pid == 0) { /* dies with a log: the next one recovers it */
+        kv_db *db;
+        if (kv_db_open(&s->cfg, KV_DB_WRITE, &db) != KV_OK ||
+            kv_db_migrate(db, NULL, NULL) != KV_OK || kv_db_wal_extend(db, 1 << 20) != KV_OK ||
+            kv_db_exec(db, "UPDATE counter SET value = 7 WHERE name = 'epoch'") != KV_OK ||
+            kv_db_wal_extend(db, 2 << 20) != KV_OK)
+            _exit(1);
+        kill(getpid(), SIGKILL);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+    assert_true(kv_db_wal_bytes(&s->cfg) >= 2 << 20);
+    kv_db *db;
+    OK(kv_db_open(&s->cfg, KV_DB_WRITE, &db));
+    assert_int_equal(one_number(db, "SELECT value FROM counter WHERE name = 'epoch'"), 7);
+    OK(kv_db_exec(db, "UPDATE counter SET value = 8 WHERE name = 'epoch'"));
+    int64_t before = kv_db_wal_bytes(&s->cfg);
+    OK(kv_db_exec(db, "CREATE TABLE big (x BLOB); INSERT INTO big VALUES (zeroblob(1000000))"));
+    assert_int_equal(kv_db_wal_bytes(&s->cfg), before); /* it had room */
+    OK(kv_db_checkpoint(db, true, &copied));
+    assert_int_equal(copied, kv_db_wal_used(db));
+    kv_stmt *st;
+    bool row;
+    OK(kv_db_prepare(db, "PRAGMA integrity_check", &st));
+    OK(kv_db_step(st, &row));
+    assert_true(row && kv_slice_is(kv_col_str(st, 0), "ok"));
+    kv_db_done(st);
     kv_db_close(&db);
 }
 
@@ -348,6 +387,7 @@ int main(void)
         T(a_reader_recovers_after_a_crash),
         T(a_long_read_is_interrupted),
         T(checkpoints),
+        T(room_in_the_log),
         T(a_full_database),
         T(a_full_disk),
         T(postgresql_is_refused),
