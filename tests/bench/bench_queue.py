@@ -95,9 +95,12 @@ class Broker:
     def start(self):
         self.log = open(self.data / "log", "ab")  # noqa: SIM115
         self.began = time.monotonic()
-        self.process = subprocess.Popen([str(B.ROOT / "build/release/kervan"), "broker"], env={**os.environ, "KERVAN_DATA": str(self.data), "KERVAN_BROKER": self.endpoint, "KERVAN_EVENTS": f"ipc://{self.data}/run/events.sock"}, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen([str(B.ROOT / "build/release/kervan"), "broker"], env={**{k: v for k, v in os.environ.items() if not k.startswith("KERVAN_")}, "KERVAN_DATA": str(self.data), "KERVAN_BROKER": self.endpoint, "KERVAN_EVENTS": f"ipc://{self.data}/run/events.sock"}, stdout=self.log, stderr=self.log)
+        B.wait_for("the broker", lambda: "broker_ready" in (self.data / "log").read_text() or self.process.poll() is not None)
 
     def load(self, *args, timeout=600):
+        if self.process.poll() is not None:
+            raise RuntimeError((self.data / "log").read_text()[-2000:])
         out = subprocess.run([str(B.ROOT / "build/bench/queue_load"), self.endpoint, *map(str, args)], capture_output=True, text=True, timeout=timeout, check=False)
         if out.returncode != 0:
             raise RuntimeError(f"queue_load {args}: {out.stderr}")

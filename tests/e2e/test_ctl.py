@@ -13,6 +13,8 @@ import pytest
 from kervan import BINARY, PATIENCE, Kervan, wait_for
 from peer import ERROR, JOB_DONE, JOB_FAIL, JOB_GET, JOB_STATUS, OKAY, READY, Peer
 
+pytestmark = pytest.mark.threads
+
 
 def ctl(k, *words, stdin="", **env):
     env = {"PATH": os.environ["PATH"], "KERVAN_DATA": str(k.data), "ASAN_OPTIONS": "detect_leaks=0", **env}

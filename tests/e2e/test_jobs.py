@@ -14,6 +14,8 @@ from kervan import PATIENCE, wait_for
 from peer import JOB_CANCEL, JOB_DONE, JOB_FAIL, JOB_PROGRESS, OKAY, READY, Peer
 from pictures import noise_png
 
+pytestmark = pytest.mark.threads
+
 LOCAL = {"Content-Type": "application/json"}
 
 
@@ -274,7 +276,7 @@ def test_cancel_waiting_and_running(kervan):
 
 
 def test_failed_is_done_again_as_a_new_job(kervan):
-    """S3-34: a retry is a new job that knows of the old one."""
+    """S3-19 S3-34 S4-57: what a job came to is kept; a retry is a new job that knows of the old one."""
     q = name()
     first = submit(kervan, q, params={"n": 7}, max_attempts=1)["jobId"]
     with Worker(kervan, q) as w:

@@ -1,6 +1,6 @@
 """kill -9 of broker, worker and gateway at random moments under load: no acknowledged job is lost or runs twice, each ends once, money balances.
 
-KV_CYCLES and KV_SEED for longer and other runs. S3-12 S3-14 S3-24 S4-71 S4-75 S4-76 S4-77 Y06 Y14"""
+KV_CYCLES and KV_SEED for longer and other runs. S3-12 S4-148 S3-14 S3-24 S4-71 S4-75 S4-76 S4-77 Y06 Y14"""
 import http.client
 import json
 import os

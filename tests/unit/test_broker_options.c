@@ -1,4 +1,5 @@
-/* What a job may ask for, as the core does it: delay, deadline, backoff, unique key. */
+/* What a job may ask for, as the core does it: delay, deadline, backoff, unique key. S4-30: and
+ * what it gets when it does not ask. */
 #include "tests/unit/core_rig.h"
 
 #include "proto/base/metrics.h"

@@ -47,7 +47,7 @@ static kv_account account(rig *r, const char *user)
 
 #define ACCOUNT(a, h, s) ((kv_account){.available = (a), .held = (h), .spent = (s)})
 
-/* S4-71…74, Y14, Y15 */
+/* S4-07 S4-68 S4-69 S4-70 S4-71 S4-72 S4-73 S4-74, Y14, Y15 */
 static void test_transactions(void **state)
 {
     rig r;

@@ -317,8 +317,8 @@ static void test_three_at_once(void **state)
     rig_stop(&r);
 }
 
-/* S4-31 urgent, S4-32 normal, S4-33 background: one queue with three lanes; S4-04: the higher
- * first, with a share for the lower. */
+/* S4-29: named queues; S4-31 urgent, S4-32 normal, S4-33 background: one queue with three lanes;
+ * S4-04: the higher first, with a share for the lower. */
 static void test_lanes_through_messages(void **state)
 {
     static rig r;

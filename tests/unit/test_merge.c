@@ -1,4 +1,4 @@
-/* The deep merge of metadata (Y08; S3-20, S3-22, S3-23). */
+/* The deep merge of metadata (Y08; S3-20, S3-21, S3-22, S3-23). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
