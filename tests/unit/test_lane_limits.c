@@ -240,7 +240,8 @@ static int begun_in(bed *b, const char *tenant, int64_t ms)
     return n;
 }
 
-/* S4-03, S4-123: ten a minute for each user, whoever it is; one does not use up what is another's. */
+/* S4-03, S4-123: ten a minute for each user, whoever it is; one does not use up what is another's.
+ */
 static void test_ten_a_minute(void **state)
 {
     static bed b;
