@@ -9,12 +9,16 @@
  * worker of "load": ms until its first job, and COUNT jobs done queue_load ENDPOINT position
  * QUERIES COUNT JOB0       asks QUERIES times for 256 of the COUNT positions from job JOB0 on
  *   queue_load ENDPOINT watch WATCHERS SECONDS JOB0       watches jobs from JOB0 on
- * Prints one JSON object. Payload: 300 bytes. */
+ *   queue_load FILE floor PER_SECOND SECONDS SYNCS        the disk alone: SYNCS times 20 KB written
+ * over and synced a job (PER_SECOND 0: one after the other) Prints one JSON object. Payload: 300
+ * bytes. */
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include "proto/base/id.h"
@@ -414,6 +418,34 @@ static void run_watch(load *l, size_t watchers, int seconds, uint64_t job0)
     report(l, now_s() - began);
 }
 
+/* What a commit of one job costs the disk, with nothing around it. */
+static void run_floor(load *l, const char *path, double per_second, double seconds, size_t syncs)
+{
+    static char pages[20480];
+    enum { ROOM = 512 };
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    for (size_t i = 0; i < ROOM; i++)
+        if (fd < 0 || pwrite(fd, pages, sizeof pages, (off_t)(i * sizeof pages)) < 0)
+            die(path, KV_E_IO);
+    (void)fsync(fd);
+    double began = now_s();
+    size_t n = 0, at = 0;
+    for (; n < l->count && now_s() - began < seconds + 1; n++) {
+        double due = per_second > 0 ? began + (double)n / per_second : now_s();
+        while (now_s() < due)
+            usleep(100);
+        for (size_t i = 0; i < syncs; i++) {
+            off_t to = (off_t)(at++ % ROOM * sizeof pages);
+            if (pwrite(fd, pages, sizeof pages, to) < 0 || fdatasync(fd) != 0)
+                die(path, KV_E_IO);
+        }
+        l->latency[l->latencies++] = now_s() - due;
+    }
+    l->count = n;
+    report(l, now_s() - began);
+    close(fd);
+}
+
 static size_t number(int argc, char **argv, int i)
 {
     if (i >= argc) {
@@ -435,6 +467,12 @@ int main(int argc, char **argv)
     kv_buf_init(&l.bodies, 0);
     bool worker = strcmp(mode, "jobs") == 0 || strcmp(mode, "rate") == 0 ||
                   strcmp(mode, "urgent") == 0 || strcmp(mode, "first") == 0;
+    if (strcmp(mode, "floor") == 0) {
+        size_t rate = number(argc, argv, 3), seconds = number(argc, argv, 4);
+        prepare(&l, rate ? rate * seconds : seconds * 20000);
+        run_floor(&l, endpoint, (double)rate, (double)seconds, number(argc, argv, 5));
+        return 0;
+    }
     if (strcmp(mode, "first") != 0)
         l.client = connect_as(&l, zmq, endpoint, false);
     if (strcmp(mode, "submit") == 0 || strcmp(mode, "jobs") == 0) {
