@@ -56,8 +56,11 @@ static void batch_free(kv_core *c, kv_batch *b)
 
 void kv_batches_release(kv_core *c)
 {
-    while (c->batches)
-        batch_free(c, c->batches);
+    for (kv_batch *b = c->batches, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    c->batches = NULL;
 }
 
 /* ---- the answer ---- */

@@ -51,6 +51,7 @@ static kv_err submit_with_options(kv_exec *x, kv_cmd *cmd, kv_job_new *job)
     } else if (err == KV_OK) {
         err = kv_exec_new_job(x, cmd, job, m->service);
     }
+    job->options = NULL; /* they end here */
     if (err == KV_OK && cmd->created && m->retry_of)
         err = kv_job_retried(x->db, m->retry_of, m->job);
     kv_buf_release(&tags);

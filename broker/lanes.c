@@ -36,6 +36,7 @@ struct kv_tenant {
 
 static int64_t interval_ns(uint32_t rate)
 {
+    assert(rate);
     return MINUTE_NS / rate;
 }
 
@@ -229,14 +230,19 @@ static void set_rule(kv_tenant_rule *rule, int64_t concurrency, int64_t rate, in
     set_field(&rule->weight, weight ? weight : 1, WEIGHT_MAX);
 }
 
+static void rate_changed(kv_service *s, kv_tenant *t, uint32_t rate_before)
+{
+    if (limits_of(s, t).rate_per_minute == rate_before)
+        return;
+    if (t->tasks && kv_queue_has(&t->timer)) /* its time was of the old rate */
+        kv_queue_remove(&s->rate_waiting, &t->timer);
+    t->rate_full_ns = 0;
+    t->rate_spent = false;
+}
+
 static void rule_changed(kv_service *s, kv_tenant *t, uint32_t rate_before)
 {
-    if (limits_of(s, t).rate_per_minute != rate_before) {
-        if (t->tasks && kv_queue_has(&t->timer)) /* its time was of the old rate */
-            kv_queue_remove(&s->rate_waiting, &t->timer);
-        t->rate_full_ns = 0;
-        t->rate_spent = false;
-    }
+    rate_changed(s, t, rate_before);
     if (t->tasks)
         place_tenant(s, t);
     else
@@ -270,7 +276,8 @@ bool kv_tenant_set(kv_core *c, kv_service *s, kv_slice name, int64_t concurrency
         return false;
     uint32_t rate_before = limits_of(s, t).rate_per_minute;
     set_rule(&t->own, concurrency, rate, weight);
-    rule_changed(s, t, rate_before);
+    rate_changed(s, t, rate_before);
+    place_tenant(s, t); /* it is held: it has a task, or this is one */
     kv_tenant_release(s, t);
     return true;
 }

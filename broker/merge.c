@@ -48,9 +48,9 @@ static void add_real(kv_buf *out, double v)
     do
         snprintf(text, sizeof text, "%.*g", digits, v);
     while (strtod(text, NULL) != v && ++digits <= 17);
-    if (!strpbrk(text, ".e"))
-        strcat(text, ".0"); /* still a real when it is read again */
     kv_json_raw(out, kv_slice_str(text));
+    if (!strpbrk(text, ".e"))
+        kv_buf_adds(out, ".0"); /* still a real when it is read again */
 }
 
 static bool add_value(kv_buf *out, json_t *v, int depth);

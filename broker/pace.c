@@ -326,7 +326,8 @@ static bool estimate_of(const kv_core *c, const kv_service *s, estimate *e)
     double rest = s->running && e->mean > 0 ? 1 - (1 - v) * ages / s->running / e->mean : 1;
     e->rest = rest < 0.1 ? 0.1 : rest;
     e->interval = s->limits.rate_per_minute ? 60000.0 / s->limits.rate_per_minute : 0;
-    e->burst = s->limits.rate_per_minute / 6;
+    uint32_t burst = s->limits.rate_per_minute / 6; /* whole starts */
+    e->burst = burst;
     return true;
 }
 

@@ -9,7 +9,8 @@
 
 static inline char *kv_put(char *to, const char *text, size_t len)
 {
-    memcpy(to, text, len);
+    if (len)
+        memcpy(to, text, len);
     return to + len;
 }
 

@@ -432,7 +432,9 @@ static bool push_to(kv_core *c, kv_watching *o, int *left)
         return true;
     letter_open(&l, c, o->session, 0);
     for (; o->due.next != &o->due && *left > 0; --*left) {
+        const link *first = o->due.next;
         look(&l, watch_of(o->due.next));
+        assert(o->due.next != first); /* it went elsewhere, or is freed */
         if (l.entries == KV_POSITIONS_ONE)
             letter_send(&l);
     }

@@ -53,17 +53,20 @@ static void quoted(kv_buf *b, kv_slice s)
 /* Keys are literals of ours: in one piece, since a row has twenty of them. */
 void kv_json_key(kv_buf *b, const char *key)
 {
-    size_t len = strlen(key);
+    kv_slice k = kv_slice_str(key);
 
-    assert(kv_json_plain(key, len) == len);
+    assert(kv_json_plain(k.ptr, k.len) == k.len);
     comma(b);
-    char *to = kv_buf_reserve(b, len + 3);
+    char *to = kv_buf_reserve(b, k.len + 3);
     if (!to)
         return;
-    to[0] = '"';
-    memcpy(to + 1, key, len);
-    memcpy(to + 1 + len, "\":", 3);
-    b->len += len + 3;
+    *to++ = '"';
+    memcpy(to, k.ptr, k.len);
+    to += k.len;
+    *to++ = '"';
+    *to++ = ':';
+    *to = '\0';
+    b->len += k.len + 3;
 }
 
 void kv_json_name(kv_buf *b, kv_slice key)
