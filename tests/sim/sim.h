@@ -22,7 +22,7 @@ enum {
     SIM_USERS = 3,
     SIM_TENANTS = 3,
     SIM_JOBS = 400, /* of one history */
-    SIM_HELD = 8,
+    SIM_HELD = 32,  /* jobs in hand, and ended ones whose answer is on its way */
     SIM_ASKS = 12
 };
 
