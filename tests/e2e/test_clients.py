@@ -145,7 +145,7 @@ def test_cancel(run, c, language):
     asked = time.monotonic()
     assert c.cancel(running) == "processing"
     worker.wait_line(client.id_text(running), "cancelled")
-    assert time.monotonic() - asked < 1.0 * (PATIENCE / 60)
+    assert time.monotonic() - asked < PATIENCE / 4  # pushed, long before the minute it works; a slow disk commits it first
     assert any("cancel heard" in line for line in worker.lines)
     assert c.get(running)["status"] == c.get(waiting)["status"] == "cancelled"
     assert c.cancel(running) == "cancelled"
@@ -178,7 +178,7 @@ def test_cancelled_picture_stops(kervan, c):
     asked = time.monotonic()
     assert c.cancel(client.id_number(job)) == "processing"
     wait_for("the child to be gone", lambda: not set(kervan.grandchildren()) - before)
-    assert time.monotonic() - asked < 1.0 * (PATIENCE / 60)
+    assert time.monotonic() - asked < PATIENCE / 4
     assert kervan.media(media["id"])["status"] == "FAILED"
 
 

@@ -267,7 +267,7 @@ def test_a_disk_that_hangs(house, disk):
         while time.monotonic() < until:
             begun = time.monotonic()
             assert {a.status_code for a in pool.map(lambda _: k.submit(ms=50), range(8))} == {202}
-            assert time.monotonic() - begun < 5
+            assert time.monotonic() - begun < 15
     assert disk.failures >= 4
     disk.heal()
     assert k.metric("kervan_job_requeues_total") == 0
