@@ -16,6 +16,7 @@
 #include "broker/checkpoint.h"
 #include "broker/core.h"
 #include "broker/ledger.h"
+#include "broker/load.h"
 #include "broker/publish.h"
 #include "broker/replay.h"
 #include "broker/router.h"
@@ -264,13 +265,6 @@ typedef struct loading {
     kv_err err;
 } loading;
 
-static bool load_row(void *arg, const kv_job_row *row)
-{
-    loading *l = arg;
-    l->err = kv_core_load(l->core, l->now, row);
-    return l->err == KV_OK;
-}
-
 static bool load_setting(void *arg, const kv_setting *setting)
 {
     loading *l = arg;
@@ -294,8 +288,7 @@ static kv_err start_core(broker *b)
     loading l = {b->core, now_of(b), KV_OK};
     KV_TRY(kv_settings_all(kv_ledger_db(b->ledger), load_setting, &l));
     KV_TRY(l.err);
-    KV_TRY(kv_jobs_unfinished(kv_ledger_db(b->ledger), load_row, &l));
-    KV_TRY(l.err);
+    KV_TRY(kv_load_jobs(kv_ledger_db(b->ledger), b->core, l.now));
     kv_ledger_heads(b->ledger, &b->last_event, &b->gone_seq);
     kv_core_set_heads(b->core, b->last_event, b->gone_seq);
     return KV_OK;
@@ -325,12 +318,12 @@ static kv_err start(broker *b)
     if (!take_lock(b))
         return KV_E_LOCKED;
     KV_TRY(kv_ledger_open(b->cfg, b->clock, &b->ledger));
+    b->zmq = zmq_ctx_new(); /* who waits for the broker connects while it reads */
+    KV_TRY(b->zmq ? open_sockets(b) : KV_E_NO_MEMORY);
     KV_TRY(start_core(b));
     KV_TRY(kv_ledger_start(b->ledger));
     KV_TRY(kv_checkpoint_start(b->cfg, b->ledger, &b->checkpoint));
     KV_TRY(kv_replay_start(b->cfg, &b->replay));
-    b->zmq = zmq_ctx_new();
-    KV_TRY(b->zmq ? open_sockets(b) : KV_E_NO_MEMORY);
     return kv_admin_start(b->cfg, b->clock, b->zmq, &b->admin);
 }
 
