@@ -44,15 +44,39 @@ static bool escape(scan *s)
     return true;
 }
 
+/* Whether eight bytes may hold a quote, a backslash or a control character; a byte >= 0x80 never
+ * counts. A borrow can make a plain byte look like one, never the other way round (Bit Twiddling
+ * Hacks, "Determine if a word has a byte less than n"). */
+static bool may_end_run(uint64_t bytes)
+{
+    const uint64_t ones = 0x0101010101010101u, high = ones << 7;
+    uint64_t quote = bytes ^ (ones * '"'), backslash = bytes ^ (ones * '\\');
+    uint64_t hits = (bytes - ones * 0x20) & ~bytes;
+    hits |= ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash);
+    return (hits & high) != 0;
+}
+
+static void plain_run(scan *s)
+{
+    for (uint64_t bytes; s->end - s->at >= 8; s->at += 8) {
+        memcpy(&bytes, s->at, 8);
+        if (may_end_run(bytes))
+            return;
+    }
+}
+
 static bool string(scan *s)
 {
     s->at++; /* the quote */
+    plain_run(s);
     while (s->at < s->end) {
         char c = *s->at++;
         if (c == '"')
             return true;
         if ((unsigned char)c < 0x20 || (c == '\\' && !escape(s)))
             return false;
+        if (c == '\\')
+            plain_run(s);
     }
     return false;
 }

@@ -62,6 +62,24 @@ static void test_ids(void **state)
     kv_ids_release(&t);
 }
 
+/* Every byte at every place of a string long enough to be looked at eight bytes at a time. */
+static void test_json_bytes(void **state)
+{
+    (void)state;
+    for (int place = 1; place <= 20; place++) {
+        for (int byte = 0; byte < 256; byte++) {
+            char text[22];
+            memset(text, 'x', sizeof text);
+            text[0] = text[sizeof text - 1] = '"';
+            text[place] = (char)byte;
+            bool good = byte >= 0x20 && byte != '"' && byte != '\\';
+            assert_int_equal(kv_json_valid(kv_slice_of(text, sizeof text)), good);
+        }
+    }
+    assert_true(kv_json_valid(kv_slice_str("\"eight by\\n\\u0041tes and eight more\\\\\"")));
+    assert_false(kv_json_valid(kv_slice_str("\"eight by\\n and a newline\n\"")));
+}
+
 static void test_json(void **state)
 {
     static const char *const good[] = {"1",
@@ -94,6 +112,7 @@ int main(void)
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_json_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
