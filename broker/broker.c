@@ -20,6 +20,7 @@
 #include "broker/publish.h"
 #include "broker/replay.h"
 #include "broker/router.h"
+#include "broker/spin.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
 #include "proto/base/process.h"
@@ -38,6 +39,7 @@ typedef struct broker {
     void *zmq;
     kv_router *router;
     kv_publish *publish;
+    kv_spin spin;
     kv_ledger *ledger;
     kv_checkpoint *checkpoint;
     kv_replay *replay;
@@ -173,6 +175,20 @@ static void on_time(broker *b)
     }
 }
 
+/* True: something came before there was a need to sleep. */
+static bool look_again(broker *b, zmq_pollitem_t *items, int n)
+{
+    if (b->stopping || !kv_spin_try(&b->spin))
+        return false;
+    int64_t until = kv_mono_us(b->clock) + KV_SPIN_US;
+    int ready;
+    do
+        ready = zmq_poll(items, n, 0);
+    while (ready == 0 && kv_mono_us(b->clock) < until);
+    kv_spin_learn(&b->spin, ready != 0);
+    return ready != 0;
+}
+
 static void wait_for_input(broker *b, bool sends_wait)
 {
     zmq_pollitem_t items[4] = {{kv_router_socket(b->router), 0, ZMQ_POLLIN, 0},
@@ -184,7 +200,8 @@ static void wait_for_input(broker *b, bool sends_wait)
         left = 0;
     if ((sends_wait || b->stopping) && left > 5)
         left = 5;
-    (void)zmq_poll(items, b->stopping ? 3 : 4, b->stopping ? 5 : left);
+    if (!look_again(b, items, 4))
+        (void)zmq_poll(items, b->stopping ? 3 : 4, b->stopping ? 5 : left);
     if (!b->stopping && items[3].revents && kv_process_stop_asked(b->signal_fd)) {
         b->stopping = true;
         b->stop_by_ms = kv_mono_ms(b->clock) + STOP_MS;
@@ -315,6 +332,7 @@ static kv_err start(broker *b)
         KV_M_COMMIT_FAILURES, KV_M_EVENTS,          KV_M_PROCESSING_SECONDS};
     kv_metrics_declare(own, (int)(sizeof own / sizeof *own));
     kv_buf_init(&b->text, KV_JSON_MAX * 8);
+    b->spin.never = sysconf(_SC_NPROCESSORS_ONLN) < 2;
     if (!take_lock(b))
         return KV_E_LOCKED;
     KV_TRY(kv_ledger_open(b->cfg, b->clock, &b->ledger));

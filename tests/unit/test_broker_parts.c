@@ -7,6 +7,7 @@
 
 #include "broker/json_check.h"
 #include "broker/queue.h"
+#include "broker/spin.h"
 #include "broker/table.h"
 
 static void test_queue(void **state)
@@ -106,13 +107,37 @@ static void test_json(void **state)
     assert_false(kv_json_valid(kv_slice_of(deep, 130)));
 }
 
+/* ---- looking before sleeping ---- */
+
+static int tries_of(kv_spin *s, int waits, int one_pays_in)
+{
+    int tries = 0;
+    for (int i = 0; i < waits; i++) {
+        if (!kv_spin_try(s))
+            continue;
+        tries++;
+        kv_spin_learn(s, one_pays_in && tries % one_pays_in == 0);
+    }
+    return tries;
+}
+
+static void test_spin(void **state)
+{
+    (void)state;
+    kv_spin s = {.never = false};
+    assert_in_range(tries_of(&s, 6400, 0), 100, 101); /* in vain: now and again */
+    assert_in_range(tries_of(&s, 6400, 2), 6200, 6400);
+    assert_in_range(tries_of(&s, 6400, 0), 100, 120); /* it stops soon */
+    assert_in_range(tries_of(&s, 6400, 8), 100, 500);
+    s.never = true;
+    assert_int_equal(tries_of(&s, 6400, 1), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_queue),
-        cmocka_unit_test(test_ids),
-        cmocka_unit_test(test_json),
-        cmocka_unit_test(test_json_bytes),
+        cmocka_unit_test(test_queue),      cmocka_unit_test(test_ids),  cmocka_unit_test(test_json),
+        cmocka_unit_test(test_json_bytes), cmocka_unit_test(test_spin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
