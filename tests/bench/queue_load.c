@@ -1,17 +1,17 @@
 /* The client and worker side of `tools/bench queue`, over the broker's socket, by proto/client.
  *
- *   queue_load ENDPOINT submit OUTSTANDING COUNT BATCH    submits, acknowledged durable; BATCH jobs
- * a message queue_load ENDPOINT jobs OUTSTANDING COUNT BATCH      end to end: submit, lease, done,
- * acknowledged queue_load ENDPOINT rate PER_SECOND SECONDS           end to end at a fixed rate,
- * submit to done acknowledged queue_load ENDPOINT urgent COUNT                      urgent jobs
- * behind what waits in service "load": submit to begun queue_load ENDPOINT preload COUNT COUNT jobs
- * that wait (service "load", lane normal) queue_load ENDPOINT first COUNT                       a
- * worker of "load": ms until its first job, and COUNT jobs done queue_load ENDPOINT position
- * QUERIES COUNT JOB0       asks QUERIES times for 256 of the COUNT positions from job JOB0 on
- *   queue_load ENDPOINT watch WATCHERS SECONDS JOB0       watches jobs from JOB0 on
- *   queue_load FILE floor PER_SECOND SECONDS SYNCS        the disk alone: SYNCS times 20 KB written
- * over and synced a job (PER_SECOND 0: one after the other) Prints one JSON object. Payload: 300
- * bytes. */
+ * queue_load ENDPOINT MODE …; prints one JSON object. Payload: 300 bytes.
+ *   submit OUTSTANDING COUNT BATCH   acknowledged durable; BATCH jobs a message
+ *   jobs OUTSTANDING COUNT BATCH     end to end: submit, lease, done acknowledged
+ *   rate PER_SECOND SECONDS          end to end at a fixed rate
+ *   urgent COUNT                     urgent jobs behind what waits in service "load": until begun
+ *   preload COUNT                    COUNT jobs that wait: service "load", lane normal
+ *   first COUNT                      a worker of "load": ms until its first job; COUNT jobs done
+ *   position QUERIES COUNT JOB0      QUERIES times 256 of the COUNT positions from job JOB0 on
+ *   watch WATCHERS SECONDS JOB0      watches jobs from JOB0 on
+ *
+ * queue_load FILE floor PER_SECOND SECONDS SYNCS
+ *   the disk alone: SYNCS times 20 KB written over and synced a job; PER_SECOND 0: one by one */
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
