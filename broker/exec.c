@@ -27,7 +27,8 @@ enum {
 static kv_err read_counters(kv_exec *x)
 {
     KV_TRY(kv_event_newest(x->db, &x->last_event));
-    return kv_counter_get(x->db, "gone_seq", &x->gone_seq);
+    KV_TRY(kv_counter_get(x->db, "gone_seq", &x->gone_seq));
+    return kv_jobs_open_read(x->db, &x->open_kept);
 }
 
 static kv_err count_epoch(kv_exec *x)
@@ -44,7 +45,11 @@ static kv_err count_epoch(kv_exec *x)
 kv_err kv_exec_attach(kv_db *db, const char *base, uint64_t job_max_attempts, const kv_clock *clock,
                       kv_exec *x)
 {
-    *x = (kv_exec){.db = db, .base = base, .job_max_attempts = job_max_attempts, .clock = clock};
+    *x = (kv_exec){.db = db,
+                   .base = base,
+                   .job_max_attempts = job_max_attempts,
+                   .clock = clock,
+                   .open_kept = {.keep = KV_OPEN_KEEP, .slice = KV_OPEN_SLICE}};
     kv_id_maker_init(&x->ids, kv_id_random_node());
     kv_buf_init(&x->scratch, 0);
     kv_err err = count_epoch(x);
@@ -97,8 +102,12 @@ kv_err kv_exec_begin(kv_exec *x)
     if (!kv_buf_ok(&x->scratch) || x->scratch.len >= sizeof x->at)
         return KV_E_NO_MEMORY;
     memcpy(x->at, x->scratch.data, x->scratch.len + 1);
+    if (x->unsure)
+        KV_TRY(read_counters(x));
+    x->unsure = false;
     x->next_event = x->last_event + 1;
     x->next_gone = x->gone_seq;
+    x->open = x->open_kept;
     x->event_bytes = 0;
     x->ahead = x->leased = NULL;
     return kv_db_begin(x->db);
@@ -112,7 +121,7 @@ void kv_exec_rollback(kv_exec *x)
     kv_gone_drop(&x->gone);
     kv_names_release(&x->services); /* some may have been made in this transaction */
     kv_exec_jobs_forget(x);
-    (void)read_counters(x); /* else they stay as they were, which is what a rollback leaves */
+    x->unsure = read_counters(x) != KV_OK; /* read before the next one begins */
 }
 
 static kv_err write_rows(kv_exec *x)
@@ -130,6 +139,8 @@ kv_err kv_exec_commit(kv_exec *x)
 {
     kv_err err = write_rows(x);
     if (err == KV_OK)
+        err = kv_jobs_open_pass(x->db, &x->open);
+    if (err == KV_OK)
         err = kv_db_commit(x->db);
     if (err != KV_OK) {
         kv_exec_rollback(x);
@@ -137,6 +148,7 @@ kv_err kv_exec_commit(kv_exec *x)
     }
     x->last_event = x->next_event - 1;
     x->gone_seq = x->next_gone;
+    x->open_kept = x->open;
     kv_gone_keep(&x->gone);
     return KV_OK;
 }

@@ -13,6 +13,7 @@
 #include "proto/base/config.h"
 #include "proto/base/id.h"
 #include "storage/db.h"
+#include "storage/write/jobs.h"
 
 /* Events of one row of the log, and of one EVENTS message. */
 typedef struct kv_event_row {
@@ -30,6 +31,8 @@ typedef struct kv_exec {
     uint64_t epoch, last_event, gone_seq; /* as committed */
     kv_names services;                    /* name -> id of the row */
     kv_gone gone;
+    kv_jobs_open open, open_kept; /* of the transaction that runs; as committed */
+    bool unsure;                  /* the database could not say how the last commit ended */
     uint64_t *plain; /* jobs known to have no owner, by a hash of the id (exec_jobs.c) */
     /* of the transaction that runs */
     kv_cmd *cmd;

@@ -151,13 +151,13 @@ kv_err kv_exec_new_job(kv_exec *x, kv_cmd *cmd, kv_job_new *job, kv_slice servic
     bool created;
     job->now = x->now;
     KV_TRY(service_id(x, service, &job->service));
-    KV_TRY(kv_job_insert(x->db, job, &created));
+    KV_TRY(kv_job_insert(x->db, &x->open, job, &created));
     if (!created)
         return taken(x, cmd, job);
     if (job->options && job->options->credits)
         KV_TRY(hold(x, cmd, job));
     if (cmd->err != KV_OK)
-        return kv_job_unmake(x->db, job->id);
+        return kv_job_unmake(x->db, &x->open, job);
     cmd->created = true;
     if (!job->options && !job->tenant.len)
         *plain_slot(x, job->id) = job->id;
@@ -178,7 +178,7 @@ kv_err kv_exec_make_job(kv_exec *x, uint64_t id, const char *service, kv_slice p
                       .lane = 1,
                       .params = params};
     KV_TRY(service_id(x, kv_slice_str(service), &job.service));
-    KV_TRY(kv_job_insert(x->db, &job, &created));
+    KV_TRY(kv_job_insert(x->db, &x->open, &job, &created));
     if (!created)
         return KV_E_DB; /* an id of ours that is taken: the clock of another start ran ahead; tried
                            again with the next one */

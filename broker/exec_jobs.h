@@ -13,7 +13,8 @@ kv_err kv_exec_step(kv_exec *x, const kv_job_step *step);
  * cmd->place (of its own row, or of cmd->other, which has its unique key). */
 kv_err kv_exec_new_job(kv_exec *x, kv_cmd *cmd, kv_job_new *job, kv_slice service);
 
-/* The job is known to have neither user, tenant, credits nor retention. False: look at its row. */
+/* The job is known to have neither user, tenant, credits, retention nor unique key. False: look at
+ * its row. */
 bool kv_exec_plain(const kv_exec *x, uint64_t job);
 
 #endif

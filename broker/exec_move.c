@@ -21,12 +21,14 @@ static kv_err run_hook(kv_exec *x, const kv_hook *hook, const kv_cmd_move *m, kv
     return KV_OK;
 }
 
-/* Money and job end together. */
+/* Money, unique key and job end together. */
 static kv_err settle(kv_exec *x, const kv_cmd_move *m, const kv_job_owner *owner)
 {
     bool settled = true;
     if (m->to < KV_JOB_COMPLETE)
         return KV_OK;
+    if (owner->keyed)
+        KV_TRY(kv_job_free_key(x->db, m->job));
     if (owner->credits)
         KV_TRY(kv_credit_settle(x->db, m->job,
                                 m->to == KV_JOB_COMPLETE ? KV_CREDIT_SPENT : KV_CREDIT_REFUNDED,
@@ -106,7 +108,7 @@ kv_err kv_exec_move(kv_exec *x, kv_cmd *cmd)
     kv_job_step s = {m->to, x->now, m->new_attempt, m->worker, m->reason};
     KV_TRY(kv_exec_step(x, &s));
     kv_job_move row = row_of(x, m);
-    KV_TRY(kv_job_move_row(x->db, &row, &moved));
+    KV_TRY(kv_job_move_row(x->db, &x->open, &row, &moved));
     if (!moved) {
         cmd->err =
             cmd->code == KV_JOB_DONE || cmd->code == KV_JOB_FAIL ? KV_E_STALE_LEASE : KV_E_CONFLICT;
@@ -139,7 +141,7 @@ kv_err kv_exec_promote(kv_exec *x, kv_cmd *cmd)
                           .tag = m->tag,
                           .now = x->now,
                           .history = kv_buf_slice(&x->scratch)};
-    KV_TRY(kv_job_promote_row(x->db, &row, &owner, service, &moved));
+    KV_TRY(kv_job_promote_row(x->db, &x->open, &row, &owner, service, &moved));
     if (!moved) {
         cmd->err = KV_E_CONFLICT;
         return kv_job_find(x->db, m->job, &cmd->place);

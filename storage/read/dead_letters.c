@@ -6,10 +6,9 @@ kv_err kv_dead_letters_each(kv_db *db, int64_t most,
     kv_stmt *s;
     bool row;
     kv_err err;
-    /* of the jobs nothing is read but the partial index job_dead */
     KV_TRY(kv_db_prepare(db,
-                         "SELECT v.name, (SELECT count(*) FROM (SELECT id FROM job WHERE state = 3 "
-                         "AND service = v.id LIMIT $1)) AS n FROM service v WHERE n > 0",
+                         "SELECT v.name, (SELECT count(*) FROM (SELECT 1 FROM dead_letter "
+                         "WHERE service = v.id LIMIT $1)) AS n FROM service v WHERE n > 0",
                          &s));
     kv_bind_i64(s, 1, most);
     while ((err = kv_db_step(s, &row)) == KV_OK && row)

@@ -155,10 +155,7 @@ kv_err kv_job_list_item(kv_db *db, uint64_t id, kv_slice tag, kv_buf *out, bool 
     kv_stmt *s;
     bool row;
     *ret_added = false;
-    KV_TRY(kv_db_prepare(db,
-                         "SELECT " KV_JOB_ROW_COLUMNS
-                         " FROM job j JOIN service v ON v.id = j.service WHERE j.id = $1",
-                         &s));
+    KV_TRY(kv_db_prepare(db, "SELECT " KV_JOB_ROW_COLUMNS KV_JOB_ROW_FROM "WHERE j.id = $1", &s));
     kv_bind_i64(s, 1, (int64_t)id);
     kv_err err = kv_db_step(s, &row);
     if (err == KV_OK && row && (tag.len == 0 || has_tag(kv_col_str(s, C_TAGS), tag))) {

@@ -5,11 +5,16 @@
 #include "proto/base/buf.h"
 #include "storage/db.h"
 
-/* What a statement over `job j JOIN service v ON v.id = j.service` selects, first. */
+/* What a statement selects first, and from where. A job without options is not looked for among
+ * them. */
 #define KV_JOB_ROW_COLUMNS                                                                         \
-    "j.id, v.name, j.lane, j.state, j.progress, j.attempt, j.max_attempts, j.metadata, "           \
-    "j.metadata_version, j.error, j.error_detail, j.tenant, j.user, j.tags, j.unique_key, "        \
-    "j.credits, j.deadline, j.not_before, j.retry_of, j.retried_by, j.created_at, j.updated_at"
+    "j.id, v.name, j.lane, j.state, j.progress, j.attempt, j.max_attempts, o.metadata, "           \
+    "ifnull(o.metadata_version, 0), j.error, j.error_detail, j.tenant, o.user, o.tags, "           \
+    "o.unique_key, ifnull(o.credits, 0), o.deadline, j.not_before, o.retry_of, o.retried_by, "     \
+    "j.created_at, j.updated_at"
+#define KV_JOB_ROW_FROM                                                                            \
+    " FROM job j JOIN service v ON v.id = j.service "                                              \
+    "LEFT JOIN job_option o ON o.job = iif(j.options, j.id, NULL) "
 /* And behind it, for a whole one. */
 #define KV_JOB_ROW_WHOLE KV_JOB_ROW_COLUMNS ", j.params, j.result, j.history"
 

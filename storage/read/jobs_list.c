@@ -1,7 +1,7 @@
-/* Lists of jobs. A page is made of candidates, newest first, from the narrowest source there is:
- * the index of a user's jobs, of dead letters, of unfinished jobs where they are few, else a walk
- * over all. A page looks at so many candidates for so long and no more, and its cursor says where
- * to go on: so any filter on any number of rows stays within the 100 ms of a reader. */
+/* Lists of jobs. A page is made of candidates, newest first, from the narrowest source there is: a
+ * user's jobs, the dead letters, the unfinished jobs, else a walk over all. A page looks at so many
+ * candidates for so long and no more, and its cursor says where to go on: so any filter on any
+ * number of rows stays within the 100 ms of a reader. */
 #include "storage/read/jobs_list.h"
 
 #include <stdlib.h>
@@ -11,7 +11,9 @@
 #include "storage/read/jobs.h"
 
 enum {
-    ROWS_MAX = 5000,     /* candidates a page looks at */
+    ROWS_MAX = 5000, /* candidates a page looks at, all of which it may have to read */
+    STATES_MAX =
+        100000, /* and where their state alone tells: the few that run among many that wait */
     TIME_MAX_US = 50000, /* and how long */
     OUT_MAX = 1 << 20,   /* bytes of a page, about: metadata may be large */
     SERVICES_MAX = 4096
@@ -35,61 +37,17 @@ typedef struct source {
     kv_db *db;
     kv_stmt *walk; /* candidates, or one that holds the snapshot while others are looked up */
     kv_stmt *row;  /* the candidate in hand, where it is looked up */
-    enum { WALK, FEW, DEAD } kind;
-    uint64_t *few; /* newest first */
-    size_t few_n, few_at;
-    head *heads;
+    head *heads;   /* of the dead letters; NULL: the walk gives the candidates */
     size_t heads_n;
     int64_t before;
 } source;
 
-#define CANDIDATE "SELECT id, service, lane, state, tenant FROM job "
+#define CANDIDATE "SELECT j.id, j.service, j.lane, j.state, j.tenant FROM "
 
 static candidate candidate_of(kv_stmt *s)
 {
     return (candidate){(uint64_t)kv_col_i64(s, 0), kv_col_i64(s, 1), (int)kv_col_i64(s, 2),
                        (int)kv_col_i64(s, 3), kv_col_str(s, 4)};
-}
-
-/* ---- unfinished jobs, where they are few ---- */
-
-static int newest_first(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? 1 : x > y ? -1 : 0;
-}
-
-/* The index has them in order of seq, not of id. More than ROWS_MAX: *ret_few false. */
-static kv_err add_state(source *s, int state, bool *ret_few)
-{
-    kv_stmt *st;
-    bool row;
-    kv_err err;
-    KV_TRY(kv_db_prepare(s->db, "SELECT id FROM job WHERE state = $1 AND state < 2", &st));
-    kv_bind_i64(st, 1, state);
-    while ((err = kv_db_step(st, &row)) == KV_OK && row && *ret_few) {
-        uint64_t id = (uint64_t)kv_col_i64(st, 0);
-        *ret_few = s->few_n < ROWS_MAX;
-        if (*ret_few && id < (uint64_t)s->before)
-            s->few[s->few_n++] = id;
-    }
-    kv_db_done(st);
-    return err;
-}
-
-static kv_err open_few(source *s, int state, bool *ret_few)
-{
-    s->few = malloc(ROWS_MAX * sizeof *s->few);
-    if (!s->few)
-        return KV_E_NO_MEMORY;
-    *ret_few = true;
-    if (state != KV_JOB_PROCESSING)
-        KV_TRY(add_state(s, KV_JOB_QUEUED, ret_few));
-    if (*ret_few && state != KV_JOB_QUEUED)
-        KV_TRY(add_state(s, KV_JOB_PROCESSING, ret_few));
-    if (*ret_few)
-        qsort(s->few, s->few_n, sizeof *s->few, newest_first);
-    return KV_OK;
 }
 
 /* ---- dead letters: a walk a service, merged ---- */
@@ -98,8 +56,8 @@ static kv_err next_dead(source *s, head *h, int64_t before)
 {
     kv_stmt *st;
     bool row;
-    KV_TRY(kv_db_prepare(
-        s->db, "SELECT max(id) FROM job WHERE service = $1 AND state = 3 AND id < $2", &st));
+    KV_TRY(kv_db_prepare(s->db, "SELECT max(job) FROM dead_letter WHERE service = $1 AND job < $2",
+                         &st));
     kv_bind_i64(st, 1, h->service);
     kv_bind_i64(st, 2, before);
     kv_err err = kv_db_step(st, &row);
@@ -144,17 +102,27 @@ static kv_err take_dead(source *s, uint64_t *ret_id)
 
 /* ---- any source ---- */
 
-static kv_err open_walk(source *s, kv_slice user)
+/* kv_jobs_open of storage/write/jobs.h: above open_from their rows tell, below it job_open. Ordered
+ * by u.job, for j.id would be sorted. */
+#define UNFINISHED                                                                                 \
+    CANDIDATE "job j WHERE j.id >= (SELECT value FROM counter WHERE name = 'open_from') "          \
+              "AND j.id < $1 AND j.state < 2 UNION ALL "                                           \
+              "SELECT u.job, j.service, j.lane, j.state, j.tenant FROM job_open u "                \
+              "CROSS JOIN job j ON j.id = u.job WHERE u.job < $1 ORDER BY 1 DESC"
+
+static kv_err open_walk(source *s, const kv_jobs_query *q)
 {
-    s->kind = WALK;
-    kv_db_done(s->walk);
-    s->walk = NULL;
-    if (user.len > 0) {
-        KV_TRY(kv_db_prepare(s->db, CANDIDATE "WHERE user = $2 AND id < $1 ORDER BY id DESC",
+    if (q->user.len > 0) {
+        KV_TRY(kv_db_prepare(s->db,
+                             CANDIDATE "job_option o CROSS JOIN job j ON j.id = o.job "
+                                       "WHERE o.user = $2 AND o.job < $1 ORDER BY o.job DESC",
                              &s->walk));
-        kv_bind_str(s->walk, 2, user);
+        kv_bind_str(s->walk, 2, q->user);
+    } else if (q->state == -2 || q->state == KV_JOB_QUEUED || q->state == KV_JOB_PROCESSING) {
+        KV_TRY(kv_db_prepare(s->db, UNFINISHED, &s->walk));
     } else {
-        KV_TRY(kv_db_prepare(s->db, CANDIDATE "WHERE id < $1 ORDER BY id DESC", &s->walk));
+        KV_TRY(
+            kv_db_prepare(s->db, CANDIDATE "job j WHERE j.id < $1 ORDER BY j.id DESC", &s->walk));
     }
     kv_bind_i64(s->walk, 1, s->before);
     return KV_OK;
@@ -162,27 +130,20 @@ static kv_err open_walk(source *s, kv_slice user)
 
 static kv_err open_source(source *s, const kv_jobs_query *q, int64_t service)
 {
-    bool row, few = false;
-    if (q->user.len > 0)
-        return open_walk(s, q->user);
+    bool row;
+    if (q->user.len > 0 || q->state != KV_JOB_ERROR)
+        return open_walk(s, q);
     /* in the middle of its rows: it keeps all look-ups in one snapshot */
     KV_TRY(kv_db_prepare(s->db, "SELECT 1 FROM job", &s->walk));
     KV_TRY(kv_db_step(s->walk, &row));
-    if (q->state == KV_JOB_ERROR) {
-        s->kind = DEAD;
-        return open_dead(s, service);
-    }
-    if (q->state == -2 || q->state == KV_JOB_QUEUED || q->state == KV_JOB_PROCESSING)
-        KV_TRY(open_few(s, q->state, &few));
-    s->kind = FEW;
-    return few ? KV_OK : open_walk(s, q->user);
+    return open_dead(s, service);
 }
 
 static kv_err look_up(source *s, uint64_t id, candidate *c, bool *have)
 {
     kv_db_done(s->row);
     s->row = NULL;
-    KV_TRY(kv_db_prepare(s->db, CANDIDATE "WHERE id = $1", &s->row));
+    KV_TRY(kv_db_prepare(s->db, CANDIDATE "job j WHERE j.id = $1", &s->row));
     kv_bind_i64(s->row, 1, (int64_t)id);
     KV_TRY(kv_db_step(s->row, have));
     if (!*have)
@@ -193,17 +154,14 @@ static kv_err look_up(source *s, uint64_t id, candidate *c, bool *have)
 
 static kv_err next_of(source *s, candidate *c, bool *have)
 {
-    uint64_t id = 0;
-    if (s->kind == WALK) {
+    uint64_t id;
+    if (!s->heads) {
         KV_TRY(kv_db_step(s->walk, have));
         if (*have)
             *c = candidate_of(s->walk);
         return KV_OK;
     }
-    if (s->kind == FEW)
-        id = s->few_at < s->few_n ? s->few[s->few_at++] : 0;
-    else
-        KV_TRY(take_dead(s, &id));
+    KV_TRY(take_dead(s, &id));
     *have = id != 0;
     return id != 0 ? look_up(s, id, c, have) : KV_OK;
 }
@@ -212,7 +170,6 @@ static void close_source(source *s)
 {
     kv_db_done(s->row);
     kv_db_done(s->walk);
-    free(s->few);
     free(s->heads);
 }
 
@@ -249,6 +206,7 @@ static kv_err fill(source *s, const kv_jobs_query *q, int64_t service, kv_buf *o
 {
     const size_t begun_len = out->len;
     const int64_t until = kv_mono_us(&kv_clock_real) + TIME_MAX_US;
+    const int most = q->state == KV_JOB_PROCESSING ? STATES_MAX : ROWS_MAX;
     uint64_t last = 0;
     candidate c;
     bool have;
@@ -256,7 +214,7 @@ static kv_err fill(source *s, const kv_jobs_query *q, int64_t service, kv_buf *o
         KV_TRY(next_of(s, &c, &have));
         if (!have)
             return KV_OK;
-        if (n == q->limit || looked++ == ROWS_MAX || out->len - begun_len > OUT_MAX)
+        if (n == q->limit || looked++ == most || out->len - begun_len > OUT_MAX)
             break;
         if (matches(q, service, &c)) {
             bool added = false;
@@ -305,8 +263,7 @@ kv_err kv_jobs_dead_count(kv_db *db, kv_slice service, uint64_t max, uint64_t *r
     *ret = 0;
     KV_TRY(find_service(db, service, &id));
     KV_TRY(kv_db_prepare(
-        db, "SELECT count(*) FROM (SELECT 1 FROM job WHERE service = $1 AND state = 3 LIMIT $2)",
-        &s));
+        db, "SELECT count(*) FROM (SELECT 1 FROM dead_letter WHERE service = $1 LIMIT $2)", &s));
     kv_bind_i64(s, 1, id);
     kv_bind_i64(s, 2, max > INT64_MAX ? INT64_MAX : (int64_t)max);
     kv_err err = kv_db_step(s, &row);

@@ -1,5 +1,5 @@
-#include "storage/write/jobs.h"
-
+#include "storage/read/jobs.h"
+#include "storage/write/jobs_parts.h"
 #include "storage/write/run.h"
 
 static void bind_u64(kv_stmt *s, int index, uint64_t v)
@@ -36,12 +36,7 @@ kv_err kv_service_id(kv_db *db, kv_slice name, int64_t *ret_id)
 
 /* ---- new ones ---- */
 
-#define JOB_COLUMNS                                                                                \
-    "id, service, lane, seq, tag, max_attempts, not_before, created_at, updated_at, tenant, "      \
-    "params, state, epoch, attempt, history"
-#define JOB_VALUES "$1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13, $14"
-
-static void bind_job(kv_stmt *s, const kv_job_new *job)
+static void bind_job(kv_stmt *s, const kv_job_new *job, int options)
 {
     bind_u64(s, 1, job->id);
     kv_bind_i64(s, 2, job->service);
@@ -57,66 +52,98 @@ static void bind_job(kv_stmt *s, const kv_job_new *job)
     bind_u64(s, 12, job->epoch);
     bind_u64(s, 13, job->attempt);
     kv_bind_str(s, 14, job->history.ptr ? job->history : kv_slice_str(""));
+    kv_bind_i64(s, 15, options);
 }
 
-static void bind_options(kv_stmt *s, const kv_job_options *o)
-{
-    bind_u64(s, 15, o->backoff_ms);
-    bind_u64(s, 16, o->backoff_max_ms);
-    kv_bind_i64(s, 17, o->deadline);
-    bind_u64(s, 18, o->retention_s);
-    bind_u64(s, 19, o->credits);
-    if (o->retry_of)
-        bind_u64(s, 20, o->retry_of);
-    else
-        kv_bind_null(s, 20);
-    bind_text_or_null(s, 21, o->unique_key);
-    bind_text_or_null(s, 22, o->tags);
-    bind_text_or_null(s, 23, o->user);
-    bind_text_or_null(s, 24, o->operation);
-    bind_text_or_null(s, 25, o->metadata);
-    kv_bind_i64(s, 26, o->metadata.len > 0);
-}
-
-/* Two texts: most jobs have none of the options. */
-kv_err kv_job_insert(kv_db *db, const kv_job_new *job, bool *ret_created)
+static kv_err insert_row(kv_db *db, const kv_job_new *job, int options, bool *ret_created)
 {
     kv_stmt *s;
-    if (job->options)
-        KV_TRY(kv_db_prepare(db,
-                             "INSERT INTO job (" JOB_COLUMNS
-                             ", backoff, backoff_max, deadline, retention, credits, retry_of, "
-                             "unique_key, tags, user, operation, metadata, metadata_version) "
-                             "VALUES (" JOB_VALUES ", $15, $16, $17, $18, $19, $20, $21, $22, $23, "
-                             "$24, $25, $26) ON CONFLICT DO NOTHING",
-                             &s));
-    else
-        KV_TRY(kv_db_prepare(
-            db, "INSERT INTO job (" JOB_COLUMNS ") VALUES (" JOB_VALUES ") ON CONFLICT DO NOTHING",
-            &s));
-    bind_job(s, job);
-    if (job->options)
-        bind_options(s, job->options);
+    KV_TRY(kv_db_prepare(
+        db,
+        "INSERT INTO job (id, service, lane, seq, tag, max_attempts, not_before, created_at, "
+        "updated_at, tenant, params, state, epoch, attempt, history, options) VALUES ($1, $2, $3, "
+        "$4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING",
+        &s));
+    bind_job(s, job, options);
     return kv_run_one(db, s, ret_created);
 }
 
-kv_err kv_job_unmake(kv_db *db, uint64_t id)
+static kv_err insert_options(kv_db *db, uint64_t id, const kv_job_options *o)
 {
     kv_stmt *s;
-    KV_TRY(kv_db_prepare(db, "DELETE FROM job WHERE id = $1", &s));
+    KV_TRY(kv_db_prepare(
+        db,
+        "INSERT INTO job_option (job, backoff, backoff_max, deadline, retention, credits, "
+        "retry_of, unique_key, tags, user, operation, metadata, metadata_version) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        &s));
     bind_u64(s, 1, id);
+    bind_u64(s, 2, o->backoff_ms);
+    bind_u64(s, 3, o->backoff_max_ms);
+    kv_bind_i64(s, 4, o->deadline);
+    bind_u64(s, 5, o->retention_s);
+    bind_u64(s, 6, o->credits);
+    if (o->retry_of)
+        bind_u64(s, 7, o->retry_of);
+    else
+        kv_bind_null(s, 7);
+    bind_text_or_null(s, 8, o->unique_key);
+    bind_text_or_null(s, 9, o->tags);
+    bind_text_or_null(s, 10, o->user);
+    bind_text_or_null(s, 11, o->operation);
+    bind_text_or_null(s, 12, o->metadata);
+    kv_bind_i64(s, 13, o->metadata.len > 0);
     return kv_run(s);
 }
+
+static kv_err insert_key(kv_db *db, const kv_job_new *job)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db, "INSERT INTO job_key (service, unique_key, job) VALUES ($1, $2, $3)",
+                         &s));
+    kv_bind_i64(s, 1, job->service);
+    kv_bind_str(s, 2, job->options->unique_key);
+    bind_u64(s, 3, job->id);
+    return kv_run(s);
+}
+
+kv_err kv_job_insert(kv_db *db, kv_jobs_open *open, const kv_job_new *job, bool *ret_created)
+{
+    const kv_job_options *o = job->options;
+    bool keyed = o && o->unique_key.len;
+    uint64_t other = 0;
+    *ret_created = false;
+    if (keyed)
+        KV_TRY(kv_job_of_key(db, job->service, o->unique_key, &other));
+    if (other)
+        return KV_OK;
+    KV_TRY(insert_row(db, job, o ? KV_JOB_HAS_OPTIONS | (keyed ? KV_JOB_HAS_KEY : 0) : 0,
+                      ret_created));
+    if (!*ret_created)
+        return KV_OK;
+    KV_TRY(kv_job_opened(db, open, job->id, job->seq));
+    if (keyed)
+        KV_TRY(insert_key(db, job));
+    return o ? insert_options(db, job->id, o) : KV_OK;
+}
+
+kv_err kv_job_unmake(kv_db *db, kv_jobs_open *open, const kv_job_new *job)
+{
+    bool keyed = job->options && job->options->unique_key.len;
+    KV_TRY(kv_job_ended(db, open, job->id));
+    if (keyed)
+        KV_TRY(kv_job_free_key(db, job->id));
+    return kv_job_remove(db, job->id, job->options != NULL, 0);
+}
+
+/* ---- unique keys ---- */
 
 kv_err kv_job_of_key(kv_db *db, int64_t service, kv_slice unique_key, uint64_t *ret_id)
 {
     kv_stmt *s;
     bool row;
     *ret_id = 0;
-    KV_TRY(kv_db_prepare(db,
-                         "SELECT id FROM job WHERE service = $1 AND unique_key = $2 "
-                         "AND unique_key IS NOT NULL AND state < 2",
-                         &s));
+    KV_TRY(kv_db_prepare(db, "SELECT job FROM job_key WHERE service = $1 AND unique_key = $2", &s));
     kv_bind_i64(s, 1, service);
     kv_bind_str(s, 2, unique_key);
     kv_err err = kv_db_step(s, &row);
@@ -126,41 +153,74 @@ kv_err kv_job_of_key(kv_db *db, int64_t service, kv_slice unique_key, uint64_t *
     return err;
 }
 
+kv_err kv_job_free_key(kv_db *db, uint64_t id)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db,
+                         "DELETE FROM job_key WHERE service = (SELECT service FROM job WHERE id = "
+                         "$1) AND unique_key = (SELECT unique_key FROM job_option WHERE job = $1) "
+                         "AND job = $1",
+                         &s));
+    bind_u64(s, 1, id);
+    return kv_run(s);
+}
+
 /* ---- moves ---- */
 
-/* Columns that say whose a job is, from `at` on. */
-#define OWNER_COLUMNS "lane, tenant, user, credits, retention"
-enum { OWNER_COLUMNS_N = 5 };
-
+/* Of the row: lane, tenant, options. */
 static void read_owner(kv_stmt *s, int at, kv_job_owner *owner)
 {
-    owner->lane = (int)kv_col_i64(s, at);
+    *owner = (kv_job_owner){.lane = (int)kv_col_i64(s, at)};
     kv_copy_name(owner->tenant, kv_col_str(s, at + 1));
-    kv_copy_name(owner->user, kv_col_str(s, at + 2));
-    owner->credits = (uint64_t)kv_col_i64(s, at + 3);
-    owner->retention_s = (uint64_t)kv_col_i64(s, at + 4);
+    owner->keyed = (kv_col_i64(s, at + 2) & KV_JOB_HAS_KEY) != 0;
+}
+
+static void read_options(kv_stmt *s, int at, kv_job_owner *owner)
+{
+    kv_copy_name(owner->user, kv_col_str(s, at));
+    owner->credits = (uint64_t)kv_col_i64(s, at + 1);
+    owner->retention_s = (uint64_t)kv_col_i64(s, at + 2);
+}
+
+static kv_err look_up_options(kv_db *db, uint64_t id, kv_job_owner *owner)
+{
+    kv_stmt *s;
+    bool found;
+    KV_TRY(kv_db_prepare(db, "SELECT user, credits, retention FROM job_option WHERE job = $1", &s));
+    bind_u64(s, 1, id);
+    kv_err err = kv_db_step(s, &found);
+    if (err == KV_OK && found)
+        read_options(s, 0, owner);
+    kv_db_done(s);
+    return err;
+}
+
+static kv_err add_params(kv_buf *to, kv_slice params)
+{
+    kv_buf_add(to, params.ptr, params.len);
+    return kv_buf_ok(to) ? KV_OK : KV_E_NO_MEMORY;
 }
 
 kv_err kv_job_owner_get(kv_db *db, uint64_t id, kv_job_owner *ret_owner, kv_buf *ret_params,
                         bool *ret_found)
 {
     kv_stmt *s;
+    bool options = false;
     if (ret_params)
-        KV_TRY(kv_db_prepare(db, "SELECT " OWNER_COLUMNS ", params FROM job WHERE id = $1", &s));
+        KV_TRY(
+            kv_db_prepare(db, "SELECT lane, tenant, options, params FROM job WHERE id = $1", &s));
     else
-        KV_TRY(kv_db_prepare(db, "SELECT " OWNER_COLUMNS " FROM job WHERE id = $1", &s));
+        KV_TRY(kv_db_prepare(db, "SELECT lane, tenant, options FROM job WHERE id = $1", &s));
     bind_u64(s, 1, id);
     kv_err err = kv_db_step(s, ret_found);
-    if (err == KV_OK && *ret_found)
+    if (err == KV_OK && *ret_found) {
         read_owner(s, 0, ret_owner);
-    if (err == KV_OK && *ret_found && ret_params) {
-        kv_slice params = kv_col_str(s, OWNER_COLUMNS_N);
-        kv_buf_add(ret_params, params.ptr, params.len);
-        if (!kv_buf_ok(ret_params))
-            err = KV_E_NO_MEMORY;
+        options = kv_col_i64(s, 2) != 0;
+        if (ret_params)
+            err = add_params(ret_params, kv_col_str(s, 3));
     }
     kv_db_done(s);
-    return err;
+    return err == KV_OK && options ? look_up_options(db, id, ret_owner) : err;
 }
 
 static void bind_move(kv_stmt *s, const kv_job_move *m)
@@ -182,9 +242,20 @@ static void bind_move(kv_stmt *s, const kv_job_move *m)
     bind_u64(s, 15, m->attempt);
 }
 
+static kv_err add_dead(kv_db *db, uint64_t id)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(
+        db, "INSERT INTO dead_letter (service, job) SELECT service, id FROM job WHERE id = $1",
+        &s));
+    bind_u64(s, 1, id);
+    return kv_run(s);
+}
+
 /* No RETURNING: it would make, fill and free a table of its own each time (two thirds of the
  * statement's instructions). */
-kv_err kv_job_move_row(kv_db *db, const kv_job_move *move, bool *ret_moved)
+kv_err kv_job_move_row(kv_db *db, const kv_jobs_open *open, const kv_job_move *move,
+                       bool *ret_moved)
 {
     kv_stmt *s;
     KV_TRY(kv_db_prepare(
@@ -194,19 +265,36 @@ kv_err kv_job_move_row(kv_db *db, const kv_job_move *move, bool *ret_moved)
         "history = history || $12 WHERE id = $1 AND state = $13 AND epoch = $14 AND attempt = $15",
         &s));
     bind_move(s, move);
-    return kv_run_one(db, s, ret_moved);
+    KV_TRY(kv_run_one(db, s, ret_moved));
+    if (!*ret_moved || move->to < KV_JOB_COMPLETE)
+        return KV_OK;
+    KV_TRY(kv_job_ended(db, open, move->id));
+    return move->to == KV_JOB_ERROR ? add_dead(db, move->id) : KV_OK;
 }
 
-kv_err kv_job_promote_row(kv_db *db, const kv_job_promote *p, kv_job_owner *ret_owner,
-                          char ret_service[65], bool *ret_moved)
+static kv_err service_of(kv_db *db, uint64_t id, char ret_service[65])
 {
     kv_stmt *s;
+    bool row;
+    KV_TRY(kv_db_prepare(
+        db, "SELECT v.name FROM job j JOIN service v ON v.id = j.service WHERE j.id = $1", &s));
+    bind_u64(s, 1, id);
+    kv_err err = kv_db_step(s, &row);
+    if (err == KV_OK)
+        kv_copy_name(ret_service, row ? kv_col_str(s, 0) : kv_slice_of(NULL, 0));
+    kv_db_done(s);
+    return err;
+}
+
+kv_err kv_job_promote_row(kv_db *db, const kv_jobs_open *open, const kv_job_promote *p,
+                          kv_job_owner *ret_owner, char ret_service[65], bool *ret_moved)
+{
+    kv_stmt *s;
+    bool found;
     KV_TRY(kv_db_prepare(db,
                          "UPDATE job SET lane = $4, seq = $5, tag = $6, not_before = 0, "
                          "updated_at = $7, history = history || $8 "
-                         "WHERE id = $1 AND state = 0 AND epoch = $2 AND attempt = $3 "
-                         "RETURNING " OWNER_COLUMNS ", (SELECT name FROM service v "
-                         "WHERE v.id = service)",
+                         "WHERE id = $1 AND state = 0 AND epoch = $2 AND attempt = $3",
                          &s));
     bind_u64(s, 1, p->id);
     bind_u64(s, 2, p->epoch);
@@ -216,41 +304,58 @@ kv_err kv_job_promote_row(kv_db *db, const kv_job_promote *p, kv_job_owner *ret_
     bind_u64(s, 6, p->tag);
     kv_bind_i64(s, 7, p->now);
     kv_bind_str(s, 8, p->history);
-    kv_err err = kv_db_step(s, ret_moved);
-    if (err == KV_OK && *ret_moved) {
-        read_owner(s, 0, ret_owner);
-        kv_copy_name(ret_service, kv_col_str(s, OWNER_COLUMNS_N));
-    }
-    kv_db_done(s);
-    return err;
+    KV_TRY(kv_run_one(db, s, ret_moved));
+    if (!*ret_moved)
+        return KV_OK;
+    KV_TRY(kv_job_reordered(db, open, p->id, p->seq));
+    KV_TRY(service_of(db, p->id, ret_service));
+    return kv_job_owner_get(db, p->id, ret_owner, NULL, &found);
 }
 
 /* ---- progress and metadata ---- */
 
-kv_err kv_job_face_get(kv_db *db, uint64_t id, kv_job_face *ret)
+/* The second statement holds the metadata. */
+static kv_err read_face_options(kv_db *db, uint64_t id, kv_job_face *face)
 {
     kv_stmt *s;
-    *ret = (kv_job_face){.found = false};
-    KV_TRY(kv_db_prepare(
-        db,
-        "SELECT state, epoch, attempt, progress, metadata_version, metadata, " OWNER_COLUMNS
-        " FROM job WHERE id = $1",
-        &s));
+    bool row;
+    KV_TRY(kv_db_prepare(db,
+                         "SELECT user, credits, retention, metadata_version, metadata "
+                         "FROM job_option WHERE job = $1",
+                         &s));
     bind_u64(s, 1, id);
-    kv_err err = kv_db_step(s, &ret->found);
-    if (err != KV_OK || !ret->found) {
+    kv_err err = kv_db_step(s, &row);
+    if (err != KV_OK || !row) {
         kv_db_done(s);
         return err;
     }
-    ret->state = (int)kv_col_i64(s, 0);
-    ret->epoch = (uint64_t)kv_col_i64(s, 1);
-    ret->attempt = (uint64_t)kv_col_i64(s, 2);
-    ret->progress = (uint64_t)kv_col_i64(s, 3);
-    ret->version = (uint64_t)kv_col_i64(s, 4);
-    ret->metadata = kv_col_str(s, 5);
-    read_owner(s, 6, &ret->owner);
-    ret->held = s;
+    read_options(s, 0, &face->owner);
+    face->version = (uint64_t)kv_col_i64(s, 3);
+    face->metadata = kv_col_str(s, 4);
+    face->held = s;
     return KV_OK;
+}
+
+kv_err kv_job_face_get(kv_db *db, uint64_t id, kv_job_face *ret)
+{
+    kv_stmt *s;
+    bool options = false;
+    *ret = (kv_job_face){.found = false};
+    KV_TRY(kv_db_prepare(
+        db, "SELECT state, epoch, attempt, progress, lane, tenant, options FROM job WHERE id = $1",
+        &s));
+    bind_u64(s, 1, id);
+    kv_err err = kv_db_step(s, &ret->found);
+    if (err == KV_OK && ret->found) {
+        ret->state = (int)kv_col_i64(s, 0);
+        ret->epoch = (uint64_t)kv_col_i64(s, 1);
+        ret->attempt = (uint64_t)kv_col_i64(s, 2);
+        ret->progress = (uint64_t)kv_col_i64(s, 3);
+        read_owner(s, 4, &ret->owner);
+        options = kv_col_i64(s, 6) != 0;
+    }
+    kv_db_done(s);
+    return err == KV_OK && options ? read_face_options(db, id, ret) : err;
 }
 
 void kv_job_face_done(kv_job_face *face)
@@ -273,13 +378,20 @@ kv_err kv_job_set_progress(kv_db *db, uint64_t id, uint64_t progress, int64_t no
 kv_err kv_job_set_metadata(kv_db *db, uint64_t id, uint64_t version, kv_slice metadata, int64_t now)
 {
     kv_stmt *s;
-    KV_TRY(kv_db_prepare(
-        db, "UPDATE job SET metadata = $2, metadata_version = $3, updated_at = $4 WHERE id = $1",
-        &s));
+    KV_TRY(kv_db_prepare(db, "UPDATE job SET options = options | 1, updated_at = $2 WHERE id = $1",
+                         &s));
+    bind_u64(s, 1, id);
+    kv_bind_i64(s, 2, now);
+    KV_TRY(kv_run(s));
+    KV_TRY(kv_db_prepare(db,
+                         "INSERT INTO job_option (job, metadata, metadata_version) "
+                         "VALUES ($1, $2, $3) ON CONFLICT (job) DO UPDATE SET "
+                         "metadata = excluded.metadata, "
+                         "metadata_version = excluded.metadata_version",
+                         &s));
     bind_u64(s, 1, id);
     kv_bind_str(s, 2, metadata);
     bind_u64(s, 3, version);
-    kv_bind_i64(s, 4, now);
     return kv_run(s);
 }
 
@@ -333,9 +445,10 @@ kv_err kv_job_again_get(kv_db *db, uint64_t id, kv_job_again *ret)
     *ret = (kv_job_again){.found = false};
     KV_TRY(kv_db_prepare(
         db,
-        "SELECT j.state, j.retried_by, v.name, j.service, j.lane, j.max_attempts, j.tenant, "
-        "j.params, j.backoff, j.backoff_max, j.retention, j.credits, j.unique_key, j.tags, j.user, "
-        "j.operation, j.metadata FROM job j JOIN service v ON v.id = j.service WHERE j.id = $1",
+        "SELECT j.state, o.retried_by, v.name, j.service, j.lane, j.max_attempts, j.tenant, "
+        "j.params, o.backoff, o.backoff_max, o.retention, o.credits, o.unique_key, o.tags, o.user, "
+        "o.operation, o.metadata FROM job j JOIN service v ON v.id = j.service "
+        "LEFT JOIN job_option o ON o.job = j.id WHERE j.id = $1",
         &s));
     bind_u64(s, 1, id);
     kv_err err = kv_db_step(s, &ret->found);
@@ -357,8 +470,17 @@ void kv_job_again_done(kv_job_again *again)
 kv_err kv_job_retried(kv_db *db, uint64_t id, uint64_t by)
 {
     kv_stmt *s;
-    KV_TRY(
-        kv_db_prepare(db, "UPDATE job SET retried_by = $2 WHERE id = $1 AND state IN (3, 4)", &s));
+    bool ended;
+    KV_TRY(kv_db_prepare(
+        db, "UPDATE job SET options = options | 1 WHERE id = $1 AND state IN (3, 4)", &s));
+    bind_u64(s, 1, id);
+    KV_TRY(kv_run_one(db, s, &ended));
+    if (!ended)
+        return KV_OK;
+    KV_TRY(kv_db_prepare(db,
+                         "INSERT INTO job_option (job, retried_by) VALUES ($1, $2) "
+                         "ON CONFLICT (job) DO UPDATE SET retried_by = excluded.retried_by",
+                         &s));
     bind_u64(s, 1, id);
     bind_u64(s, 2, by);
     return kv_run(s);

@@ -10,6 +10,22 @@
 /* The row of a service, made on first use. */
 kv_err kv_service_id(kv_db *db, kv_slice name, int64_t *ret_id);
 
+/* Which jobs are unfinished: those in state < 2 with ids from `from` on, and those in table
+ * job_open, which has exactly the unfinished ones with smaller ids. So a new job that ends soon is
+ * written nowhere else, and a start reads little that is finished (docs/decisions/0023). A copy of
+ * what the database says, for the transaction that runs: after a rollback it is the caller's to put
+ * back. */
+typedef struct kv_jobs_open {
+    uint64_t from;        /* counter open_from */
+    uint64_t above;       /* rows from there on; at least: removed ones are not taken off */
+    uint32_t keep, slice; /* from `slice` more than `keep` above, the oldest `slice` are passed */
+} kv_jobs_open;
+enum { KV_OPEN_KEEP = 8192, KV_OPEN_SLICE = 1024 };
+/* Reads `from` and counts `above`; keep and slice are the caller's. */
+kv_err kv_jobs_open_read(kv_db *db, kv_jobs_open *ret);
+/* Passes a slice if one is due. */
+kv_err kv_jobs_open_pass(kv_db *db, kv_jobs_open *open);
+
 /* What few jobs have. */
 typedef struct kv_job_options {
     uint64_t backoff_ms, backoff_max_ms, retention_s, credits, retry_of;
@@ -31,9 +47,9 @@ typedef struct kv_job_new {
 } kv_job_new;
 /* *ret_created false: a job of this id is there already, or an unfinished one of
  * the service has its unique key; nothing was written. */
-kv_err kv_job_insert(kv_db *db, const kv_job_new *job, bool *ret_created);
+kv_err kv_job_insert(kv_db *db, kv_jobs_open *open, const kv_job_new *job, bool *ret_created);
 /* Undoes an insert of this transaction. */
-kv_err kv_job_unmake(kv_db *db, uint64_t id);
+kv_err kv_job_unmake(kv_db *db, kv_jobs_open *open, const kv_job_new *job);
 kv_err kv_job_of_key(kv_db *db, int64_t service, kv_slice unique_key,
                      uint64_t *ret_id); /* 0: none */
 
@@ -56,12 +72,16 @@ typedef struct kv_job_owner {
     char tenant[65], user[65]; /* "": none */
     uint64_t credits, retention_s;
     int lane;
+    bool keyed; /* it has a unique key */
 } kv_job_owner;
 /* `ret_params` (may be NULL) gets the job's params appended. */
 kv_err kv_job_owner_get(kv_db *db, uint64_t id, kv_job_owner *ret_owner, kv_buf *ret_params,
                         bool *ret_found);
-/* *ret_moved false: the row is elsewhere, nothing was written. */
-kv_err kv_job_move_row(kv_db *db, const kv_job_move *move, bool *ret_moved);
+/* *ret_moved false: the row is elsewhere, nothing was written. Of a job that ends the caller knows
+ * the owner: kv_job_free_key where it is keyed. */
+kv_err kv_job_move_row(kv_db *db, const kv_jobs_open *open, const kv_job_move *move,
+                       bool *ret_moved);
+kv_err kv_job_free_key(kv_db *db, uint64_t id);
 
 /* A waiting job to the end of a lane; its delay ends. */
 typedef struct kv_job_promote {
@@ -71,8 +91,8 @@ typedef struct kv_job_promote {
     int64_t now;
     kv_slice history;
 } kv_job_promote;
-kv_err kv_job_promote_row(kv_db *db, const kv_job_promote *p, kv_job_owner *ret_owner,
-                          char ret_service[65], bool *ret_moved);
+kv_err kv_job_promote_row(kv_db *db, const kv_jobs_open *open, const kv_job_promote *p,
+                          kv_job_owner *ret_owner, char ret_service[65], bool *ret_moved);
 
 /* Progress and metadata: what the row says now, and the writes. `metadata` points into the open
  * statement until kv_job_face_done. */

@@ -1,28 +1,88 @@
 /* Jobs, removed: retention, and dead letters on demand. */
 #include "proto/base/id.h"
-#include "storage/write/jobs.h"
+#include "storage/read/jobs.h"
+#include "storage/write/jobs_parts.h"
 #include "storage/write/run.h"
 
-kv_err kv_jobs_purge_dead(kv_db *db, kv_slice service, int max_rows, int64_t *ret_removed)
+/* ---- a row ---- */
+
+static kv_err delete_by_id(kv_db *db, const char *sql, uint64_t id)
 {
     kv_stmt *s;
-    KV_TRY(kv_db_prepare(db,
-                         "DELETE FROM job WHERE id IN (SELECT id FROM job WHERE state = 3 AND "
-                         "service = (SELECT id FROM service WHERE name = $1) ORDER BY id LIMIT $2)",
-                         &s));
+    KV_TRY(kv_db_prepare(db, sql, &s));
+    kv_bind_i64(s, 1, (int64_t)id);
+    return kv_run(s);
+}
+
+static kv_err delete_dead(kv_db *db, int64_t service, uint64_t id)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db, "DELETE FROM dead_letter WHERE service = $1 AND job = $2", &s));
+    kv_bind_i64(s, 1, service);
+    kv_bind_i64(s, 2, (int64_t)id);
+    return kv_run(s);
+}
+
+kv_err kv_job_remove(kv_db *db, uint64_t id, bool options, int64_t dead_service)
+{
+    KV_TRY(delete_by_id(db, "DELETE FROM job WHERE id = $1", id));
+    if (options)
+        KV_TRY(delete_by_id(db, "DELETE FROM job_option WHERE job = $1", id));
+    return dead_service ? delete_dead(db, dead_service, id) : KV_OK;
+}
+
+/* ---- dead letters ---- */
+
+#define OLDEST_DEAD                                                                                \
+    "(SELECT job FROM dead_letter WHERE service = (SELECT id FROM service WHERE name = $1) "       \
+    "ORDER BY job LIMIT $2)"
+
+static kv_err purge_from(kv_db *db, const char *sql, kv_slice service, int max_rows,
+                         int64_t *ret_removed)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db, sql, &s));
     kv_bind_str(s, 1, service);
     kv_bind_i64(s, 2, max_rows);
     return kv_run_counted(db, s, ret_removed);
+}
+
+kv_err kv_jobs_purge_dead(kv_db *db, kv_slice service, int max_rows, int64_t *ret_removed)
+{
+    int64_t rows;
+    KV_TRY(purge_from(db, "DELETE FROM job_option WHERE job IN " OLDEST_DEAD, service, max_rows,
+                      &rows));
+    KV_TRY(purge_from(db, "DELETE FROM job WHERE id IN " OLDEST_DEAD, service, max_rows, &rows));
+    return purge_from(db,
+                      "DELETE FROM dead_letter WHERE service = (SELECT id FROM service "
+                      "WHERE name = $1) AND job IN " OLDEST_DEAD,
+                      service, max_rows, ret_removed);
 }
 
 /* ---- retention of all ---- */
 
 enum { PRUNE_MAX = 256 };
 
+/* One that has ended. */
+typedef struct old_job {
+    uint64_t id;
+    int64_t dead_service; /* 0: no dead letter */
+    bool options;
+} old_job;
+
 typedef struct prune_list {
-    uint64_t ids[PRUNE_MAX];
+    old_job jobs[PRUNE_MAX];
     int n, seen;
 } prune_list;
+
+/* From `at` on: id, state, options, service. */
+static void add_old(prune_list *list, kv_stmt *s, int at)
+{
+    bool dead = kv_col_i64(s, at + 1) == KV_JOB_ERROR;
+    list->jobs[list->n++] = (old_job){.id = (uint64_t)kv_col_i64(s, at),
+                                      .options = kv_col_i64(s, at + 2) != 0,
+                                      .dead_service = dead ? kv_col_i64(s, at + 3) : 0};
+}
 
 /* A job with a retention of its own waits for its time in job_expiry. */
 static kv_err find_old(kv_db *db, int64_t before_ms, int max_rows, uint64_t *cursor,
@@ -33,18 +93,19 @@ static kv_err find_old(kv_db *db, int64_t before_ms, int max_rows, uint64_t *cur
     kv_err err;
     int64_t until = before_ms > KV_ID_EPOCH_MS ? (before_ms - KV_ID_EPOCH_MS) << 22 : 0;
     KV_TRY(kv_db_prepare(db,
-                         "SELECT id, state >= 2 AND retention = 0 AND updated_at < $3 FROM job "
-                         "WHERE id > $1 AND id < $2 ORDER BY id LIMIT $4",
+                         "SELECT state >= 2 AND updated_at < $3 AND (options = 0 OR (SELECT "
+                         "retention FROM job_option WHERE job = id) = 0), id, state, options, "
+                         "service FROM job WHERE id > $1 AND id < $2 ORDER BY id LIMIT $4",
                          &s));
     kv_bind_i64(s, 1, (int64_t)*cursor);
     kv_bind_i64(s, 2, until);
     kv_bind_i64(s, 3, before_ms);
     kv_bind_i64(s, 4, max_rows);
     while ((err = kv_db_step(s, &row)) == KV_OK && row) {
-        *cursor = (uint64_t)kv_col_i64(s, 0);
+        *cursor = (uint64_t)kv_col_i64(s, 1);
         list->seen++;
-        if (kv_col_i64(s, 1))
-            list->ids[list->n++] = *cursor;
+        if (kv_col_i64(s, 0))
+            add_old(list, s, 1);
     }
     kv_db_done(s);
     return err;
@@ -52,8 +113,10 @@ static kv_err find_old(kv_db *db, int64_t before_ms, int max_rows, uint64_t *cur
 
 static kv_err remove_all(kv_db *db, const prune_list *list)
 {
-    for (int i = 0; i < list->n; i++)
-        KV_TRY(kv_job_unmake(db, list->ids[i]));
+    for (int i = 0; i < list->n; i++) {
+        const old_job *old = &list->jobs[i];
+        KV_TRY(kv_job_remove(db, old->id, old->options, old->dead_service));
+    }
     return KV_OK;
 }
 
@@ -89,12 +152,18 @@ static kv_err find_expired(kv_db *db, int64_t now, int max_rows, prune_list *lis
     kv_stmt *s;
     bool row = true;
     kv_err err;
-    KV_TRY(kv_db_prepare(db, "SELECT job FROM job_expiry WHERE at <= $1 ORDER BY at, job LIMIT $2",
+    KV_TRY(kv_db_prepare(db,
+                         "SELECT coalesce(j.state, 0) >= 2, j.id, j.state, j.options, j.service "
+                         "FROM job_expiry e LEFT JOIN job j ON j.id = e.job WHERE e.at <= $1 "
+                         "ORDER BY e.at, e.job LIMIT $2",
                          &s));
     kv_bind_i64(s, 1, now);
     kv_bind_i64(s, 2, max_rows);
-    while ((err = kv_db_step(s, &row)) == KV_OK && row)
-        list->ids[list->n++] = (uint64_t)kv_col_i64(s, 0);
+    while ((err = kv_db_step(s, &row)) == KV_OK && row) {
+        list->seen++;
+        if (kv_col_i64(s, 0)) /* not one that was purged and submitted anew */
+            add_old(list, s, 1);
+    }
     kv_db_done(s);
     return err;
 }
@@ -118,10 +187,10 @@ kv_err kv_jobs_prune_expired(kv_db *db, int64_t now, int max_rows, int64_t *ret_
     if (max_rows > PRUNE_MAX)
         max_rows = PRUNE_MAX;
     KV_TRY(find_expired(db, now, max_rows, &list));
-    if (list.n == 0)
+    if (list.seen == 0)
         return KV_OK;
     KV_TRY(remove_all(db, &list));
     KV_TRY(forget_expired(db, now, max_rows));
-    *ret_removed = list.n;
+    *ret_removed = list.seen;
     return KV_OK;
 }

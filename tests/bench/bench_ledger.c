@@ -249,7 +249,8 @@ int main(int argc, char **argv)
     mkdir(argv[1], 0775);
     kv_id_maker_init(&b.ids, kv_id_random_node());
     if (kv_ledger_open(&b.cfg, &kv_clock_real, &b.ledger) != KV_OK ||
-        kv_ledger_start(b.ledger) != KV_OK || kv_checkpoint_start(&b.cfg, &b.checkpoint) != KV_OK)
+        kv_ledger_start(b.ledger) != KV_OK ||
+        kv_checkpoint_start(&b.cfg, b.ledger, &b.checkpoint) != KV_OK)
         return 1;
     run_media(&b, n / 4, 8, false);
     run_media(&b, n, 32, false);

@@ -192,8 +192,9 @@ def check_money(parts):
         assert (granted, held, spent) == (sums.get(0, 0), sums.get(1, 0), sums.get(2, 0)), (user, sums)
         assert held == 0, (user, held)
     wrong = parts.rows(
-        "SELECT j.id, j.state, j.credits, t.state, t.amount, t.user FROM job j LEFT JOIN credit_transactions t ON t.id = j.id WHERE (j.credits > 0) <> (t.id IS NOT NULL)"
-        " OR (j.credits > 0 AND (t.amount <> j.credits OR t.user <> j.user OR t.job <> j.id OR t.state <> CASE j.state WHEN 2 THEN 2 ELSE 3 END))"
+        "SELECT j.id, j.state, o.credits, t.state, t.amount, t.user FROM job j LEFT JOIN job_option o ON o.job = j.id LEFT JOIN credit_transactions t ON t.id = j.id"
+        " WHERE (ifnull(o.credits, 0) > 0) <> (t.id IS NOT NULL)"
+        " OR (o.credits > 0 AND (t.amount <> o.credits OR t.user <> o.user OR t.job <> j.id OR t.state <> CASE j.state WHEN 2 THEN 2 ELSE 3 END))"
     )
     assert not wrong, wrong[:5]
 
@@ -227,5 +228,18 @@ def check_heard(heard, log):
         assert log.get(e["id"]) == e, "published and not in the log"
 
 
+def check_job_tables(parts):
+    """Unfinished jobs, keys, dead letters and options stand where the rows of the jobs say (as tests/unit/jobs_tables.h)."""
+    (open_from,) = parts.rows("SELECT value FROM counter WHERE name = 'open_from'")[0]
+    for told, kept in (
+        ("SELECT id, seq FROM job WHERE state < 2 AND id < ?1", "SELECT job, seq FROM job_open WHERE ?1 >= 0"),
+        ("SELECT service, unique_key, id FROM job JOIN job_option ON job = id WHERE state < 2 AND unique_key IS NOT NULL AND ?1 >= 0", "SELECT service, unique_key, job FROM job_key WHERE ?1 >= 0"),
+        ("SELECT service, id FROM job WHERE state = 3 AND ?1 >= 0", "SELECT service, job FROM dead_letter WHERE ?1 >= 0"),
+        ("SELECT id, options FROM job WHERE options > 0 AND ?1 >= 0", "SELECT job, 1 + 2 * (unique_key IS NOT NULL) FROM job_option WHERE ?1 >= 0"),
+    ):
+        assert set(parts.rows(told, open_from)) == set(parts.rows(kept, open_from)), told
+
+
 def check_database(parts):
     assert parts.rows("PRAGMA integrity_check") == [("ok",)]
+    check_job_tables(parts)

@@ -290,7 +290,7 @@ def test_two_hundred_kills(parts):
     parts.check_alive()
     parts.wait_finished("work")
     serve_parked(parts, clients[-1])
-    wait_for("the notifier", lambda: parts.rows("SELECT (SELECT count(*) FROM notification) = (SELECT count(*) FROM job WHERE user IS NOT NULL)")[0][0])
+    wait_for("the notifier", lambda: parts.rows("SELECT (SELECT count(*) FROM notification) = (SELECT count(*) FROM job_option WHERE user IS NOT NULL)")[0][0])
     heard = listener.close()
     parts.stop("gateway", "notifier", "w1", "w2", "w3", "broker")
 

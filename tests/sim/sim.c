@@ -67,6 +67,8 @@ static void free_commands(kv_cmd_list *list)
 static void exec_open(sim *s, kv_db *db)
 {
     SIM_HOLDS(s, kv_exec_attach(db, "", 3, &s->clock.clock, &s->x) == KV_OK, "no ledger");
+    s->x.open_kept.keep = 32; /* few, so that jobs of all kinds pass open_from */
+    s->x.open_kept.slice = 8;
 }
 
 /* kill -9: what was not committed is gone, and what was committed is not answered. */
@@ -289,8 +291,10 @@ static void history(uint64_t seed, uint64_t totals[4])
         any_step(&s);
         if (s.step % 64 == 0)
             sim_check_positions(&s);
-        if (s.step % 512 == 0)
+        if (s.step % 512 == 0) {
             sim_check_money(&s);
+            sim_check_tables(&s);
+        }
     }
     calm_down(&s);
     sim_check_end(&s);

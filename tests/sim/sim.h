@@ -179,6 +179,7 @@ sim_fact *sim_fact_new(sim *s, uint64_t job,
 void sim_check_events(sim *s, const kv_event_row *rows);
 void sim_check_positions(sim *s);
 void sim_check_money(sim *s);
+void sim_check_tables(sim *s);
 void sim_order_before(sim *s); /* before an input of the core */
 void sim_order_after(sim *s);
 void sim_check_idle(sim *s, const char *when);

@@ -4,6 +4,7 @@
 #include "proto/base/id.h"
 #include "storage/read/jobs.h"
 #include "tests/sim/sim.h"
+#include "tests/unit/jobs_tables.h"
 
 /* ---- facts ---- */
 
@@ -185,12 +186,19 @@ void sim_check_money(sim *s)
               "granted is not available + held + spent");
     SIM_HOLDS(s,
               number(s, "SELECT coalesce(sum(held), 0) FROM user_credits") ==
-                  number(s, "SELECT coalesce(sum(credits), 0) FROM job WHERE state < 2"),
+                  number(s, "SELECT coalesce(sum(credits), 0) FROM job_option "
+                            "JOIN job ON id = job WHERE state < 2"),
               "what is held is not what unfinished jobs hold");
     SIM_HOLDS(s,
               number(s, "SELECT coalesce(sum(spent), 0) FROM user_credits") ==
-                  number(s, "SELECT coalesce(sum(credits), 0) FROM job WHERE state = 2"),
+                  number(s, "SELECT coalesce(sum(credits), 0) FROM job_option "
+                            "JOIN job ON id = job WHERE state = 2"),
               "what is spent is not what complete jobs cost");
+}
+
+void sim_check_tables(sim *s)
+{
+    SIM_HOLDS(s, number(s, KV_JOBS_TABLES_WRONG) == 0, "the tables of jobs do not agree");
 }
 
 /* ---- the end ---- */
@@ -220,6 +228,7 @@ void sim_check_end(sim *s)
     for (int i = 0; i < s->facts_n; i++)
         check_fact(s, &s->facts[i]);
     sim_check_money(s);
+    sim_check_tables(s);
     SIM_HOLDS(s, number(s, "SELECT coalesce(sum(held), 0) FROM user_credits") == 0,
               "credits are held for nothing");
 }

@@ -18,6 +18,7 @@
 #include "broker/exec.h"
 #include "proto/batch.h"
 #include "storage/read/jobs.h"
+#include "tests/unit/jobs_tables.h"
 
 enum {
     JOBS = 60,
@@ -57,7 +58,7 @@ typedef struct world {
 
 /* What the histories went through, of all seeds: each must have happened. */
 static struct {
-    int64_t evicted, overdue, unpaid, promoted, again, batches;
+    int64_t evicted, overdue, unpaid, promoted, again, batches, below, passed;
 } seen;
 
 static uint64_t pick(world *w, uint64_t n)
@@ -213,16 +214,33 @@ static void check_money(world *w)
     assert_int_equal(number(w, "SELECT count(*) FROM user_credits WHERE granted <> available + "
                                "held + spent OR granted <> 12"),
                      0);
-    assert_int_equal(number(w, "SELECT count(*) FROM job j LEFT JOIN credit_transactions t ON "
-                               "t.id = j.id WHERE j.credits > 0 AND t.state IS NOT CASE WHEN "
+    assert_int_equal(number(w, "SELECT count(*) FROM job j JOIN job_option o ON o.job = j.id "
+                               "LEFT JOIN credit_transactions t ON "
+                               "t.id = j.id WHERE o.credits > 0 AND t.state IS NOT CASE WHEN "
                                "j.state < 2 THEN 1 WHEN j.state = 2 THEN 2 ELSE 3 END"),
                      0);
     assert_int_equal(number(w, "SELECT count(*) FROM credit_transactions t WHERE t.job IS NOT NULL "
                                "AND NOT EXISTS (SELECT 1 FROM job j WHERE j.id = t.job)"),
                      0);
     assert_int_equal(number(w, "SELECT (SELECT coalesce(sum(held), 0) FROM user_credits) - (SELECT "
-                               "coalesce(sum(credits), 0) FROM job WHERE state < 2)"),
+                               "coalesce(sum(credits), 0) FROM job JOIN job_option ON job = id "
+                               "WHERE state < 2)"),
                      0);
+}
+
+/* Few are kept above open_from, so that jobs of all kinds pass it. */
+static void check_tables(world *w)
+{
+    assert_int_equal(number(w, KV_JOBS_TABLES_WRONG), 0);
+    seen.below += number(w, "SELECT count(*) FROM job_open");
+    seen.passed += number(w, "SELECT value > 0 FROM counter WHERE name = 'open_from'");
+}
+
+static void ledger_start(world *w, kv_db *db)
+{
+    assert_int_equal(kv_exec_attach(db, "", 3, &w->clock.clock, &w->x), KV_OK);
+    w->x.open_kept.keep = 12;
+    w->x.open_kept.slice = 1 + (uint32_t)(w->random % 7);
 }
 
 /* ---- the ledger ---- */
@@ -256,8 +274,10 @@ static void ledger_step(world *w)
         }
         kv_core_result(w->core, now_of(w), cmd);
     }
-    if (w->checks++ % 8 == 0)
+    if (w->checks++ % 8 == 0) {
         check_money(w);
+        check_tables(w);
+    }
 }
 
 static bool load_row(void *arg, const kv_job_row *row)
@@ -289,7 +309,7 @@ static void restart(world *w)
         kv_cmd_free(&cmd);
     w->x.db = NULL;
     kv_exec_close(&w->x);
-    assert_int_equal(kv_exec_attach(db, "", 3, &w->clock.clock, &w->x), KV_OK);
+    ledger_start(w, db);
     core_start(w);
     for (int i = 0; i < WORKERS; i++)
         w->workers[i].silent = true;
@@ -515,7 +535,7 @@ static void history(uint64_t seed)
     kv_db *db;
     kv_fake_clock_init(&w.clock, 1790000000000);
     assert_int_equal(kv_db_open_memory(&db), KV_OK);
-    assert_int_equal(kv_exec_attach(db, "", 3, &w.clock.clock, &w.x), KV_OK);
+    ledger_start(&w, db);
     grant(&w);
     core_start(&w);
     for (int i = 0; i < WORKERS; i++)
@@ -534,15 +554,17 @@ static void history(uint64_t seed)
     assert_int_equal(kv_core_jobs(w.core), 0);
     assert_int_equal(number(&w, "SELECT count(*) FROM job WHERE state < 2"), 0);
     check_money(&w);
+    check_tables(&w);
     seen.evicted += number(&w, "SELECT count(*) FROM job WHERE error = 'evicted'");
     seen.overdue += number(&w, "SELECT count(*) FROM job WHERE error = 'job_deadline'");
     seen.promoted += number(&w, "SELECT count(*) FROM job WHERE history LIKE '%promoted%'");
-    seen.again += number(&w, "SELECT count(*) FROM job WHERE retry_of IS NOT NULL");
+    seen.again += number(&w, "SELECT count(*) FROM job_option WHERE retry_of IS NOT NULL");
     assert_int_equal(number(&w, "SELECT count(*) FROM job WHERE error = 'job_deadline' AND "
                                 "attempt > 0"),
                      0);
-    assert_int_equal(number(&w, "SELECT count(*) FROM job a JOIN job b ON b.retry_of = a.id WHERE "
-                                "a.retried_by IS NOT b.id OR a.state NOT IN (3, 4)"),
+    assert_int_equal(number(&w, "SELECT count(*) FROM job a JOIN job_option b ON b.retry_of = a.id "
+                                "LEFT JOIN job_option o ON o.job = a.id WHERE "
+                                "o.retried_by IS NOT b.job OR a.state NOT IN (3, 4)"),
                      0);
     for (uint64_t job = 1; job <= IDS; job++) {
         kv_job_place place;
@@ -578,7 +600,7 @@ static void test_histories(void **state)
         history(seed);
     }
     assert_true(n < 40 || (seen.evicted && seen.overdue && seen.unpaid && seen.promoted &&
-                           seen.again && seen.batches));
+                           seen.again && seen.batches && seen.below && seen.passed));
 }
 
 int main(void)

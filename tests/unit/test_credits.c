@@ -167,7 +167,8 @@ static void test_retry_holds_anew(void **state)
     assert_int_equal(cmd->err, KV_E_NO_CREDIT);
     assert_int_equal(cmd->jobs_n, 0);
     kv_cmd_free(&cmd);
-    assert_int_equal(rig_number(&r, "SELECT ifnull(retried_by, 0) FROM job"), 0);
+    assert_int_equal(rig_number(&r, "SELECT count(*) FROM job_option WHERE retried_by IS NOT NULL"),
+                     0);
     check(&r, 2, REFUND, "", 0, "refunded", ACCOUNT(5, 0, 0));
     cmd = kv_cmd_new(KV_CMD_RETRY, 0);
     cmd->retry = (kv_cmd_retry){.job = 100, .new_job = 200};
@@ -292,9 +293,9 @@ static void check_model(rig *r, const model *m)
     assert_int_equal(/* money and job never disagree */
                      rig_number(
                          r,
-                         "SELECT count(*) FROM job j LEFT JOIN credit_transactions t ON t.id = "
-                         "j.id "
-                         "WHERE j.credits > 0 AND t.state IS NOT CASE j.state WHEN 0 THEN 1 WHEN 1 "
+                         "SELECT count(*) FROM job j JOIN job_option o ON o.job = j.id LEFT JOIN "
+                         "credit_transactions t ON t.id = j.id "
+                         "WHERE o.credits > 0 AND t.state IS NOT CASE j.state WHEN 0 THEN 1 WHEN 1 "
                          "THEN 1 WHEN 2 THEN 2 ELSE 3 END"),
                      0);
 }

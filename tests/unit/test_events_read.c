@@ -83,14 +83,15 @@ static void add_jobs(kv_db *db)
         db, "INSERT INTO service VALUES (1, 'image-process'), (2, 'ai');"
             "INSERT INTO job (id, service, lane, state, seq, attempt, max_attempts, epoch, "
             "progress, not_before, created_at, "
-            "updated_at, tenant, params, metadata, result, error, error_detail, history) VALUES "
-            "(1, 1, 1, 0, 40, 0, 3, 0, 0, 7, 1700000000000, 1700000000000, 't', '{\"a\":1}', NULL, "
+            "updated_at, tenant, params, options, result, error, error_detail, history) VALUES "
+            "(1, 1, 1, 0, 40, 0, 3, 0, 0, 7, 1700000000000, 1700000000000, 't', '{\"a\":1}', 0, "
             "NULL, NULL, NULL, ''),"
-            "(2, 2, 0, 1, 10, 1, 3, 5, 50, 0, 1, 1, '', '{}', NULL, NULL, NULL, NULL, ''),"
-            "(3, 1, 2, 3, 20, 3, 3, 5, 0, 0, 1, 1700000001000, '', '{}', '{\"m\":2}', '[1]', "
+            "(2, 2, 0, 1, 10, 1, 3, 5, 50, 0, 1, 1, '', '{}', 0, NULL, NULL, NULL, ''),"
+            "(3, 1, 2, 3, 20, 3, 3, 5, 0, 0, 1, 1700000001000, '', '{}', 1, '[1]', "
             "'stuck', 'why \"so\"', ''),"
-            "(4, 1, 1, 0, 5, 0, 3, 0, 0, 0, 1, 1, '', '{}', NULL, NULL, NULL, NULL, ''),"
-            "(5, 1, 1, 1, 45, 2, 3, 5, 0, 0, 1, 1, '', '{}', NULL, NULL, NULL, NULL, '')"));
+            "(4, 1, 1, 0, 5, 0, 3, 0, 0, 0, 1, 1, '', '{}', 0, NULL, NULL, NULL, ''),"
+            "(5, 1, 1, 1, 45, 2, 3, 5, 0, 0, 1, 1, '', '{}', 0, NULL, NULL, NULL, '');"
+            "INSERT INTO job_option (job, metadata) VALUES (3, '{\"m\":2}')"));
 }
 
 static void a_job_as_json(void **state)
@@ -146,6 +147,17 @@ static void unfinished_jobs_in_order(void **state)
     s.stop_after = 2;
     OK(kv_jobs_unfinished(db, note_job, &s));
     assert_string_equal(kv_buf_str(&s.text), "5:4/0/image-process/0 10:2/1/ai/1 ");
+    /* the same where some are in job_open */
+    OK(kv_db_exec(db, "UPDATE counter SET value = 3 WHERE name = 'open_from';"
+                      "INSERT INTO job_open VALUES (1, 40), (2, 10)"));
+    kv_buf_clear(&s.text);
+    s.stop_after = 0;
+    OK(kv_jobs_unfinished(db, note_job, &s));
+    assert_string_equal(
+        kv_buf_str(&s.text),
+        "5:4/0/image-process/0 10:2/1/ai/1 40:1/0/image-process/0 45:5/1/image-process/2 ");
+    OK(kv_db_exec(db, "INSERT INTO job_open VALUES (0, 1)")); /* of no row */
+    assert_int_equal(kv_jobs_unfinished(db, note_job, &s), KV_E_DB);
     kv_buf_release(&s.text);
 }
 

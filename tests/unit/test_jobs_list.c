@@ -12,6 +12,7 @@
 #include "proto/base/id.h"
 #include "storage/read/jobs.h"
 #include "storage/read/jobs_list.h"
+#include "tests/unit/jobs_tables.h"
 
 #define OK(expr) assert_int_equal((expr), KV_OK)
 
@@ -28,24 +29,66 @@ typedef struct row {
 } row;
 static row rows[JOBS]; /* oldest first */
 
-static void add(kv_db *db, const row *r)
+/* With ids below it an unfinished job stands in job_open. */
+enum { OPEN_FROM = 1000 + JOBS / 2 * 7 };
+
+static void run(kv_stmt *s)
+{
+    bool have;
+    OK(kv_db_step(s, &have));
+    kv_db_done(s);
+}
+
+static int64_t number(kv_db *db, const char *sql)
 {
     kv_stmt *s;
     bool have;
+    OK(kv_db_prepare(db, sql, &s));
+    OK(kv_db_step(s, &have));
+    int64_t v = kv_col_i64(s, 0);
+    kv_db_done(s);
+    return v;
+}
+
+static void add_elsewhere(kv_db *db, const row *r)
+{
+    kv_stmt *s;
+    if (r->user || r->tags) {
+        OK(kv_db_prepare(db, "INSERT INTO job_option (job, user, tags) VALUES ($1, $2, $3)", &s));
+        kv_bind_i64(s, 1, (int64_t)r->id);
+        kv_bind_str(s, 2, kv_slice_str(users[r->user]));
+        kv_bind_str(s, 3, kv_slice_str(tags[r->tags]));
+        run(s);
+    }
+    if (r->state == KV_JOB_ERROR) {
+        OK(kv_db_prepare(db, "INSERT INTO dead_letter VALUES ($1, $2)", &s));
+        kv_bind_i64(s, 1, r->service + 1);
+        kv_bind_i64(s, 2, (int64_t)r->id);
+        run(s);
+    }
+    if (r->state < KV_JOB_COMPLETE && r->id < OPEN_FROM) {
+        OK(kv_db_prepare(db, "INSERT INTO job_open VALUES ($1, $1 % 977)", &s));
+        kv_bind_i64(s, 1, (int64_t)r->id);
+        run(s);
+    }
+}
+
+static void add(kv_db *db, const row *r)
+{
+    kv_stmt *s;
     OK(kv_db_prepare(db,
                      "INSERT INTO job (id, service, lane, state, seq, max_attempts, created_at, "
-                     "updated_at, tenant, params, history, user, tags) VALUES ($1, $2, $3, $4, "
-                     "$1 % 977, 3, 1700000000000, 1700000001000, $5, '{\"secret\":1}', '', $6, $7)",
+                     "updated_at, tenant, params, options) VALUES ($1, $2, $3, $4, "
+                     "$1 % 977, 3, 1700000000000, 1700000001000, $5, '{\"secret\":1}', $6)",
                      &s));
     kv_bind_i64(s, 1, (int64_t)r->id);
     kv_bind_i64(s, 2, r->service + 1);
     kv_bind_i64(s, 3, r->lane);
     kv_bind_i64(s, 4, r->state);
     kv_bind_str(s, 5, kv_slice_str(tenants[r->tenant]));
-    kv_bind_str(s, 6, kv_slice_str(users[r->user]));
-    kv_bind_str(s, 7, kv_slice_str(tags[r->tags]));
-    OK(kv_db_step(s, &have));
-    kv_db_done(s);
+    kv_bind_i64(s, 6, r->user || r->tags);
+    run(s);
+    add_elsewhere(db, r);
 }
 
 static int make(void **state)
@@ -68,6 +111,11 @@ static int drop(void **state)
 
 static void fill(kv_db *db, unsigned seed)
 {
+    kv_stmt *s;
+    OK(kv_db_prepare(db, "UPDATE counter SET value = $1 WHERE name = 'open_from'", &s));
+    kv_bind_i64(s, 1, OPEN_FROM);
+    run(s);
+    assert_int_equal(number(db, "SELECT count(*) FROM job_open"), 0);
     srandom(seed);
     for (int i = 0; i < JOBS; i++) {
         rows[i] = (row){.id = 1000 + (uint64_t)i * 7,
@@ -79,6 +127,7 @@ static void fill(kv_db *db, unsigned seed)
                         .tags = (int)(random() % 4)};
         add(db, &rows[i]);
     }
+    assert_int_equal(number(db, KV_JOBS_TABLES_WRONG), 0);
 }
 
 static bool fits(const row *r, const kv_jobs_query *q)
@@ -230,12 +279,36 @@ static void a_page_is_bounded(void **state)
     } while (next != 0);
     assert_int_equal(found, 2);
     assert_true(pages >= 6);
-    /* so many are unfinished that their index is no help: still the newest first */
+    /* so many are unfinished: still the newest first */
     q = (kv_jobs_query){.state = -2, .lane = -1, .limit = 3};
     json_t *list = page(db, &q, &next);
     assert_int_equal(id_of(json_array_get(list, 0)), 30000);
     assert_int_equal(next, 29998);
     json_decref(list);
+}
+
+/* The few that run are found among the many that wait, above open_from as below it. */
+static void few_of_many(void **state)
+{
+    kv_db *db = *state;
+    OK(kv_db_exec(db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < "
+                      "20000) INSERT INTO job (id, service, lane, state, seq, max_attempts, "
+                      "created_at, updated_at, params) SELECT i, 1, 1, i IN (20, 30), i, 3, 1, 1, "
+                      "'{}' FROM n"));
+    for (int below = 0; below < 2; below++) {
+        kv_jobs_query q = {.state = KV_JOB_PROCESSING, .lane = -1, .limit = 3};
+        size_t found = 0;
+        do { /* one page, or more where time is short */
+            json_t *list = page(db, &q, &q.before);
+            found += json_array_size(list);
+            json_decref(list);
+        } while (q.before != 0);
+        assert_int_equal(found, 2);
+        if (!below)
+            OK(kv_db_exec(db, "INSERT INTO job_open SELECT id, seq FROM job WHERE id < 15000;"
+                              "UPDATE counter SET value = 15000 WHERE name = 'open_from'"));
+        assert_int_equal(number(db, KV_JOBS_TABLES_WRONG), 0);
+    }
 }
 
 static void dead_letters_are_counted_up_to_a_bound(void **state)
@@ -260,6 +333,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_a_row_shows, make, drop),
         cmocka_unit_test_setup_teardown(wrong_queries, make, drop),
         cmocka_unit_test_setup_teardown(a_page_is_bounded, make, drop),
+        cmocka_unit_test_setup_teardown(few_of_many, make, drop),
         cmocka_unit_test_setup_teardown(dead_letters_are_counted_up_to_a_bound, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,7 +56,7 @@ static void test_merge_and_version(void **state)
     refused(&r, 6, 0, "{}", KV_E_NOT_FOUND);
     patched(&r, 2, "{\"b\":[1]}", "{\"a\":{\"x\":1,\"y\":2},\"b\":[1]}", 2); /* as it was */
     assert_string_equal(kv_buf_str(&r.events), "");
-    assert_int_equal(rig_number(&r, "SELECT metadata_version FROM job"), 2);
+    assert_int_equal(rig_number(&r, "SELECT metadata_version FROM job_option"), 2);
     rig_stop(&r);
 }
 

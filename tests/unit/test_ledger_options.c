@@ -81,9 +81,9 @@ static void test_all_options(void **state)
                                          "\"history\":[{\"status\":\"queued\",\"at\":\"2026-"};
     for (size_t i = 0; i < sizeof expect / sizeof *expect; i++)
         assert_non_null(strstr(json.data, expect[i]));
-    assert_int_equal(rig_number(&r, "SELECT count(*) FROM job WHERE backoff = 100 AND "
-                                    "backoff_max = 1000 AND tag = 7 AND retention = 60 AND "
-                                    "tags = ',red,blue.1,'"),
+    assert_int_equal(rig_number(&r, "SELECT count(*) FROM job JOIN job_option ON job = id WHERE "
+                                    "backoff = 100 AND backoff_max = 1000 AND tag = 7 AND "
+                                    "retention = 60 AND tags = ',red,blue.1,' AND options = 3"),
                      1);
     kv_buf_release(&json);
     rig_stop(&r);
@@ -230,11 +230,12 @@ static void test_retry(void **state)
     assert_string_equal(cmd->jobs[0].tenant, "acme");
     kv_cmd_free(&cmd);
     r.made_n = 0; /* its strings are gone */
-    assert_int_equal(rig_number(&r, "SELECT count(*) FROM job WHERE id = 9 AND state = 0 AND "
+    assert_int_equal(rig_number(&r, "SELECT count(*) FROM job JOIN job_option ON job = id WHERE "
+                                    "id = 9 AND state = 0 AND "
                                     "params = '{\"n\":1}' AND tags = ',red,' AND user = 'u' AND "
                                     "tenant = 'acme' AND retry_of = 5 AND unique_key = 'k'"),
                      1);
-    assert_int_equal(rig_number(&r, "SELECT retried_by FROM job WHERE id = 5"), 9);
+    assert_int_equal(rig_number(&r, "SELECT retried_by FROM job_option WHERE job = 5"), 9);
     assert_int_equal(rig_number(&r, "SELECT state FROM job WHERE id = 5"), KV_JOB_ERROR);
     assert_true(
         rig_saw(&r, "\"jobId\":\"0000000000009\",\"service\":\"ai\",\"status\":\"queued\""));
