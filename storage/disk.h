@@ -23,13 +23,19 @@ typedef struct kv_folder {
     int fd;
     unsigned refs;
     bool cached, durable; /* durable: its entry in the parent is on the medium */
-    char path[];          /* "banners/2026"; "" is the root */
+    /* syncs of it are counted: those who come while one runs share the next one */
+    bool syncing, next_waits; /* next_waits: somebody will begin the one behind it */
+    uint64_t syncs_begun, syncs_over;
+    pthread_cond_t sync_free, sync_over[2]; /* for that one; for others, by the number's last bit */
+    uint64_t sync_failed;                   /* number of the last one that did; 0: none */
+    kv_err sync_err;                        /* of that one */
+    char path[];                            /* "banners/2026"; "" is the root */
 } kv_folder;
 
 struct kv_store {
     int root_fd, tmp_fd;
     bool relaxed;
-    pthread_mutex_t lock; /* what follows, and refs and flags of folders */
+    pthread_mutex_t lock; /* what follows, and refs, flags and counts of folders */
     kv_folder *newest, *oldest;
     unsigned folders;
 };

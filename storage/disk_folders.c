@@ -70,6 +70,9 @@ static void unref(kv_folder *f)
             return;
         kv_folder *parent = f->parent;
         close(f->fd);
+        pthread_cond_destroy(&f->sync_free);
+        pthread_cond_destroy(&f->sync_over[0]);
+        pthread_cond_destroy(&f->sync_over[1]);
         free(f);
         f = parent;
     }
@@ -117,6 +120,9 @@ static kv_err open_folder(kv_store *s, kv_folder *parent, const char *path, size
         free(f);
         return err;
     }
+    pthread_cond_init(&f->sync_free, NULL);
+    pthread_cond_init(&f->sync_over[0], NULL);
+    pthread_cond_init(&f->sync_over[1], NULL);
     *ret = f;
     return KV_OK;
 }
@@ -229,6 +235,51 @@ static void collect(kv_store *s, kv_folder **list, size_t *n, kv_folder *f)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* The lock is held, but not during the sync. */
+static void sync_now(kv_store *s, kv_folder *f)
+{
+    kv_err err = KV_OK;
+    uint64_t number = ++f->syncs_begun;
+    f->syncing = true;
+    pthread_mutex_unlock(&s->lock);
+    if (fsync(f->fd) != 0) {
+        err = kv_err_from_errno(errno);
+        kv_log(KV_LOG_ERROR, "folder_sync_failed", KV_STR("folder", f->path),
+               KV_I64("errno", errno));
+    }
+    pthread_mutex_lock(&s->lock);
+    f->syncing = false;
+    f->syncs_over = number;
+    if (err != KV_OK) {
+        f->sync_failed = number;
+        f->sync_err = err;
+    }
+    pthread_cond_broadcast(&f->sync_over[number & 1]);
+    pthread_cond_signal(&f->sync_free);
+}
+
+/* A sync that begins from now on covers what the caller has done. One that runs already may not:
+ * the first who comes meanwhile waits for it and begins the next one, for all who come until then.
+ */
+static kv_err sync_folder(kv_store *s, kv_folder *f)
+{
+    pthread_mutex_lock(&s->lock);
+    uint64_t mine = f->syncs_begun + 1;
+    if (f->next_waits) {
+        while (f->syncs_over < mine)
+            pthread_cond_wait(&f->sync_over[mine & 1], &s->lock);
+    } else {
+        f->next_waits = true;
+        while (f->syncing)
+            pthread_cond_wait(&f->sync_free, &s->lock);
+        f->next_waits = false;
+        sync_now(s, f);
+    }
+    kv_err err = mine <= f->sync_failed ? f->sync_err : KV_OK;
+    pthread_mutex_unlock(&s->lock);
+    return err;
+}
+
 kv_err kv_store_sync_folders(kv_store *s, const char *const *keys, size_t n)
 {
     if (s->relaxed)
@@ -253,13 +304,8 @@ kv_err kv_store_sync_folders(kv_store *s, const char *const *keys, size_t n)
         else if (err == KV_E_NOT_FOUND)
             err = KV_OK; /* removed meanwhile: there is no entry to keep */
     }
-    for (size_t i = 0; i < len && err == KV_OK; i++) {
-        if (fsync(list[i]->fd) != 0) {
-            err = kv_err_from_errno(errno);
-            kv_log(KV_LOG_ERROR, "folder_sync_failed", KV_STR("folder", list[i]->path),
-                   KV_I64("errno", errno));
-        }
-    }
+    for (size_t i = 0; i < len && err == KV_OK; i++)
+        err = sync_folder(s, list[i]);
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < len; i++) {
         list[i]->durable |= err == KV_OK;
