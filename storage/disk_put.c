@@ -49,7 +49,9 @@ static kv_err make_temporary(kv_put *put)
         int locked;
         while ((locked = flock(put->fd, LOCK_EX)) != 0 && errno == EINTR)
             ;
-        if (locked != 0 || fchmod(put->fd, 0644) != 0 || fstat(put->fd, &st) != 0)
+        /* under a tight umask the mode is another one */
+        if (locked != 0 || fstat(put->fd, &st) != 0 ||
+            ((st.st_mode & 0777) != 0644 && fchmod(put->fd, 0644) != 0))
             return put_failed(put, errno, "open");
         if (st.st_nlink > 0)
             return KV_OK;

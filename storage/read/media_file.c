@@ -48,17 +48,34 @@ kv_err kv_media_file_find(kv_db *db, kv_slice folder, const uint8_t stored_hash[
     return err;
 }
 
+/* Most bytes are new: one look into the index says so. */
+static kv_err blob_of(kv_db *db, const uint8_t stored_hash[32], bool *ret_found, int64_t *ret_blob)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db, "SELECT id FROM blob WHERE stored_hash = $1", &s));
+    kv_bind_blob(s, 1, kv_slice_of((const char *)stored_hash, 32));
+    kv_err err = kv_db_step(s, ret_found);
+    if (err == KV_OK && *ret_found)
+        *ret_blob = kv_col_i64(s, 0);
+    kv_db_done(s);
+    return err;
+}
+
 kv_err kv_media_placement_find(kv_db *db, const uint8_t stored_hash[32], kv_slice folder,
                                kv_buf *key)
 {
     kv_stmt *s;
     bool row;
+    int64_t blob = 0;
+    KV_TRY(blob_of(db, stored_hash, &row, &blob));
+    if (!row)
+        return KV_E_NOT_FOUND;
     KV_TRY(kv_db_prepare(db,
                          "SELECT p.folder, b.ext FROM blob b JOIN placement p ON "
-                         "p.blob = b.id WHERE b.stored_hash = $1 AND b.state = 0 AND p.state = 0 "
+                         "p.blob = b.id WHERE b.id = $1 AND b.state = 0 AND p.state = 0 "
                          "ORDER BY p.folder = $2 DESC LIMIT 1",
                          &s));
-    kv_bind_blob(s, 1, kv_slice_of((const char *)stored_hash, 32));
+    kv_bind_i64(s, 1, blob);
     kv_bind_str(s, 2, folder);
     kv_err err = kv_db_step(s, &row);
     if (err == KV_OK && !row)
