@@ -9,6 +9,7 @@
 #include <zmq.h>
 
 #include "gateway/feed_watch.h"
+#include "gateway/static_cache.h"
 #include "gateway/json_scan.h"
 #include "gateway/static.h"
 #include "proto/base/log.h"
@@ -83,8 +84,11 @@ static void drop_cached(struct kv_feed *f, const kv_live_event *e)
  * before it. */
 static void fan_out(struct kv_feed *f, kv_slice json, uint64_t last)
 {
-    kv_err err = kv_live_split(&f->batch, json);
     f->seq.last = last;
+    if (h2o_linklist_is_empty(&f->clients) &&
+        (f->loop->cache == NULL || kv_static_cache_count(f->loop->cache) == 0))
+        return; /* nobody to tell */
+    kv_err err = kv_live_split(&f->batch, json);
     if (err != KV_OK) {
         kv_log(KV_LOG_ERROR, "feed_bad_commit", KV_U64("last", last), KV_ERRNAME("error", err));
         if (f->loop->cache != NULL)
