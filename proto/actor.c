@@ -157,6 +157,7 @@ static bool run_batch(kv_actor *a, int64_t *ret_ms)
 
     a->batch_us = kv_mono_us(a->spec.clock);
     int taken = take_inbox(a);
+    a->inbox_more = taken == BATCH_MAX;
     if (a->watch_count)
         take_fds(a);
     take_tick(a);
@@ -219,6 +220,13 @@ static bool drained(kv_actor *a)
     return !a->client || !kv_client_up(a->client) || kv_client_waiting(a->client) == 0;
 }
 
+/* Whether zmq_poll can miss nothing: it tells of the inbox and of descriptors whatever was there
+ * before, of the session only what comes after a look at it. */
+static bool may_sleep(const kv_actor *a)
+{
+    return !a->inbox_more && (!a->client || kv_client_settled(a->client));
+}
+
 static void run(kv_actor *a)
 {
     for (;;) {
@@ -232,7 +240,7 @@ static void run(kv_actor *a)
         kv_log_flush();
         if (until && kv_mono_ms(&kv_clock_real) >= until)
             return;
-        if (did)
+        if (did && (until || !may_sleep(a)))
             continue;
         if (until && drained(a))
             return;

@@ -35,6 +35,7 @@ struct kv_actor {
 
     /* sockets */
     void *inbox;
+    bool inbox_more; /* the last batch ended with it, not because it was empty */
     void **peers;
     int peer_count;
     kv_watch *watches;

@@ -34,6 +34,7 @@ struct kv_client {
     uint64_t instance, epoch, busy;
     uint64_t next_id, hello_id;
     bool in_on_session; /* what it asks goes out before what waited */
+    bool touched;       /* used since the socket was last asked what there is to read */
     int64_t beat_us, silent_us;
     int64_t heard_us, next_beat_us, next_hello_us;
     kv_waiting waiting;
@@ -52,6 +53,7 @@ static bool send_frames(kv_client *c, const uint8_t *head, const void *body, siz
 {
     int rc;
 
+    c->touched = true;
     do
         rc = zmq_send(c->socket, head, KV_HEADER_SIZE, ZMQ_SNDMORE | ZMQ_DONTWAIT);
     while (rc < 0 && errno == EINTR);
@@ -320,15 +322,21 @@ int64_t kv_client_poll(kv_client *self)
     int taken = 0;
 
     /* Input first, so that an answer that is here already beats its deadline. Sending may eat the
-     * edge of the descriptor: look again at the end. */
-    do {
-        while (taken < BATCH_MAX && receive(self))
+     * edge of the descriptor: look again behind it. */
+    for (bool more = readable(self);;) {
+        while (more && taken < BATCH_MAX && receive(self))
             taken++;
         int64_t now = now_us(self);
+        self->touched = false;
         keep_session(self, now);
         expire(self, now);
         send_due(self, now);
-    } while (taken < BATCH_MAX && readable(self));
+        more = self->touched && readable(self);
+        self->touched = false;
+        if (!more || taken >= BATCH_MAX)
+            break;
+    }
+    self->touched = taken >= BATCH_MAX;
     int64_t left_us = next_due(self) - now_us(self);
     if (taken >= BATCH_MAX || left_us <= 0)
         return 0;
@@ -367,6 +375,7 @@ kv_err kv_client_ask_traced(kv_client *self, const kv_header *head, const kv_msg
     }
     kv_header_encode(&out, r->bytes);
     memcpy(r->bytes + KV_HEADER_SIZE, self->scratch.data, self->scratch.len);
+    self->touched = true;
     kv_err err = kv_waiting_add(&self->waiting, r);
     if (err) {
         free(r);
@@ -392,6 +401,11 @@ void kv_client_forget(kv_client *self)
 void kv_client_set_busy(kv_client *self, uint64_t jobs)
 {
     self->busy = jobs;
+}
+
+bool kv_client_settled(const kv_client *self)
+{
+    return !self->touched;
 }
 
 int kv_client_fd(const kv_client *self)

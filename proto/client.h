@@ -58,7 +58,9 @@ kv_err kv_client_ask_traced(kv_client *self, const kv_header *head, const kv_msg
 void kv_client_forget(kv_client *self);
 void kv_client_set_busy(kv_client *self, uint64_t jobs); /* shown in BEAT */
 
-int kv_client_fd(const kv_client *self); /* readable edge: call kv_client_poll until it returns */
+int kv_client_fd(const kv_client *self); /* readable edge: tells of what comes once it is settled */
+/* Nothing was asked since the last kv_client_poll, and that left nothing unread. */
+bool kv_client_settled(const kv_client *self);
 int64_t
 kv_client_poll(kv_client *self); /* does all there is to do; ms until it wants to be called again */
 bool kv_client_up(
