@@ -29,6 +29,7 @@ enum {
     ROUND_MESSAGES = 256, /* taken before the ledger gets its share */
     TICK_MS = 100,
     HEAD_MS = 1000,
+    FEW = 2,       /* commands: one waits for another */
     STOP_MS = 5000 /* at most, to take in what is under way at SIGTERM */
 };
 
@@ -39,7 +40,7 @@ typedef struct broker {
     void *zmq;
     kv_router *router;
     kv_publish *publish;
-    kv_spin spin;
+    kv_spin spin[2]; /* while a commit is awaited: 1 */
     kv_ledger *ledger;
     kv_checkpoint *checkpoint;
     kv_replay *replay;
@@ -47,8 +48,8 @@ typedef struct broker {
     kv_core *core;
     kv_cmd_list to_ledger; /* of this round */
     uint64_t last_event, gone_seq;
-    kv_err database; /* how the last transaction ended */
-    size_t at_ledger;
+    kv_err database;             /* how the last transaction ended */
+    size_t at_ledger, committed; /* now; by the last commit */
     bool stopping;
     int64_t next_tick_ms, next_head_ms, stop_by_ms;
     kv_buf text;
@@ -150,6 +151,7 @@ static bool take_results(broker *b)
     b->gone_seq = out.gone_seq;
     b->database = out.health;
     b->at_ledger -= out.cmds.n;
+    b->committed = out.cmds.n;
     kv_core_set_heads(b->core, out.last_event, out.gone_seq);
     kv_core_set_disk_low(b->core, out.disk_low);
     kv_publish_rows(b->publish, out.rows, out.gone_seq);
@@ -175,17 +177,19 @@ static void on_time(broker *b)
     }
 }
 
-/* True: something came before there was a need to sleep. */
+/* True: something came before there was a need to sleep. Where many wait at once, time is better
+ * left to the threads that serve them. */
 static bool look_again(broker *b, zmq_pollitem_t *items, int n)
 {
-    if (b->stopping || !kv_spin_try(&b->spin))
+    kv_spin *spin = &b->spin[b->at_ledger > 0];
+    if (b->stopping || b->at_ledger > FEW || b->committed > FEW || !kv_spin_try(spin))
         return false;
     int64_t until = kv_mono_us(b->clock) + KV_SPIN_US;
     int ready;
     do
         ready = zmq_poll(items, n, 0);
     while (ready == 0 && kv_mono_us(b->clock) < until);
-    kv_spin_learn(&b->spin, ready != 0);
+    kv_spin_learn(spin, ready != 0);
     return ready != 0;
 }
 
@@ -332,7 +336,7 @@ static kv_err start(broker *b)
         KV_M_COMMIT_FAILURES, KV_M_EVENTS,          KV_M_PROCESSING_SECONDS};
     kv_metrics_declare(own, (int)(sizeof own / sizeof *own));
     kv_buf_init(&b->text, KV_JSON_MAX * 8);
-    b->spin.never = sysconf(_SC_NPROCESSORS_ONLN) < 2;
+    b->spin[0].never = b->spin[1].never = sysconf(_SC_NPROCESSORS_ONLN) < 2;
     if (!take_lock(b))
         return KV_E_LOCKED;
     KV_TRY(kv_ledger_open(b->cfg, b->clock, &b->ledger));

@@ -1,5 +1,6 @@
 /* Whether the loop looks again for a while before it sleeps (docs/decisions/0024). What is likely
- * to pay is learned: it goes on while one look in four is met by something, as adaptive mutexes do.
+ * to pay is learned: it goes on while at least every second look is met by something, as adaptive
+ * mutexes do.
  */
 #ifndef KV_BROKER_SPIN_H
 #define KV_BROKER_SPIN_H
@@ -10,7 +11,6 @@
 enum {
     KV_SPIN_US = 150, /* a commit on a fast disk, or a peer's next request */
     KV_SPIN_BEST = 16,
-    KV_SPIN_PAYS = 3,
     KV_SPIN_PROBE = 64 /* waits between two tries when it does not pay */
 };
 
@@ -36,7 +36,7 @@ static inline bool kv_spin_try(kv_spin *s)
 /* After one that was tried: did something come? */
 static inline void kv_spin_learn(kv_spin *s, bool paid)
 {
-    s->worth += paid ? KV_SPIN_PAYS : -1;
+    s->worth += paid ? 1 : -1;
     if (s->worth > KV_SPIN_BEST)
         s->worth = KV_SPIN_BEST;
     if (s->worth < 0)
