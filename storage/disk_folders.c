@@ -160,7 +160,7 @@ kv_err kv_folder_get(kv_store *s, const char *path, size_t len, bool create, kv_
             kv_folder_put(s, parent);
         return err;
     }
-    assert(f);
+    assert(f && f->refs > 0);
     pthread_mutex_lock(&s->lock);
     kv_folder *other = list_find(s, path, len); /* another thread was faster */
     if (other) {
