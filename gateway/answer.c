@@ -20,7 +20,9 @@ void kv_answer_refusal(h2o_req_t *req, kv_err err, const kv_msg *answer)
     const char *detail = NULL;
     uint64_t retry = kv_err_info_of(err)->http == 503 ? RETRY_MS : 0;
     if (answer != NULL && answer->code == KV_ERROR) {
-        if (answer->error.detail.len != 0)
+        /* the broker's detail is often the sentence itself, which the problem says already */
+        if (answer->error.detail.len != 0 &&
+            !kv_slice_is(answer->error.detail, kv_err_info_of(err)->en))
             detail =
                 h2o_strdup(&req->pool, answer->error.detail.ptr, answer->error.detail.len).base;
         if (answer->error.retry_after_ms != 0)

@@ -78,10 +78,7 @@ static void call(kv_conn *c, h2o_req_t *req)
 static void on_small_body(kv_conn *c, h2o_req_t *req, kv_err err)
 {
     if (err != KV_OK) {
-        if (err == KV_E_TOO_LARGE)
-            refuse(req, err, "a body here is 64 KiB at most");
-        else
-            refuse(req, err, NULL);
+        refuse(req, err, NULL);
         return;
     }
     call(c, req);

@@ -227,7 +227,7 @@ static kv_err small_take(kv_conn *c, size_t n)
     if (used < n && !kv_tap_put_rest(c, at + used, n - used))
         return KV_E_NO_MEMORY;
     c->small_len += data;
-    return c->small_len > KV_SMALL_BODY_MAX ? KV_E_TOO_LARGE : KV_OK;
+    return c->small_len > KV_SMALL_BODY_MAX ? KV_E_BODY_TOO_LARGE : KV_OK;
 }
 
 static void small_read(h2o_socket_t *sock, const char *err)
@@ -262,7 +262,7 @@ void kv_tap_small_body(kv_conn *c, h2o_req_t *req,
     c->small_len = 0;
     c->state = KV_CONN_BODY;
     if (c->frame.left > KV_SMALL_BODY_MAX) {
-        small_over(c, KV_E_TOO_LARGE);
+        small_over(c, KV_E_BODY_TOO_LARGE);
         return;
     }
     /* room for one read behind the largest body: the chunked coding is decoded in place */

@@ -124,7 +124,7 @@
     F(T, u64, event, 0, 0, "event id", "all events up to it are turned into notifications; one that was handled before changes nothing") \
     F(T, str, user, 64, 0, "", "who is told; empty: nobody, only the mark moves") \
     F(T, str, kind, 32, 0, "", "\"job.complete\", \"job.error\", \"job.cancelled\"") \
-    F(T, str, json, 4096, 0, "JSON object", "what is told: jobId, service, title, …")
+    F(T, str, json, 4096, 0, "JSON object", "what is told: jobId, service, status, attempt; where there is one: tenant, error, error_detail")
 #define KV_SEEN_FIELDS(F, T) \
     F(T, str, user, 64, 0, "", "who has seen it") \
     F(T, u64, notification, 0, 0, "id", "this one and all before; 0: all")
@@ -134,7 +134,7 @@
     F(T, str, tenant, 64, 0, "", "with tenant_set: the tenant the limits are for; \"*\": each that has none of its own") \
     F(T, boolean, tenant_set, 0, 0, "", "true: limits of one tenant in this queue, \"\" included") \
     F(T, i64, paused, 0, -1, "", "1: no new leases, SUBMIT goes on; 0: go on; -1: as it is (so for all below)") \
-    F(T, i64, draining, 0, -1, "", "1: SUBMIT is refused with DRAINING, what is there is worked off") \
+    F(T, i64, draining, 0, -1, "", "1: SUBMIT is refused with QUEUE_DRAINING, what is there is worked off") \
     F(T, i64, concurrency, 0, -1, "jobs", "leases at once; 0: no limit") \
     F(T, i64, rate_per_minute, 0, -1, "jobs/min", "leases begun a minute, evenly with a burst of a sixth of it; 0: no limit") \
     F(T, i64, max_waiting, 0, -1, "jobs", "bound of the queue; 0: QUEUE_MAX_WAITING. Not for tenants") \

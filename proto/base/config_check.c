@@ -283,6 +283,8 @@ void kv_config_check(const kv_config *cfg, kv_buf *problems, kv_buf *warnings)
 
 /* ---- unknown names ---- */
 
+#define NEAR 2 /* letters; a suggestion farther away would only puzzle */
+
 static const char *nearest(kv_slice name, size_t *ret_distance)
 {
     const char *best = NULL;
@@ -313,6 +315,10 @@ void kv_config_check_name(kv_slice name, kv_buf *problems)
     const char *near = nearest(shown, &with);
     const char *bare = nearest(kv_slice_of(shown.ptr + n, shown.len - n), &without);
     if (without < with)
-        near = bare;
-    kv_buf_addf(problems, "%.*s: is not known. Did you mean %s?\n", KV_SLICE_FMT(shown), near);
+        near = bare, with = without;
+    if (with <= NEAR)
+        kv_buf_addf(problems, "%.*s: is not known. Did you mean %s?\n", KV_SLICE_FMT(shown), near);
+    else
+        kv_buf_addf(problems, "%.*s: is not known. kervan config lists the names.\n",
+                    KV_SLICE_FMT(shown));
 }

@@ -17,7 +17,7 @@
     V(USE_S3, use_s3, BOOL, "", "false", 0, 0, false, "Keep media in S3; comes with a later version and is refused until then.") \
     V(REDIS_URL, redis_url, STR, "url", "", 0, 0, true, "Accepted and not used: the broker is the queue.") \
     V(REDIS_TOKEN, redis_token, STR, "", "", 0, 0, true, "Accepted and not used.") \
-    V(SECRET_KEY, secret_key, STR, "", "", 0, 0, true, "Signs links and sessions; needed in production, 32 characters or more.") \
+    V(SECRET_KEY, secret_key, STR, "", "", 0, 0, true, "For signed links and sessions of a later version; production refuses to start without 32 characters or more.") \
     V(MAX_UPLOAD_SIZE_MB, max_upload_size_mb, INT, "MiB", "50", 1, 1048576, false, "Largest upload, inclusive. 413 above it.") \
     V(UPLOAD_STREAM_ENABLED, upload_stream_enabled, BOOL, "", "true", 0, 0, false, "false: roll back to the buffered path, which takes UPLOAD_BUFFERED_MAX_MB at most.") \
     V(UPLOAD_BUFFERED_MAX_MB, upload_buffered_max_mb, INT, "MiB", "10", 1, 64, false, "Largest upload while UPLOAD_STREAM_ENABLED=false.") \

@@ -42,6 +42,7 @@
     E(QUEUE_FULL, 27, 429, "queue_full", "The queue is full. Try again as Retry-After says.", "Kuyruk dolu. Retry-After süresi sonunda tekrar deneyin.") \
     E(QUEUE_DRAINING, 28, 503, "queue_draining", "The queue takes no new jobs now; an operator is draining it.", "Kuyruk şu anda yeni iş almıyor; bir yönetici boşaltıyor.") \
     E(FORBIDDEN, 29, 403, "Forbidden", "Only the machine itself may do this. Use kervan ctl there, or ask 127.0.0.1 directly, not through a proxy.", "Bunu yalnızca makinenin kendisi yapabilir. Orada kervan ctl kullanın ya da vekil sunucudan değil, doğrudan 127.0.0.1 adresinden sorun.") \
+    E(BODY_TOO_LARGE, 30, 413, "body_too_large", "The body of this request is 64 KiB at most. Keep larger things as files and send their address.", "Bu isteğin gövdesi en çok 64 KiB olabilir. Büyük verileri dosya olarak saklayıp adresini gönderin.") \
     /* 40..: the content */ \
     E(TYPE_REFUSED, 40, 422, "type_refused", "This type of file is not accepted (ALLOWED_MIME_TYPES).", "Bu dosya türü kabul edilmiyor (ALLOWED_MIME_TYPES).") \
     E(TYPE_MISMATCH, 41, 422, "type_mismatch", "The content does not match its extension or declared type.", "İçerik, uzantısı ya da bildirilen türüyle uyuşmuyor.") \
@@ -58,7 +59,7 @@
     E(BUSY, 63, 503, "busy", "The server is busy. Try again as Retry-After says.", "Sunucu meşgul. Retry-After süresi sonunda tekrar deneyin.") \
     E(BROKER_AWAY, 64, 503, "broker_away", "The broker does not answer. Try again in a few seconds.", "Aracı (broker) yanıt vermiyor. Birkaç saniye sonra tekrar deneyin.") \
     E(DRAINING, 65, 503, "draining", "The server is going down for a restart. Try again in a few seconds.", "Sunucu yeniden başlıyor. Birkaç saniye sonra tekrar deneyin.") \
-    E(INTERNAL, 66, 500, "internal", "Bilinmeyen bir hata oluştu. Lütfen tekrar deneyin.", "Bilinmeyen bir hata oluştu. Lütfen tekrar deneyin.") \
+    E(INTERNAL, 66, 500, "internal", "An unknown error happened. Please try again.", "Bilinmeyen bir hata oluştu. Lütfen tekrar deneyin.") \
     E(STUCK, 67, 500, "stuck", "The job made no progress and was ended (Stuck Job Guard). Please try again.", "İşlem zaman aşımına uğradı (Stuck Job Guard). Lütfen tekrar deneyin.") \
     E(TIMEOUT, 68, 504, "job_timeout", "The operation timed out. Please try again.", "İşlem zaman aşımına uğradı. Lütfen tekrar deneyin.") \
     E(EXHAUSTED, 69, 500, "attempts_exhausted", "All attempts failed.", "Tüm denemeler başarısız oldu.") \

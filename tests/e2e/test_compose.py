@@ -69,6 +69,8 @@ def test_environment_is_known(compose):
             assert env in known, env
             if env not in ("KERVAN_DATA", "KERVAN_LISTEN"):
                 assert value(text) == known[env], f"{env}: the default differs from kervan's"
+        settable = {k for k in known if not k.startswith(("KERVAN_", "REDIS_"))}
+        assert settable <= set(compose["services"][name]["environment"]), "every setting reaches the containers"
     text = (COMPOSE / "docker-compose.yml").read_text(encoding="utf-8")
     assert "REDIS_URL" in text and "REDIS_URL" in known
 

@@ -155,7 +155,8 @@ def test_refused_with_words(kervan, body, part):
 
 
 def test_body_over_64_kib_is_refused(kervan):
-    assert kervan.post("/api/jobs", json={"service": "big", "params": "x" * 70_000}).status_code == 413
+    big = kervan.post("/api/jobs", json={"service": "big", "params": "x" * 70_000})
+    assert big.status_code == 413 and big.json()["code"] == "body_too_large" and "64 KiB" in big.json()["detail"]
 
 
 def test_the_same_id_meets_its_own_row(kervan):
@@ -473,6 +474,7 @@ def test_pause_resume_drain_and_limits(kervan):
     full = kervan.post("/api/jobs", json={"service": q})
     assert full.status_code == 429 and full.json()["code"] == "queue_full"
     assert int(full.headers["Retry-After"]) >= 1 and full.headers["RateLimit"].startswith('"queue";r=0;t=')
+    assert full.json()["detail"] == "The queue is full. Try again as Retry-After says.", "said once"
     for bad in ({}, {"concurency": 1}, {"weight": 3}, {"overflow": "drop"}):
         assert kervan.session.patch(kervan.url(f"/api/admin/queues/{q}"), json=bad, timeout=PATIENCE).status_code == 400
     assert kervan.post("/api/admin/queues/NO/pause").status_code == 400

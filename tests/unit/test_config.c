@@ -74,13 +74,14 @@ static void test_values(void **state)
 
 static void test_all_problems_at_once(void **state)
 {
-    loaded *l = LOAD("ENV=prod", "MAX_UPLOAD_SIZE_MB=0", "WEBP_EFFORT=1e3", "DEDUP_ENABLED=yes",
-                     "KERVAN_LISTN=x", "KERVAN_LOG_LEVEL=debug", "KERVAN_LISTEN=localhost:80",
-                     "ALLOWED_MIME_TYPES=image/jpg,a/b,image/svg+xml", "PROCESSING_FOLDERS=../x",
-                     "IMAGE_WIDTHS=0,12x,99999,640", "CORS_ALLOWED_ORIGINS=https://a/,*",
-                     "MEDIA_BASE_URL=cdn", "DATABASE_URL=postgres://u:hunter2@h/db", "USE_S3=true",
-                     "KERVAN_BROKER=tcp://10.0.0.1:1", "KERVAN_EVENTS=tcp://*:1", "ALLOWED_HOSTS=*",
-                     "LANE_SHARE=1");
+    loaded *l =
+        LOAD("ENV=prod", "MAX_UPLOAD_SIZE_MB=0", "WEBP_EFFORT=1e3", "DEDUP_ENABLED=yes",
+             "KERVAN_LISTN=x", "KERVAN_LOG_LEVEL=debug", "KERVAN_LISTEN=localhost:80",
+             "ALLOWED_MIME_TYPES=image/jpg,a/b,image/svg+xml", "PROCESSING_FOLDERS=../x",
+             "IMAGE_WIDTHS=0,12x,99999,640", "KERVAN_NIX=1", "CORS_ALLOWED_ORIGINS=https://a/,*",
+             "MEDIA_BASE_URL=cdn", "DATABASE_URL=postgres://u:hunter2@h/db", "USE_S3=true",
+             "KERVAN_BROKER=tcp://10.0.0.1:1", "KERVAN_EVENTS=tcp://*:1", "ALLOWED_HOSTS=*",
+             "LANE_SHARE=1");
     const char *text = kv_buf_str(&l->problems);
     static const char *const wanted[] = {
         "LANE_SHARE: is 1, so",
@@ -90,6 +91,7 @@ static void test_all_problems_at_once(void **state)
         "DEDUP_ENABLED: is \"yes\"",
         "KERVAN_LISTN: is not known. Did you mean KERVAN_LISTEN?\n",
         "KERVAN_LOG_LEVEL: is not known. Did you mean LOG_LEVEL?\n",
+        "KERVAN_NIX: is not known. kervan config lists the names.\n",
         "KERVAN_LISTEN: is \"localhost:80\"",
         "image/jpg is called image/jpeg here",
         "does not know the type \"a/b\"",

@@ -4,7 +4,8 @@ import type { Job, Step } from "../queues";
 import { useSelect, useUi } from "./context";
 import { CopyButton } from "./copy";
 import { Icon } from "./icons";
-import { JobAction, JobBadge, useStanding, whyOf } from "./jobs";
+import { JobAction, JobBadge, useStanding } from "./jobs";
+import { reasonOf, whyOf } from "../reasons";
 import { Modal } from "./modal";
 
 /** One job, at #/jobs/ID: where it is, what happened to it, what it carries. */
@@ -69,7 +70,7 @@ function Body({ job }: { job: Job }) {
             </p>
             {job.error && (
                 <p class="job-error" data-testid="job-error">
-                    <b>{job.error}</b> {whyOf(app, job)}
+                    <b>{job.error}</b> {whyOf(lang, job)}
                 </p>
             )}
             <p class="job-links">
@@ -112,7 +113,7 @@ function History({ steps }: { steps: readonly Step[] }) {
                     <b>{app.t(`job.status.${step.status}`)}</b>
                     <time dateTime={step.at}>{fmtTime(lang, step.at)}</time>
                     <span class="quiet">
-                        {[i > 0 ? `+${fmtSpan(lang, steps[i - 1]!.at, step.at)}` : "", step.attempt > 0 ? app.t("job.attempt", { n: step.attempt }) : "", step.worker, step.reason].filter(Boolean).join(" · ")}
+                        {[i > 0 ? `+${fmtSpan(lang, steps[i - 1]!.at, step.at)}` : "", step.attempt > 0 ? app.t("job.attempt", { n: step.attempt }) : "", step.worker, reasonOf(lang, step)].filter(Boolean).join(" · ")}
                     </span>
                 </li>
             ))}

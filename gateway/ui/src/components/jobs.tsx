@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
-import type { App } from "../app";
-import { fmtSeconds, fmtTime, hasKey, type Key } from "../i18n";
+import { fmtSeconds, fmtTime } from "../i18n";
 import { jobStatuses, lanes, unfinished, type Job, type JobFilter } from "../queues";
+import { whyOf } from "../reasons";
 import { useSelect, useUi } from "./context";
 import { Icon } from "./icons";
 
@@ -16,12 +16,6 @@ export function useStanding(): (job: Job) => string {
         const eta = job.eta_seconds;
         return eta ? `${place} · ${app.t("job.eta", { low: fmtSeconds(lang, eta[0]), high: fmtSeconds(lang, eta[1]) })}` : place;
     };
-}
-
-/** The reason of an error: the page's sentence for kervan's own codes, and what the worker said. */
-export function whyOf(app: App, job: Job): string {
-    const known = hasKey(`err.${job.error ?? ""}`) ? app.t(`err.${job.error}` as Key) : "";
-    return [known, job.error_detail].filter(Boolean).join(" ") || (job.error ?? "");
 }
 
 export function JobBadge({ job }: { job: Job }) {
@@ -113,8 +107,8 @@ function Row({ job }: { job: Job }) {
             </td>
             <td class="standing" data-testid="job-standing">
                 {job.error ? (
-                    <span class="error-text" title={whyOf(app, job)}>
-                        {whyOf(app, job)}
+                    <span class="error-text" title={whyOf(lang, job)}>
+                        {whyOf(lang, job)}
                     </span>
                 ) : (
                     standing(job)

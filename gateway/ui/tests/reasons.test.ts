@@ -1,0 +1,18 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { reasonOf, whyOf } from "../src/reasons";
+
+test("the reason of an error is in the language of the page, with what the worker said", () => {
+    assert.equal(whyOf("en", { error: "attempts_exhausted", error_detail: "internal: worker silent" }), "All attempts failed. internal: worker silent");
+    assert.equal(whyOf("en", { error: "job_deadline", error_detail: "İşlem, son başlama zamanından önce başlatılamadı." }), "The job was not begun before its deadline.");
+    assert.equal(whyOf("tr", { error: "evicted", error_detail: "Kuyruk dolduğu için …" }), "Kuyruk dolduğu için bu iş yerini yenisine bıraktı.");
+    assert.equal(whyOf("en", { error: "too_large", error_detail: "9 MB of 5" }), "9 MB of 5", "a sentence made for uploads would show {size}");
+    assert.equal(whyOf("en", { error: "E_OF_THE_WORKER", error_detail: null }), "E_OF_THE_WORKER");
+});
+
+test("the steps of a job say why in the language of the page, the words of others stay", () => {
+    assert.equal(reasonOf("tr", { reason: "worker silent" }), "işçiden ses gelmedi");
+    assert.equal(reasonOf("en", { reason: "evicted: the queue was full" }), "the queue was full; it made room");
+    assert.equal(reasonOf("tr", { reason: "because I said so" }), "because I said so");
+    assert.equal(reasonOf("tr", {}), "");
+});
