@@ -21,7 +21,7 @@ kv_err kv_media_get_json(kv_db *db, const char *base, uint64_t id, kv_buf *out);
 typedef struct kv_media_filter {
     kv_slice folder; /* empty: all; else this folder and those below it */
     int status;      /* -1: all */
-    kv_slice search; /* part of the file name, case-insensitive (ASCII); empty: all */
+    kv_slice search; /* part of the file name, see name_match.h; empty: all */
     uint64_t before; /* cursor: ids below this one; 0: newest */
     uint32_t limit;  /* 1..200 */
 } kv_media_filter;

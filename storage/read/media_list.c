@@ -8,6 +8,7 @@
 
 #include "proto/base/id.h"
 #include "proto/base/media_name.h"
+#include "storage/read/name_match.h"
 
 enum {
     PAGE_MAX = 200,
@@ -156,28 +157,11 @@ static kv_err next_of_merge(source *s, candidate *c, bool *have)
 
 /* ---- a page ---- */
 
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-}
-
-static bool name_holds(kv_slice name, kv_slice part)
-{
-    for (size_t i = 0; i + part.len <= name.len; i++) {
-        size_t n = 0;
-        while (n < part.len && lower(name.ptr[i + n]) == lower(part.ptr[n]))
-            n++;
-        if (n == part.len)
-            return true;
-    }
-    return false;
-}
-
-static bool matches(const kv_media_filter *f, const candidate *c)
+static bool matches(const kv_media_filter *f, kv_name_match *search, const candidate *c)
 {
     return (f->status < 0 || c->status == f->status) &&
            (f->folder.len == 0 || kv_folder_below(c->folder, f->folder)) &&
-           (f->search.len == 0 || name_holds(c->filename, f->search));
+           kv_name_matches(search, c->filename);
 }
 
 typedef struct page {
@@ -198,7 +182,7 @@ static kv_err open_source(source *s, const kv_media_filter *f)
     return KV_OK;
 }
 
-static kv_err fill(source *s, const kv_media_filter *f, page *p)
+static kv_err fill(source *s, const kv_media_filter *f, kv_name_match *search, page *p)
 {
     candidate c;
     bool have;
@@ -209,7 +193,7 @@ static kv_err fill(source *s, const kv_media_filter *f, page *p)
             return KV_OK;
         if (left == 0)
             break;
-        bool yes = matches(f, &c);
+        bool yes = matches(f, search, &c);
         if (yes && p->n == f->limit)
             break;
         if (yes)
@@ -250,13 +234,17 @@ kv_err kv_media_list_json(kv_db *db, const char *base, const kv_media_filter *f,
         return KV_E_BAD_PARAMETER;
     source s = {.db = db};
     page p = {.n = 0};
-    kv_err err = open_source(&s, f);
+    kv_name_match search;
+    kv_err err = kv_name_match_init(&search, f->search);
     if (err == KV_OK)
-        err = fill(&s, f, &p);
+        err = open_source(&s, f);
+    if (err == KV_OK)
+        err = fill(&s, f, &search, &p);
     if (err == KV_OK)
         err = write_page(db, base, &p, out);
     kv_db_done(s.walk); /* held until here: one snapshot for all */
     kv_db_done(s.hold);
     free(s.heap);
+    kv_name_match_release(&search);
     return err;
 }
