@@ -134,13 +134,22 @@ static int make_full(run *r, kv_picture *p)
     return failed;
 }
 
+/* A strip of 1 x 3000 is 1 x 100 here: at least one pixel, whatever the ratio. */
+static uint32_t side_of(uint32_t side, uint32_t longer)
+{
+    uint32_t n = (uint32_t)((uint64_t)side * KV_THUMBHASH_SIDE / longer);
+    return n > 0 ? n : 1;
+}
+
 static int make_thumbhash(const run *r, kv_pyramid *p)
 {
     uint32_t width = p->picture->width, height = p->picture->height;
     uint32_t longer = width > height ? width : height;
-    if (longer > KV_THUMBHASH_SIDE)
-        width = (uint32_t)((uint64_t)width * KV_THUMBHASH_SIDE / longer);
-    VipsImage *small = kv_pyramid_width(p, width > 0 ? width : 1), *out = NULL;
+    if (longer > KV_THUMBHASH_SIDE) {
+        width = side_of(width, longer);
+        height = side_of(height, longer);
+    }
+    VipsImage *small = kv_pyramid_sides(p, width, height), *out = NULL;
     if (!small)
         return -1;
     if (small->Bands == 3) {

@@ -70,15 +70,21 @@ static VipsImage *level_for(kv_pyramid *p, double scale, int *ret_halvings)
 
 VipsImage *kv_pyramid_width(kv_pyramid *p, uint32_t width)
 {
+    double height = rint((double)p->picture->height * width / p->picture->width);
+    return kv_pyramid_sides(p, width, (uint32_t)fmax(1, height));
+}
+
+VipsImage *kv_pyramid_sides(kv_pyramid *p, uint32_t width, uint32_t height)
+{
     const kv_picture *picture = p->picture;
     VipsImage *out = NULL, *full = p->level[0], *from;
-    double height = fmax(1, rint((double)picture->height * width / picture->width));
     bool lies = picture->orientation >= 5;
-    double sx = (lies ? height : width) / full->Xsize, sy = (lies ? width : height) / full->Ysize;
+    double sx = (double)(lies ? height : width) / full->Xsize;
+    double sy = (double)(lies ? width : height) / full->Ysize;
     int k;
     if (!(from = level_for(p, fmax(sx, sy), &k)))
         return NULL;
-    if (width == picture->width) {
+    if (width == picture->width && height == picture->height) {
         out = from;
         g_object_ref(out);
     } else if (full->Bands == 4) {

@@ -18,8 +18,10 @@ typedef struct kv_pyramid {
 
 void kv_pyramid_init(kv_pyramid *p, const kv_picture *picture);
 void kv_pyramid_release(kv_pyramid *p);
-/* An upright picture in memory of this width (px, turned, at most the picture's) without metadata.
- * NULL: libvips error. */
+/* An upright picture in memory of this width (px, turned, at most the picture's) without metadata;
+ * the height by the ratio, at least 1. NULL: libvips error. */
 VipsImage *kv_pyramid_width(kv_pyramid *p, uint32_t width);
+/* The same with both sides given, each at least 1 and at most the picture's. */
+VipsImage *kv_pyramid_sides(kv_pyramid *p, uint32_t width, uint32_t height);
 
 #endif

@@ -77,6 +77,13 @@ def test_small_pictures_are_ready_without_useless_variants(kervan):
     assert all(v["size"] < ready["size"] for v in ready["variants"])
 
 
+@pytest.mark.parametrize("width,height", [(1, 199), (1, 200), (2, 1000), (5, 2000), (10, 3000), (3000, 2)])
+def test_strips_are_ready(kervan, width, height):
+    """Dividers and gradients of one pixel: their thumbhash has a side of less than one."""
+    media = kervan.upload(noise_png(width, height), f"strip{width}x{height}.png").json()
+    assert kervan.wait_ready(media["id"])["thumbhash"]
+
+
 def test_bomb_truncated_and_retry(kervan):
     """One FAILED row, not a worker; the original is still served (Y24); retry is possible."""
     bomb = kervan.upload(bomb_png(), "bomba.png").json()
