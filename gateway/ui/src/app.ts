@@ -2,7 +2,7 @@
 import { api, ApiError, localProblem, problemText, sendFile } from "./api";
 import { createQueuesApp, type QueuesApp } from "./app-queues";
 import { filesOfPaste } from "./files";
-import { fmtBytes, translate, type Key, type Lang, type Vars } from "./i18n";
+import { fmtBytes, fmtBytesBeside, translate, type Key, type Lang, type Vars } from "./i18n";
 import { browserDeps, Live } from "./live";
 import { clipBytes, DEFAULT_FOLDER, folderValid, originalShows, type Filter, type LiveEvent, type Media, type Problem } from "./model";
 import { finished, type Store, type Upload } from "./state";
@@ -19,7 +19,8 @@ export interface App {
     uploads: Uploads;
     lang(): Lang;
     t(key: Key, vars?: Vars): string;
-    problem(problem: Problem, vars?: Vars): string;
+    /** `bytes`: the size of the file it is about. */
+    problem(problem: Problem, bytes?: number): string;
     addFiles(files: readonly File[]): void;
     pasteFiles(transfer: DataTransfer): boolean;
     setFolder(folder: string): void;
@@ -38,9 +39,11 @@ export function createApp(store: Store, lang: () => Lang): App {
     const { dispatch } = store;
     const t = (key: Key, vars?: Vars) => translate(lang(), key, vars);
     const say = (text: string) => dispatch({ type: "say", text });
-    const problem = (p: Problem, vars: Vars = {}) => {
+    const problem = (p: Problem, bytes?: number) => {
         const max = store.get().config?.max_upload_bytes;
-        return problemText(lang(), p, max ? { max: fmtBytes(lang(), max), ...vars } : vars);
+        const vars: Vars = max ? { max: fmtBytes(lang(), max) } : {};
+        if (bytes !== undefined) vars["size"] = fmtBytesBeside(lang(), bytes, max);
+        return problemText(lang(), p, vars);
     };
     const problemOf = (error: unknown) => (error instanceof ApiError ? error.problem : localProblem("network"));
     let folder = "";
@@ -121,7 +124,7 @@ export function createApp(store: Store, lang: () => Lang): App {
             dispatch({ type: "media/upsert", media: answer }); // the live event may come before or after
             foldersSoon();
         },
-        failed: (upload, p) => say(t("say.failed", { name: upload.name, why: problem(p, { size: fmtBytes(lang(), upload.size) }) })),
+        failed: (upload, p) => say(t("say.failed", { name: upload.name, why: problem(p, upload.size) })),
     });
 
     const live = new Live({

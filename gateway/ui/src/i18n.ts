@@ -45,6 +45,12 @@ export function fmtBytes(lang: Lang, bytes: number): string {
     return `${fmtNumber(lang, n, unit > 0 && n < 100 ? 1 : 0)} ${units[unit]}`;
 }
 
+/** A size beside another one: to the byte where both would read the same. */
+export function fmtBytesBeside(lang: Lang, bytes: number, other?: number): string {
+    const text = fmtBytes(lang, bytes);
+    return other !== undefined && bytes !== other && text === fmtBytes(lang, other) ? `${fmtNumber(lang, bytes)} B` : text;
+}
+
 export function fmtPercent(lang: Lang, percent: number): string {
     return (percent / 100).toLocaleString(locale[lang], { style: "percent" });
 }

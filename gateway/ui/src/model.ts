@@ -149,9 +149,9 @@ export function originalShows(mime: string): boolean {
     return kindOf(mime) === "image" && !/^image\/(heic|heif|tiff)/.test(mime);
 }
 
-/** Percent saved against the original; negative when larger. */
+/** Percent saved against the original; negative when larger; 100 would say that nothing is left. */
 export function savedPercent(original: number, size: number): number {
-    return original > 0 ? Math.round((1 - size / original) * 100) : 0;
+    return original > 0 ? Math.min(99, Math.round((1 - size / original) * 100)) : 0;
 }
 
 export interface Source {

@@ -61,6 +61,7 @@ export const tr = {
 
     "lib.title": "Kütüphane",
     "lib.count": "{n} dosya",
+    "lib.found": "{n} / {total} dosya",
     "lib.pending": "{n} işleniyor",
     "filter.folder": "Klasör",
     "filter.allFolders": "Tüm klasörler",
@@ -345,6 +346,7 @@ export const en: Record<Key, string> & { [oneOf: `${string}#1`]: string } = {
 
     "lib.title": "Library",
     "lib.count": "{n} files",
+    "lib.found": "{n} of {total} files",
     "lib.count#1": "1 file",
     "lib.pending": "{n} processing",
     "filter.folder": "Folder",

@@ -34,6 +34,7 @@ test("extensions and kinds", () => {
     assert.equal(kindOf("application/x-foo"), "file");
     assert.ok(!originalShows("image/heic"));
     assert.equal(savedPercent(1000, 160), 84);
+    assert.equal(savedPercent(972_000, 194), 99);
     assert.equal(savedPercent(0, 10), 0);
     assert.equal(savedPercent(100, 120), -20);
 });

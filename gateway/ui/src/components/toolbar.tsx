@@ -1,3 +1,4 @@
+import { fmtNumber } from "../i18n";
 import type { Status } from "../model";
 import { noFilter } from "../state";
 import { useSelect, useUi } from "./context";
@@ -6,11 +7,12 @@ import { Icon } from "./icons";
 const statuses: Status[] = ["PENDING", "READY", "FAILED"];
 
 export function Toolbar() {
-    const { app } = useUi();
+    const { app, lang } = useUi();
     const { t } = app;
     const filter = useSelect((s) => s.filter);
     const folders = useSelect((s) => s.folders);
     const pending = useSelect((s) => s.order.reduce((n, id) => n + (s.items[id]?.status === "PENDING" ? 1 : 0), 0));
+    const found = useSelect((s) => (s.loaded ? `${fmtNumber(lang, s.order.length)}${s.next ? "+" : ""}` : "")); // "20+": there are more pages
     const total = folders?.reduce((n, f) => n + f.count, 0);
     const known = folders?.some((f) => f.folder === filter.folder) ?? false;
     const filtered = filter.folder !== "" || filter.status !== "" || filter.search !== "";
@@ -18,7 +20,11 @@ export function Toolbar() {
         <div class="toolbar">
             <h1 id="library" tabIndex={-1}>
                 {t("lib.title")}
-                {total !== undefined && <small>{t("lib.count", { n: total })}</small>}
+                {total !== undefined && (
+                    <small data-testid="lib-count">
+                        {!filtered ? t("lib.count", { n: total }) : found && t("lib.found", { n: found, total })}
+                    </small>
+                )}
                 {pending > 0 && <small class="pending">{t("lib.pending", { n: pending })}</small>}
             </h1>
             <div class="filters">

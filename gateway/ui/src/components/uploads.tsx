@@ -5,6 +5,9 @@ import { finished, type Phase, type Upload } from "../state";
 import { useSelect, useUi } from "./context";
 import { FileGlyph, Icon } from "./icons";
 
+/** What the page refused and the server can only refuse as well. */
+const hopeless = ["empty_file", "too_large"];
+
 /** The list of uploads, in the corner; gone when there are none. */
 export function UploadPanel() {
     const { app } = useUi();
@@ -104,7 +107,7 @@ function Row({ upload: u }: { upload: Upload }) {
                         {t("up.show")}
                     </a>
                 )}
-                {(u.phase === "failed" || u.phase === "cancelled") && (
+                {(u.phase === "failed" || u.phase === "cancelled") && !(u.local && hopeless.includes(u.problem?.code ?? "")) && (
                     <button type="button" class="btn btn-quiet btn-small" data-testid="upload-retry" onClick={() => app.uploads.retry(u.key)}>
                         {t(u.local ? "up.force" : "up.retry")}
                     </button>
@@ -145,7 +148,7 @@ function State({ upload: u }: { upload: Upload }) {
         case "cancelled":
             return <>{t("up.cancelled")}</>;
         case "failed":
-            return <>{u.problem ? app.problem(u.problem, { size }) : ""}</>;
+            return <>{u.problem ? app.problem(u.problem, u.size) : ""}</>;
     }
 }
 
