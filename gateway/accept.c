@@ -50,7 +50,21 @@ static void say(int fd)
     kv_log(KV_LOG_INFO, "listening", KV_STR("address", text));
 }
 
-int kv_listen(const char *address, bool log_it)
+/* The loops share the port by SO_REUSEPORT, and so would another kervan of the same user, silently:
+ * each would get half of the requests. A bind without it is refused while anybody listens. */
+static int taken(const struct addrinfo *at)
+{
+    int on = 1, fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int failed = fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+                 bind(fd, at->ai_addr, at->ai_addrlen) != 0;
+    int why = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = why;
+    return failed;
+}
+
+int kv_listen(const char *address, bool first)
 {
     char host[256], port[8];
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
@@ -66,6 +80,8 @@ int kv_listen(const char *address, bool log_it)
     if (fd < 0)
         goto fail;
     call = "bind";
+    if (first && taken(found))
+        goto fail;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0 ||
         bind(fd, found->ai_addr, found->ai_addrlen) != 0)
@@ -74,12 +90,15 @@ int kv_listen(const char *address, bool log_it)
     if (listen(fd, BACKLOG) != 0)
         goto fail;
     freeaddrinfo(found);
-    if (log_it)
+    if (first)
         say(fd);
     return fd;
 fail:
     kv_log(KV_LOG_ERROR, "listen_failed", KV_STR("address", address), KV_STR("call", call),
-           KV_STR("error", strerror(errno)));
+           KV_STR("error", strerror(errno)),
+           KV_STR("remedy", errno == EADDRINUSE
+                                ? "stop what listens there, or choose another KERVAN_LISTEN"
+                                : ""));
     if (fd >= 0)
         close(fd);
     if (found != NULL)

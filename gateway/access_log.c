@@ -1,4 +1,7 @@
 /* One line a request, and where its trace id comes from. */
+#include <arpa/inet.h>
+#include <stdio.h>
+
 #include "gateway/tap.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
@@ -47,7 +50,21 @@ static const char *status_class(int status)
     return status >= 100 && status < 600 ? names[status / 100 - 1] : "4xx";
 }
 
-void kv_access_log(kv_loop *loop, const kv_conn *c, kv_slice method, kv_slice target, int status,
+static const char *client_of(kv_conn *c)
+{
+    const void *at = NULL;
+    if (c->client[0] != 0)
+        return c->client;
+    if (c->peer.ss_family == AF_INET)
+        at = &((const struct sockaddr_in *)&c->peer)->sin_addr;
+    else if (c->peer.ss_family == AF_INET6)
+        at = &((const struct sockaddr_in6 *)&c->peer)->sin6_addr;
+    if (at == NULL || inet_ntop(c->peer.ss_family, at, c->client, sizeof(c->client)) == NULL)
+        snprintf(c->client, sizeof(c->client), "-");
+    return c->client;
+}
+
+void kv_access_log(kv_loop *loop, kv_conn *c, kv_slice method, kv_slice target, int status,
                    uint64_t bytes)
 {
     kv_metric_add_label(KV_M_HTTP_REQUESTS, status_class(status), 1);
@@ -64,5 +81,5 @@ void kv_access_log(kv_loop *loop, const kv_conn *c, kv_slice method, kv_slice ta
     double ms = (double)(kv_mono_us(loop->gw->clock) - c->began_us) / 1000.0;
     kv_log(level, "request", KV_SLICE("method", method), KV_SLICE("path", target),
            KV_I64("status", status), KV_U64("bytes", bytes), KV_F64("ms", ms),
-           KV_STR("traceId", trace));
+           KV_STR("client", client_of(c)), KV_STR("traceId", trace));
 }

@@ -13,6 +13,7 @@
 typedef struct checks {
     kv_err database, storage;
     bool broker, draining;
+    bool low; /* below DISK_RESERVE_MB: uploads are refused, the rest works */
     uint64_t free_bytes;
 } checks;
 
@@ -40,6 +41,7 @@ static checks run_checks(kv_loop *loop)
     checks c = {.broker = kv_client_up(loop->broker), .draining = loop->gw->draining};
     c.database = check_database(loop);
     c.storage = check_storage(loop, &c.free_bytes);
+    c.low = c.free_bytes != 0 && c.free_bytes < (uint64_t)loop->gw->cfg->disk_reserve_mb << 20;
     return c;
 }
 
@@ -48,18 +50,23 @@ static bool healthy(const checks *c)
     return c->database == KV_OK && c->storage == KV_OK && c->broker && !c->draining;
 }
 
-static void put_check(kv_buf *b, const char *name, kv_err err)
+static void put_status(kv_buf *b, const char *name, kv_err err, const char *status)
 {
     kv_json_key(b, name);
     kv_json_open(b, '{');
     kv_json_key(b, "status");
-    kv_json_cstr(b, err == KV_OK ? "ok" : "error");
+    kv_json_cstr(b, status);
     if (err != KV_OK) {
         kv_json_key(b, "error");
         kv_json_cstr(b, kv_err_info_of(err)->slug);
         kv_json_key(b, "detail");
         kv_json_cstr(b, kv_err_info_of(err)->en);
     }
+}
+
+static void put_check(kv_buf *b, const char *name, kv_err err)
+{
+    put_status(b, name, err, err == KV_OK ? "ok" : "error");
 }
 
 static void put_checks(kv_buf *b, const checks *c, kv_slice broker)
@@ -72,7 +79,10 @@ static void put_checks(kv_buf *b, const checks *c, kv_slice broker)
         kv_json_raw(b, broker);
     }
     kv_json_close(b, '}');
-    put_check(b, "storage", c->storage);
+    if (c->storage == KV_OK && c->low)
+        put_status(b, "storage", KV_E_DISK_FULL, "low");
+    else
+        put_check(b, "storage", c->storage);
     kv_json_key(b, "free_bytes");
     kv_json_u64(b, c->free_bytes);
     kv_json_close(b, '}');
@@ -99,12 +109,21 @@ static void finish(h2o_req_t *req, bool good, kv_buf *b)
     kv_buf_release(b);
 }
 
+static const char *word_of(const checks *c)
+{
+    if (c->draining)
+        return "draining";
+    if (!healthy(c))
+        return "unhealthy";
+    return c->low ? "degraded" : "healthy";
+}
+
 static void on_stats(h2o_req_t *req, kv_loop *loop, kv_slice text)
 {
     checks c = run_checks(loop);
     kv_buf b;
     c.broker = c.broker && text.ptr != NULL;
-    put_head(&b, loop->gw, c.draining ? "draining" : healthy(&c) ? "healthy" : "unhealthy");
+    put_head(&b, loop->gw, word_of(&c));
     put_checks(&b, &c, text);
     finish(req, healthy(&c), &b);
 }

@@ -8,14 +8,18 @@
 #include "gateway/tap.h"
 #include "proto/base/metrics.h"
 
-#define LINGER_BYTES (16u << 20)
-#define LINGER_PIECE (256u << 10)
+/* A plain client sends its whole body before it reads the answer: room for one over the default
+ * MAX_UPLOAD_SIZE_MB. */
+#define LINGER_BYTES  (128u << 20)
+#define LINGER_ALL_MS 10000
+#define LINGER_PIECE  (256u << 10)
 
 typedef struct lingering {
     kv_loop_own *loop;
     h2o_socket_t *sock;
     h2o_timeout_entry_t timer;
     size_t dropped;
+    int64_t until_ms;
 } lingering;
 
 static void finish(lingering *g)
@@ -43,9 +47,13 @@ static void on_readable(h2o_socket_t *sock, const char *err)
                     : recv(h2o_socket_get_fd(sock), NULL, LINGER_PIECE, MSG_TRUNC | MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n > 0 && (g->dropped += (size_t)n) < LINGER_BYTES)
+    if (n <= 0 || (g->dropped += (size_t)n) >= LINGER_BYTES ||
+        kv_mono_ms(g->loop->loop.gw->clock) >= g->until_ms) {
+        finish(g);
         return;
-    finish(g);
+    }
+    h2o_timeout_unlink(&g->timer); /* silence is counted anew */
+    h2o_timeout_link(g->loop->loop.evloop, &g->loop->linger_timeout, &g->timer);
 }
 
 void kv_linger(kv_loop_own *l, int fd)
@@ -59,6 +67,7 @@ void kv_linger(kv_loop_own *l, int fd)
     g->sock = h2o_evloop_socket_create(l->loop.evloop, fd, H2O_SOCKET_FLAG_DONT_READ);
     g->sock->data = g;
     g->timer.cb = on_timer;
+    g->until_ms = kv_mono_ms(l->loop.gw->clock) + LINGER_ALL_MS;
     l->nconns++;
     kv_metric_add(KV_M_CONNECTIONS, 1);
     h2o_timeout_link(l->loop.evloop, &l->linger_timeout, &g->timer);

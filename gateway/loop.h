@@ -86,8 +86,9 @@ void kv_loop_close_sockets(
 void kv_loop_wake(kv_loop_own *self); /* any thread */
 
 /* accept.c */
-int kv_listen(const char *address,
-              bool log_it); /* -1: failed, logged. Non-blocking, SO_REUSEPORT */
+/* Non-blocking, SO_REUSEPORT for the other loops; the first is refused where anybody listens. -1:
+ * failed, logged. */
+int kv_listen(const char *address, bool first);
 void kv_accept_start(kv_loop_own *self);
 void kv_accept_stop(kv_loop_own *self);  /* draining: closes the listener */
 void kv_accept_check(kv_loop_own *self); /* goes on below MAX_CONNECTIONS */

@@ -54,6 +54,7 @@ typedef struct kv_conn {
     void (*small_done)(struct kv_conn *c, h2o_req_t *req, kv_err err);
     struct kv_upload *upload; /* told when the connection goes */
     struct sockaddr_storage peer;
+    char client[46]; /* peer as text, for the log; "": not asked for yet */
 
     /* the request under way, for log and trace */
     int64_t began_us;
@@ -85,7 +86,8 @@ bool kv_tap_put_rest(kv_conn *c, const char *bytes, size_t len);
  * (linger). */
 void kv_tap_before_answer(h2o_req_t *req);
 
-/* linger.c: reads and drops what still comes on `fd`, at most 2 s and 16 MiB, then closes it. */
+/* linger.c: reads and drops what still comes on `fd` until 2 s of silence, at most 10 s and 128
+ * MiB, then closes it. */
 void kv_linger(kv_loop_own *loop, int fd);
 
 /* access_log.c: a trace id and span of our own; the trace id of a valid traceparent header is taken
@@ -93,7 +95,7 @@ void kv_linger(kv_loop_own *loop, int fd);
 void kv_trace_new(kv_conn *c);
 void kv_trace_take(kv_conn *c, kv_slice traceparent);
 /* `target` may hold a query, which is not logged. */
-void kv_access_log(kv_loop *loop, const kv_conn *c, kv_slice method, kv_slice target, int status,
+void kv_access_log(kv_loop *loop, kv_conn *c, kv_slice method, kv_slice target, int status,
                    uint64_t bytes);
 
 #endif

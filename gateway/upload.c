@@ -380,8 +380,10 @@ static kv_err check_head(kv_request *r, kv_upload *u)
         u->size_max = (uint64_t)cfg->upload_buffered_max_mb << 20;
     strcpy(u->folder, "genel");
     if (kv_slice_is_nocase(kv_slice_of(type.ptr, type.len < 10 ? type.len : 10), "multipart/")) {
-        if (!kv_multipart_boundary(type, boundary))
+        if (!kv_multipart_boundary(type, boundary)) {
+            snprintf(u->detail, sizeof(u->detail), "Content-Type: no boundary, or one not allowed");
             return KV_E_BAD_MULTIPART;
+        }
         u->multipart = true;
         kv_multipart_init(&u->parser, boundary, &kv_upload_form, u);
     }

@@ -65,9 +65,22 @@ void kv_upload_answer_done(kv_upload *u, const kv_upload_done *done)
     kv_upload_forget(u);
 }
 
+/* The figure behind "too large", and the setting it comes from where that is another one. */
+static void limit_text(const kv_upload *u, char text[64])
+{
+    const kv_config *cfg = u->loop->loop.gw->cfg;
+    bool buffered = u->size_max < (uint64_t)cfg->max_upload_size_mb << 20;
+    snprintf(text, 64, "at most %" PRIu64 " MiB%s", u->size_max >> 20,
+             buffered ? ", UPLOAD_BUFFERED_MAX_MB" : "");
+}
+
 void kv_upload_answer_error(kv_upload *u, kv_err err, const char *detail, uint64_t retry_after_ms)
 {
-    char trace[33];
+    char trace[33], limit[64];
+    if (err == KV_E_TOO_LARGE && (detail == NULL || *detail == 0)) {
+        limit_text(u, limit);
+        detail = limit;
+    }
     trace_text(u, trace);
     int http = kv_err_info_of(err)->http;
     kv_err counted = err == KV_E_LENGTH_MISMATCH ? KV_E_CLIENT_GONE : err;

@@ -39,6 +39,8 @@ static kv_err on_part(void *arg, const kv_part *part)
         if (u->have_file)
             return KV_E_TWO_FILES;
         u->have_file = u->in_file = true;
+        if (part->has_filename && part->filename.len == 0)
+            return KV_E_MISSING_FILE; /* what a form sends where no file was chosen */
         return kv_upload_set_file(u, part->filename, part->type);
     }
     if (part->has_filename && part->filename.len > 0) {

@@ -34,6 +34,7 @@ typedef struct ws_client {
     kv_buf sending;
     unsigned unanswered;
     bool closing, failed;
+    bool broken; /* the peer broke the rules: nothing more is read of it */
     int64_t close_by_ms;
 } ws_client;
 
@@ -157,14 +158,26 @@ static void on_wslay_message(wslay_event_context_ptr ctx,
         kv_feed_hear(&w->c, kv_slice_of((const char *)m->msg, m->msg_length));
 }
 
+/* wslay stops at a frame it cannot parse and would close without a word. RFC 6455 7.1.7: say why.
+ */
+static void ws_protocol_error(ws_client *w)
+{
+    static const char close_1002[] = {(char)0x88, 2, 0x03, (char)0xea};
+    kv_buf_add(&w->control, close_1002, sizeof(close_1002));
+    w->broken = true;
+    w->closing = true;
+    w->close_by_ms = kv_mono_ms(w->clock) + CLOSE_WAIT_MS;
+}
+
 static void ws_read(ws_client *w)
 {
-    while (!w->failed && w->sock->input->size != 0 && wslay_event_want_read(w->ws)) {
+    while (!w->failed && !w->broken && w->sock->input->size != 0 && wslay_event_want_read(w->ws)) {
         if (wslay_event_recv(w->ws) != 0)
-            w->failed = true;
-        ws_collect(w);
+            ws_protocol_error(w);
+        else
+            ws_collect(w);
     }
-    if (!wslay_event_want_read(w->ws) && w->sock->input->size != 0)
+    if ((w->broken || !wslay_event_want_read(w->ws)) && w->sock->input->size != 0)
         h2o_buffer_consume(&w->sock->input, w->sock->input->size);
     if (w->failed) {
         ws_free(w);

@@ -19,6 +19,7 @@
 #include "tools/readable.h"
 
 enum { BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 5000, STEADY_MS = 10000 };
+enum { GIVE_UP_MS = 1600 }; /* the fifth death in a row, after three seconds */
 
 /* In start order; stopped gateway first, then worker, then broker. */
 enum { BROKER, GATEWAY, WORKER, CHILDREN };
@@ -341,6 +342,15 @@ static bool setup(supervisor *s)
     return s->sigchld_fd >= 0;
 }
 
+/* A part that died again and again before all were ready: its name. */
+static const char *never_started(const supervisor *s)
+{
+    for (int i = 0; i < CHILDREN; i++)
+        if (s->children[i].started_ms != 0 && s->children[i].backoff_ms >= GIVE_UP_MS)
+            return name_of(i);
+    return NULL;
+}
+
 int kv_supervise(const kv_config *cfg, int signal_fd, int argc, char **argv)
 {
     supervisor s = {.cfg = cfg, .signal_fd = signal_fd, .lock_fd = -1};
@@ -356,9 +366,10 @@ int kv_supervise(const kv_config *cfg, int signal_fd, int argc, char **argv)
     while (!kv_process_stop_asked(signal_fd)) {
         start_due(&s);
         turn(&s, 100);
-        if (!s.announced && s.children[BROKER].started_ms != 0 &&
-            s.children[BROKER].backoff_ms >= BACKOFF_MAX_MS) {
-            fprintf(stderr, "kervan up: the broker does not start; the lines above say why\n");
+        const char *hopeless = s.announced ? NULL : never_started(&s);
+        if (hopeless) {
+            fprintf(stderr, "kervan up: the %s does not start; the lines above say why\n",
+                    hopeless);
             rc = 1;
             break;
         }

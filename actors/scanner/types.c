@@ -152,9 +152,13 @@ static const char *text(const char *seen, const uint8_t *p, size_t len)
         if (strncmp(seen, plain[i], strlen(plain[i])) == 0)
             seen = "text/plain";
     }
-    if (strcmp(seen, "text/plain") == 0 && is_markup(p, len))
+    if (strcmp(seen, "text/plain") != 0)
+        return seen;
+    if (is_markup(p, len))
         return "text/xml";
-    return seen;
+    bool wide = len >= 2 && (memcmp(p, "\xff\xfe", 2) == 0 || memcmp(p, "\xfe\xff", 2) == 0);
+    /* libmagic calls two letters of a bitmap's head text, whatever follows */
+    return !wide && memchr(p, 0, len) ? "application/octet-stream" : seen;
 }
 
 static kv_err agree(const kv_claim *claim, const kv_mime_info *type)

@@ -17,10 +17,10 @@
     E(BAD_HEAD, 2, 400, "bad_head", "The HTTP head is malformed or ambiguous and was refused.", "HTTP başlığı bozuk ya da belirsiz; kabul edilmedi.") \
     E(HEAD_TOO_LARGE, 3, 431, "head_too_large", "The HTTP head is larger than 32 KiB. Send fewer or shorter headers.", "HTTP başlığı 32 KiB sınırını aşıyor. Daha az ya da daha kısa başlık gönderin.") \
     E(BAD_CHUNKED, 4, 400, "bad_chunked", "The chunked body is malformed.", "Parçalı (chunked) gövde bozuk.") \
-    E(BAD_MULTIPART, 5, 400, "bad_multipart", "The multipart body is malformed.", "multipart gövdesi bozuk.") \
+    E(BAD_MULTIPART, 5, 400, "bad_multipart", "The multipart body is malformed. Let a library build it, or send the raw body.", "multipart gövdesi bozuk. Bir kütüphaneyle oluşturun ya da ham gövde gönderin.") \
     E(MISSING_FILE, 6, 400, "missing_file", "There is no part named \"file\". Send the file in a multipart field named \"file\" or as the raw body.", "\"file\" adlı bölüm yok. Dosyayı \"file\" alanında ya da ham gövde olarak gönderin.") \
     E(TWO_FILES, 7, 400, "two_files", "Send one file a request.", "Her istekte tek dosya gönderin.") \
-    E(EMPTY_FILE, 8, 400, "empty_file", "The file is empty.", "Dosya boş.") \
+    E(EMPTY_FILE, 8, 400, "empty_file", "The file is empty. Choose another one.", "Dosya boş. Başka bir dosya seçin.") \
     E(BAD_FILENAME, 9, 400, "bad_filename", "The file name is missing, too long or holds characters that are not allowed.", "Dosya adı eksik, çok uzun ya da izin verilmeyen karakterler içeriyor.") \
     E(BAD_FOLDER, 10, 400, "bad_folder", "A folder is 1 to 4 names of [a-z0-9_-] joined by \"/\", for example \"haber/2026\".", "Klasör, \"/\" ile ayrılmış 1-4 addan oluşur ([a-z0-9_-]), örneğin \"haber/2026\".") \
     E(LENGTH_MISMATCH, 11, 400, "length_mismatch", "The body ended before the announced length.", "Gövde bildirilen uzunluktan önce bitti.") \
@@ -29,7 +29,7 @@
     E(NOT_FOUND, 14, 404, "not_found", "There is nothing here.", "Burada bir şey yok.") \
     E(METHOD_NOT_ALLOWED, 15, 405, "method_not_allowed", "This method is not allowed here.", "Bu yöntem burada kullanılamaz.") \
     E(TIMEOUT_CLIENT, 16, 408, "request_timeout", "The client sent too slowly. Try again on a better connection.", "İstemci çok yavaş gönderdi. Daha iyi bir bağlantıyla tekrar deneyin.") \
-    E(TOO_LARGE, 17, 413, "too_large", "The file is larger than MAX_UPLOAD_SIZE_MB allows.", "Dosya MAX_UPLOAD_SIZE_MB sınırından büyük.") \
+    E(TOO_LARGE, 17, 413, "too_large", "The file is too large. Send a smaller one, or raise MAX_UPLOAD_SIZE_MB.", "Dosya çok büyük. Daha küçüğünü gönderin ya da MAX_UPLOAD_SIZE_MB ayarını yükseltin.") \
     E(CLIENT_GONE, 18, 499, "client_gone", "The client closed the connection before the end.", "İstemci bağlantıyı bitmeden kapattı.") \
     E(RANGE, 19, 416, "range_not_satisfiable", "The range lies outside the file.", "İstenen aralık dosyanın dışında.") \
     E(UPGRADE_REQUIRED, 20, 426, "upgrade_required", "This address speaks WebSocket only.", "Bu adres yalnızca WebSocket konuşur.") \
@@ -45,7 +45,7 @@
     E(BODY_TOO_LARGE, 30, 413, "body_too_large", "The body of this request is 64 KiB at most. Keep larger things as files and send their address.", "Bu isteğin gövdesi en çok 64 KiB olabilir. Büyük verileri dosya olarak saklayıp adresini gönderin.") \
     /* 40..: the content */ \
     E(TYPE_REFUSED, 40, 422, "type_refused", "This type of file is not accepted (ALLOWED_MIME_TYPES).", "Bu dosya türü kabul edilmiyor (ALLOWED_MIME_TYPES).") \
-    E(TYPE_MISMATCH, 41, 422, "type_mismatch", "The content does not match its extension or declared type.", "İçerik, uzantısı ya da bildirilen türüyle uyuşmuyor.") \
+    E(TYPE_MISMATCH, 41, 422, "type_mismatch", "The content does not match its extension or declared type. Give the file the extension of what it is.", "İçerik, uzantısı ya da bildirilen türüyle uyuşmuyor. Dosyaya içeriğine uygun uzantıyı verin.") \
     E(TYPE_NOT_YET, 42, 422, "type_not_yet", "TIFF and SVG are not accepted yet.", "TIFF ve SVG henüz kabul edilmiyor.") \
     E(BAD_IMAGE, 43, 422, "bad_image", "The picture is damaged.", "Görsel bozuk.") \
     E(IMAGE_TOO_BIG, 44, 422, "image_too_big", "The picture has more pixels than IMAGE_MAX_MEGAPIXELS allows.", "Görsel, IMAGE_MAX_MEGAPIXELS sınırından fazla piksel içeriyor.") \

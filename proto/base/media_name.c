@@ -10,6 +10,27 @@
 #define PART_MAX       64
 #define VARIANT_PX_MAX 65535
 
+/* Names Windows gives to devices, whatever stands behind the first dot. */
+static bool device_name(kv_slice name)
+{
+    static const char *const three[] = {"con", "prn", "aux", "nul"};
+    const char *dot = memchr(name.ptr, '.', name.len);
+
+    if (dot)
+        name.len = (size_t)(dot - name.ptr);
+    while (name.len && name.ptr[name.len - 1] == ' ')
+        name.len--;
+    if (name.len == 4 && name.ptr[3] >= '1' && name.ptr[3] <= '9')
+        return strncasecmp(name.ptr, "com", 3) == 0 || strncasecmp(name.ptr, "lpt", 3) == 0;
+    if (name.len != 3)
+        return false;
+    for (size_t i = 0; i < sizeof three / sizeof *three; i++) {
+        if (strncasecmp(name.ptr, three[i], 3) == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool folder_char(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
@@ -23,7 +44,7 @@ static bool part_valid(kv_slice part)
         if (!folder_char(part.ptr[i]))
             return false;
     }
-    return true;
+    return !device_name(part);
 }
 
 bool kv_folder_valid(kv_slice folder)
@@ -50,33 +71,13 @@ bool kv_folder_below(kv_slice folder, kv_slice root)
     return folder.len == root.len || folder.ptr[root.len] == '/';
 }
 
-/* Characters that have no place in a name: controls, separators, and those that turn the writing
- * direction. */
+/* Characters that have no place in a name: controls, separators, line ends, and those that turn the
+ * writing direction. */
 static bool forbidden(uint32_t cp)
 {
-    return cp < 0x20 || (cp >= 0x7f && cp <= 0x9f) || cp == '/' || cp == '\\' || cp == 0x200e ||
-           cp == 0x200f || (cp >= 0x202a && cp <= 0x202e) || (cp >= 0x2066 && cp <= 0x2069);
-}
-
-/* Names Windows gives to devices, whatever stands behind the first dot. */
-static bool device_name(kv_slice name)
-{
-    static const char *const three[] = {"con", "prn", "aux", "nul"};
-    const char *dot = memchr(name.ptr, '.', name.len);
-
-    if (dot)
-        name.len = (size_t)(dot - name.ptr);
-    while (name.len && name.ptr[name.len - 1] == ' ')
-        name.len--;
-    if (name.len == 4 && name.ptr[3] >= '1' && name.ptr[3] <= '9')
-        return strncasecmp(name.ptr, "com", 3) == 0 || strncasecmp(name.ptr, "lpt", 3) == 0;
-    if (name.len != 3)
-        return false;
-    for (size_t i = 0; i < sizeof three / sizeof *three; i++) {
-        if (strncasecmp(name.ptr, three[i], 3) == 0)
-            return true;
-    }
-    return false;
+    return cp < 0x20 || (cp >= 0x7f && cp <= 0x9f) || cp == '/' || cp == '\\' || cp == 0x061c ||
+           cp == 0x200e || cp == 0x200f || (cp >= 0x2028 && cp <= 0x202e) ||
+           (cp >= 0x2066 && cp <= 0x2069);
 }
 
 kv_err kv_filename_check(kv_slice name)

@@ -1,4 +1,5 @@
 """Bad input: a clear problem+json, nothing left behind, a log line. S0-25 S0-57 S0-58 S0-59 S0-94 S0-101"""
+import http.client
 import socket
 import time
 
@@ -36,7 +37,17 @@ def refused(answer, status, code):
 
 
 def test_too_large(kervan):
-    refused(kervan.upload_raw(padded_png((50 << 20) + 1)), 413, "too_large")
+    assert "50 MiB" in refused(kervan.upload_raw(padded_png((50 << 20) + 1)), 413, "too_large")["detail"]
+
+
+def test_too_large_for_a_client_that_sends_all_before_it_reads(kervan):
+    """The answer is there when it has sent its body, and is not lost to a reset."""
+    data = padded_png((50 << 20) + 1)
+    for _ in range(3):
+        connection = http.client.HTTPConnection("127.0.0.1", kervan.port, timeout=60)
+        connection.request("POST", "/api/media?filename=a.png", body=data, headers={"Content-Type": "image/png"})
+        assert connection.getresponse().status == 413
+        connection.close()
 
 
 def test_too_large_chunked(fresh):
@@ -54,6 +65,7 @@ def test_too_large_chunked(fresh):
     ("a.png", b"<html><body><script>alert(1)</script></body></html>", 422, None),
     ("a.jpg", PICTURE, 422, "type_mismatch"),
     ("a.png", b"MZ" + bytes(500), 422, None),
+    ("a.txt", b"BM" + bytes(60), 422, "type_refused"),
     ("a.svg", b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script/></svg>', 422, "type_not_yet"),
     ("a.tiff", b"II*\0\x08\0\0\0" + bytes(64), 422, "type_not_yet"),
     ("a.html", b"<!doctype html><html></html>", 422, None),

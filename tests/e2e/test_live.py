@@ -106,6 +106,21 @@ def test_unknown_position_means_resync(fresh):
     s.close()
 
 
+@pytest.mark.parametrize("frame", [
+    b"\x89\xfe\x00\x7e" + bytes(4 + 126),  # a ping of 126 bytes
+    b"\x09\x80" + bytes(4),  # a ping in pieces
+    b"\x82\xff\xff" + bytes(7 + 4),  # a length with its top bit set
+], ids=["long-ping", "split-ping", "length-63"])
+def test_ws_that_breaks_the_rules_is_told_so(kervan, frame):
+    """RFC 6455 5.2, 5.4, 5.5: fail the connection with 1002."""
+    c = ws(kervan)
+    c.sock.sendall(frame)
+    while (got := c.recv_frame()).opcode != websocket.ABNF.OPCODE_CLOSE:
+        pass
+    assert int.from_bytes(got.data[:2], "big") == 1002
+    c.close()
+
+
 def test_two_clients_see_the_same_order(kervan):
     a, b = ws(kervan), ws(kervan)
     ids = [kervan.upload(png()).json()["id"] for _ in range(10)]

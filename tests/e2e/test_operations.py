@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 
 from kervan import BINARY, Kervan, wait_for
 from pictures import noise_png, padded_png, png
@@ -43,6 +44,7 @@ def test_access_log(kervan):
     kervan.get("/api/folders?x=1", headers={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
     line = kervan.wait_log("request", path="/api/folders")[-1]
     assert line["status"] == 200 and line["method"] == "GET" and line["traceId"] == "0af7651916cd43dd8448eb211c80319c"
+    assert line["client"] == "127.0.0.1"
 
 
 def test_metrics_format(kervan):
@@ -53,6 +55,28 @@ def test_metrics_format(kervan):
         assert line.startswith("#") or re.fullmatch(r'[a-z_]+(\{[^}]*\})? -?[0-9.e+-]+(Inf)?', line), line
     names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(names) == len(set(names))
+
+
+def test_second_kervan_on_the_port(kervan):
+    """S0-12: it is refused, instead of taking every other request into a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="kv") as data:
+        env = {"PATH": os.environ["PATH"], "KERVAN_DATA": data, "KERVAN_LISTEN": f"127.0.0.1:{kervan.port}"}
+        second = subprocess.run([str(BINARY), "gateway"], env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert second.returncode != 0 and "Address already in use" in second.stderr + second.stdout
+        up = subprocess.run([str(BINARY), "up"], env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert up.returncode == 1 and "the gateway does not start" in up.stderr and "KERVAN_LISTEN" in up.stdout + up.stderr
+    for _ in range(8):
+        assert kervan.get("/api/media").status_code == 200
+
+
+def test_health_below_the_disk_reserve(fresh):
+    """Y38: uploads are refused, so the report says it; reading goes on, so the node stays in the balancer."""
+    k = fresh(DISK_RESERVE_MB="1048576")
+    assert k.upload(png()).status_code == 507
+    report = k.get("/api/v1/health/")
+    assert report.status_code == 200 and report.json()["status"] == "degraded"
+    assert report.json()["storage"]["status"] == "low" and report.json()["storage"]["error"] == "disk_full"
+    assert k.get("/api/v1/health/ready/").json()["status"] == "ready"
 
 
 def test_second_supervisor_on_the_folder(kervan):

@@ -17,11 +17,12 @@ static kv_slice S(const char *text)
 
 static void test_folders(void **state)
 {
-    static const char *const good[] = {"genel", "haber/2026", "a/b/c/d",  "_x",
-                                       "0",     "a-b_c",      "x/static", "statics"};
-    static const char *const bad[] = {"",    "a/b/c/d/e", "A",      "a//b",     "/a",  "a/",
-                                      "..",  "a/../b",    "-a",     "a/-b",     "a b", "ığ",
-                                      "a.b", ".tmp",      "static", "static/a", "a\\b"};
+    static const char *const good[] = {"genel",    "haber/2026", "a/b/c/d", "_x",  "0",    "a-b_c",
+                                       "x/static", "statics",    "console", "com", "com10"};
+    static const char *const bad[] = {"",      "a/b/c/d/e", "A",      "a//b",     "/a",   "a/",
+                                      "..",    "a/../b",    "-a",     "a/-b",     "a b",  "ığ",
+                                      "a.b",   ".tmp",      "static", "static/a", "a\\b", "con",
+                                      "aux/x", "x/nul",     "com1"};
     char part[80];
 
     (void)state;
@@ -60,6 +61,10 @@ static void test_filenames(void **state)
                                       "a\xe2\x81\xa6"
                                       "b",
                                       "a\xe2\x80\x8f",
+                                      "a\xd8\x9c"
+                                      "b",
+                                      "a\xe2\x80\xa8"
+                                      "b",
                                       "CON",
                                       "nul.txt",
                                       "Com1.jpg",
