@@ -89,17 +89,25 @@ export interface Problem {
 export const DEFAULT_FOLDER = "genel";
 const FOLDER_PART = /^[a-z0-9_][a-z0-9_-]{0,63}$/;
 
+/** Names Windows gives to devices. */
+const DEVICE = /^(con|prn|aux|nul|com[1-9]|lpt[1-9])$/;
+
 /** The server's rule for folders: 1 to 4 names of [a-z0-9_-]. Empty means the default folder. */
 export function folderValid(folder: string): boolean {
     if (folder === "") return true;
     const parts = folder.split("/");
-    return folder.length <= 255 && parts.length <= 4 && parts[0] !== "static" && parts.every((p) => FOLDER_PART.test(p));
+    return folder.length <= 255 && parts.length <= 4 && parts[0] !== "static" && parts.every((p) => FOLDER_PART.test(p) && !DEVICE.test(p));
 }
 
 export function matches(media: Media, filter: Filter): boolean {
     if (filter.folder && media.folder !== filter.folder && !media.folder.startsWith(filter.folder + "/")) return false;
     if (filter.status && media.status !== filter.status) return false;
-    return !filter.search || asciiLower(media.filename).includes(asciiLower(filter.search));
+    return !filter.search || folded(media.filename).includes(folded(filter.search));
+}
+
+/** As the server compares names: without case and accents; i, ı, I and İ are one letter. */
+function folded(s: string): string {
+    return s.normalize("NFKD").replace(/\p{M}/gu, "").toUpperCase().toLowerCase();
 }
 
 // The server folds ASCII only; "İ".toLowerCase() would find more here than there.
