@@ -120,25 +120,29 @@ static const char *credit_wrong(const kv_credit *m)
         return "grant and reserve need a user and an amount";
     if (!names_user && (m->user.len || m->amount))
         return "confirm and refund name the transaction only";
-    return kv_text_plain(m->user) && kv_text_plain(m->operation)
+    if (m->key.len && m->what != 0)
+        return "a key goes with a grant";
+    return kv_text_plain(m->user) && kv_text_plain(m->operation) && kv_text_plain(m->key)
                ? NULL
-               : "user and operation hold no control characters";
+               : "user, operation and key hold no control characters";
 }
 
 void kv_account_credit(kv_core *c, const kv_from *from, const kv_credit *m)
 {
     if (!sound(c, from, credit_wrong(m)))
         return;
-    kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_CREDIT, m->user.len + m->operation.len);
+    kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_CREDIT, m->user.len + m->operation.len + m->key.len);
     if (!cmd)
         return;
     cmd->credit = *m;
     cmd->credit.user = kv_cmd_keep(cmd, m->user);
     cmd->credit.operation = kv_cmd_keep(cmd, m->operation);
+    cmd->credit.key = kv_cmd_keep(cmd, m->key);
     kv_core_give(c, cmd);
 }
 
-/* Sent again, the ledger gives the first outcome: a transaction has an id. */
+/* Sent again, the ledger gives the first outcome: a transaction has an id, and a grant may have a
+ * key. */
 static void take_credit(kv_core *c, const kv_cmd *cmd)
 {
     kv_msg m;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "broker/admin_cmd.h"
+#include "broker/admin_gauge.h"
 #include "broker/admin_listen.h"
 #include "proto/base/log.h"
 #include "proto/client.h"
@@ -22,7 +23,8 @@ enum {
     IDLE_MS = 600 * 1000,
     OUT_MAX = 4 << 20,  /* bytes of replies that wait for one operator */
     OUT_LOW = 64 << 10, /* below it a long reply goes on */
-    STEPS = 64          /* of one connection before others have their turn */
+    STEPS = 64,         /* of one connection before others have their turn */
+    GAUGE_MS = 10 * 1000
 };
 
 typedef struct conn conn;
@@ -61,6 +63,8 @@ struct kv_admin {
     kv_db *db;         /* from the first list on */
     kv_id_maker ids;
     ask *asks;
+    kv_dead_gauge dead;
+    int64_t next_gauge_ms;
     conn conns[CONNS];
 };
 
@@ -375,7 +379,7 @@ static void begin_call(conn *c, kv_slice line)
     kv_buf wrong;
     kv_buf_init(&wrong, 4096);
     if (!kv_admin_check(call->command, &call->line, &wrong)) {
-        kv_admin_error(call, "bad_parameter", "%s", kv_buf_str(&wrong));
+        kv_admin_error(call, "usage", "%s", kv_buf_str(&wrong));
     } else {
         if (call->command->changes)
             log_change(c, line);
@@ -437,9 +441,21 @@ static int64_t conn_wait(const conn *c)
     return left < 0 ? 0 : left;
 }
 
+/* The time to the next one. */
+static int64_t read_gauge(kv_admin *a)
+{
+    int64_t now = now_ms(a);
+    if (now >= a->next_gauge_ms) {
+        a->next_gauge_ms = now + GAUGE_MS;
+        if (a->db || kv_db_open(a->cfg, KV_DB_READ, &a->db) == KV_OK)
+            kv_dead_gauge_read(&a->dead, a->db);
+    }
+    return a->next_gauge_ms - now;
+}
+
 static int64_t serve(kv_admin *a)
 {
-    int64_t wait = 60000;
+    int64_t wait = read_gauge(a);
     if (a->client) {
         int64_t ms = kv_client_poll(a->client);
         wait = ms < wait ? ms : wait;
@@ -522,6 +538,7 @@ kv_err kv_admin_start(const kv_config *cfg, const kv_clock *clock, void *zmq, kv
     a->cfg = cfg;
     a->clock = clock;
     a->zmq = zmq;
+    a->next_gauge_ms = now_ms(a) + 1000; /* who starts has other things to do first */
     a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     kv_id_maker_init(&a->ids, kv_id_random_node());
     for (int i = 0; i < CONNS; i++)

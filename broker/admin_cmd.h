@@ -37,7 +37,7 @@ typedef struct kv_admin_module {
 } kv_admin_module;
 
 extern const kv_admin_module kv_admin_queues, kv_admin_jobs, kv_admin_workers, kv_admin_events,
-    kv_admin_stats, kv_admin_doctor, kv_admin_backup, kv_admin_session;
+    kv_admin_credits, kv_admin_stats, kv_admin_doctor, kv_admin_backup, kv_admin_session;
 extern const kv_admin_module *const kv_admin_modules[]; /* ended by NULL */
 const kv_admin_command *kv_admin_find(kv_slice name);   /* NULL: there is none */
 /* Whether the line's words fit the command; else `why` gets what is wrong. */
@@ -54,6 +54,9 @@ struct kv_admin_call {
     void *state;          /* the command's own */
     void (*drop)(void *); /* frees it when the call ends, however it ends; may be NULL */
     bool quit;            /* the connection is closed behind the reply */
+    bool known, must;     /* kv_admin_with_queue */
+    kv_admin_fn then;
+    kv_slice wanted;
     /* the loop's */
     void *conn;
     kv_admin_fn again;
@@ -68,11 +71,19 @@ kv_slice kv_admin_option(const kv_admin_call *call, const char *name);
 /* A word as an id, or a number option (*ret stays where it is not given). False: the call has ended
  * with an error. */
 bool kv_admin_id(kv_admin_call *call, kv_slice word, uint64_t *ret);
-bool kv_admin_number_option(kv_admin_call *call, const char *name, uint64_t max, uint64_t *ret);
-/* The i-th word as the name of a queue. False: as above. */
+bool kv_admin_number_option(kv_admin_call *call, const char *name, uint64_t min, uint64_t max,
+                            uint64_t *ret);
+/* The i-th word, or any word, as the name of a queue. False: as above. */
 bool kv_admin_service(kv_admin_call *call, int i, kv_slice *ret);
+bool kv_admin_service_name(kv_admin_call *call, kv_slice word);
+
+/* Whether the word is yes-<count>: good for what the operator saw and a tenth more, for queues go
+ * on meanwhile. Without it the call ends with "confirm". */
+bool kv_admin_agreed(kv_slice word, uint64_t count);
 
 void kv_admin_ok(kv_admin_call *call);
+/* Slugs of what was wrong with the line itself, which `kervan ctl` ends with 2 for: usage,
+ * unknown_command, bad_parameter, bad_id, bad_line. */
 /* A sentence (or {"ok":true}), and OK. */
 void kv_admin_done(kv_admin_call *call, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void kv_admin_error(kv_admin_call *call, const char *slug, const char *fmt, ...)

@@ -9,9 +9,8 @@
 enum { HELP_AT = 42 };
 
 const kv_admin_module *const kv_admin_modules[] = {
-    &kv_admin_queues, &kv_admin_jobs,    &kv_admin_workers,
-    &kv_admin_events, &kv_admin_stats,   &kv_admin_doctor,
-    &kv_admin_backup, &kv_admin_session, NULL};
+    &kv_admin_queues, &kv_admin_jobs,   &kv_admin_workers, &kv_admin_credits, &kv_admin_events,
+    &kv_admin_stats,  &kv_admin_doctor, &kv_admin_backup,  &kv_admin_session, NULL};
 
 const kv_admin_command *kv_admin_find(kv_slice name)
 {
@@ -102,29 +101,48 @@ bool kv_admin_id(kv_admin_call *call, kv_slice word, uint64_t *ret)
     return false;
 }
 
-bool kv_admin_number_option(kv_admin_call *call, const char *name, uint64_t max, uint64_t *ret)
+bool kv_admin_number_option(kv_admin_call *call, const char *name, uint64_t min, uint64_t max,
+                            uint64_t *ret)
 {
     kv_slice text = kv_admin_option(call, name);
-    if (!text.ptr || kv_admin_number(text, max, ret))
+    uint64_t v = 0;
+    if (!text.ptr)
         return true;
-    kv_admin_error(call, "bad_parameter", "%s= takes a number from 0 to %llu.", name,
-                   (unsigned long long)max);
+    if (kv_admin_number(text, max, &v) && v >= min) {
+        *ret = v;
+        return true;
+    }
+    kv_admin_error(call, "bad_parameter", "%s= takes a number from %llu to %llu.", name,
+                   (unsigned long long)min, (unsigned long long)max);
     return false;
 }
 
-bool kv_admin_service(kv_admin_call *call, int i, kv_slice *ret)
+bool kv_admin_service_name(kv_admin_call *call, kv_slice word)
 {
-    *ret = kv_admin_word(call, i);
-    bool ok = ret->len >= 1 && ret->len <= 64;
-    for (size_t k = 0; k < ret->len && ok; k++) {
-        char c = ret->ptr[k];
+    bool ok = word.len >= 1 && word.len <= 64;
+    for (size_t k = 0; k < word.len && ok; k++) {
+        char c = word.ptr[k];
         ok = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
     }
     if (!ok)
         kv_admin_error(call, "bad_parameter",
                        "\"%.*s\" is no name of a queue: 1 to 64 of a-z, 0-9 and -.",
-                       KV_SLICE_FMT(*ret));
+                       KV_SLICE_FMT(word));
     return ok;
+}
+
+bool kv_admin_service(kv_admin_call *call, int i, kv_slice *ret)
+{
+    *ret = kv_admin_word(call, i);
+    return kv_admin_service_name(call, *ret);
+}
+
+bool kv_admin_agreed(kv_slice word, uint64_t count)
+{
+    uint64_t seen;
+    return word.len > 4 && memcmp(word.ptr, "yes-", 4) == 0 &&
+           kv_admin_number(kv_slice_of(word.ptr + 4, word.len - 4), INT64_MAX / 2, &seen) &&
+           count <= seen + seen / 10;
 }
 
 /* ---- JSON ---- */

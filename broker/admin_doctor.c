@@ -6,8 +6,18 @@
 
 #include "broker/admin_prom.h"
 #include "broker/admin_views.h"
+#include "broker/services.h"
+#include "storage/read/dead_letters.h"
 
-enum { ASK_MS = 5000, PAGE = 500, SILENT_MS = 2500, HELD_S = 600, WAL_MB = 512 };
+enum {
+    ASK_MS = 5000,
+    PAGE = 500,
+    SILENT_MS = 2500,
+    QUEUES_MAX = 1024,
+    HELD_S = 600,
+    WAL_MB = 512,
+    DEAD_COUNTED = 1000
+};
 
 typedef struct doctor {
     json_t *findings; /* {"level","where","what","remedy"} */
@@ -26,20 +36,54 @@ static void drop(void *state)
 
 static void find(doctor *d, bool problem, const char *where, const char *what, const char *remedy)
 {
+    json_t *finding = json_pack("{s:s,s:s,s:s,s:s}", "level", problem ? "problem" : "note", "where",
+                                where, "what", what, "remedy", remedy);
     d->problems += problem;
-    json_array_append_new(d->findings,
-                          json_pack("{s:s,s:s,s:s,s:s}", "level", problem ? "problem" : "note",
-                                    "where", where, "what", what, "remedy", remedy));
+    json_array_append_new(d->findings, finding);
+}
+
+static const char *part(const json_t *finding, const char *name)
+{
+    const char *text = json_string_value(json_object_get(finding, name));
+    return text ? text : "";
+}
+
+/* Problems before notes; then by place, which puts queues in the order of their names. */
+static int by_weight(const void *a, const void *b)
+{
+    const json_t *x = *(const json_t *const *)a, *y = *(const json_t *const *)b;
+    int level = strcmp(part(y, "level"), part(x, "level"));
+    return level ? level : strcmp(part(x, "where"), part(y, "where"));
+}
+
+static void sort_findings(doctor *d)
+{
+    size_t n = json_array_size(d->findings);
+    json_t *sorted = json_array();
+    const json_t **list = sorted && n > 0 ? malloc(n * sizeof *list) : NULL;
+    for (size_t i = 0; i < n && list; i++)
+        list[i] = json_array_get(d->findings, i);
+    if (list)
+        qsort(list, n, sizeof *list, by_weight);
+    for (size_t i = 0; i < n && list; i++)
+        json_array_append(sorted, (json_t *)list[i]);
+    if (list) {
+        json_decref(d->findings);
+        d->findings = sorted;
+    } else {
+        json_decref(sorted);
+    }
+    free(list);
 }
 
 static void show(kv_admin_call *call, const json_t *finding)
 {
     static const char *const parts[] = {"where", "what", "remedy"};
     kv_buf *out = call->out;
-    kv_buf_addf(out, "%-8s ", json_string_value(json_object_get(finding, "level")));
+    kv_buf_addf(out, "%-8s ", part(finding, "level"));
     for (int i = 0; i < 3; i++) {
         kv_buf_adds(out, i == 1 ? ": " : i == 2 ? ". " : "");
-        kv_plain_text(kv_slice_str(json_string_value(json_object_get(finding, parts[i]))), 0, out);
+        kv_plain_text(kv_slice_str(part(finding, parts[i])), 0, out);
     }
     kv_buf_addc(out, '\n');
 }
@@ -48,6 +92,7 @@ static void end(kv_admin_call *call)
 {
     doctor *d = call->state;
     int problems = d->problems;
+    sort_findings(d);
     if (call->json) {
         json_t *all = json_pack("{s:b,s:I,s:I,s:O}", "healthy", problems == 0, "queues",
                                 (json_int_t)d->queues, "workers", (json_int_t)d->workers,
@@ -57,11 +102,13 @@ static void end(kv_admin_call *call)
     } else {
         for (size_t i = 0; i < json_array_size(d->findings); i++)
             show(call, json_array_get(d->findings, i));
-        if (problems == 0)
-            kv_buf_addf(call->out,
-                        "healthy: %llu queues, %llu workers; broker, database and disk are in "
-                        "order\n",
-                        (unsigned long long)d->queues, (unsigned long long)d->workers);
+        if (problems == 0) {
+            kv_buf_adds(call->out, "healthy: ");
+            kv_human_count(d->queues, "queue", call->out);
+            kv_buf_adds(call->out, ", ");
+            kv_human_count(d->workers, "worker", call->out);
+            kv_buf_adds(call->out, "; broker, database and disk are in order\n");
+        }
     }
     if (problems == 0)
         kv_admin_ok(call);
@@ -108,29 +155,47 @@ static void look_at_database(kv_admin_call *call, doctor *d)
 
 /* ---- the broker's counters ---- */
 
+/* name{service="f1"} is of queue f1; "other" are those beyond the labels. */
+static void where_of(const char *label, char *out, size_t size)
+{
+    static const char service[] = "{service=\"";
+    const size_t n = sizeof service - 1;
+    if (strncmp(label, service, n) != 0)
+        snprintf(out, size, "broker");
+    else if (strncmp(label + n, "other\"", 6) == 0)
+        snprintf(out, size, "other queues");
+    else
+        snprintf(out, size, "queue %.*s", (int)strcspn(label + n, "\""), label + n);
+}
+
 static void on_metric(void *arg, const kv_prom_item *item)
 {
     static const struct {
-        const char *key, *what, *remedy;
+        const char *key, *one, *many, *remedy;
     } rows[] = {
-        {"kervan_late_answers_total", "answers came after their lease was over",
+        {"kervan_late_answers_total", "answer came after its lease was over",
+         "answers came after their lease was over",
          "A worker was silent for 3 s, or slower than STUCK_AFTER: look at its machine and log"},
-        {"kervan_jobs_stuck_total", "jobs were ended by the Stuck Job Guard",
+        {"kervan_jobs_stuck_total", "job was ended by the Stuck Job Guard",
+         "jobs were ended by the Stuck Job Guard",
          "Their workers made no progress: \"dead\" shows the jobs"},
-        {"kervan_ledger_failures_total", "commands failed in the database",
+        {"kervan_ledger_failures_total", "command failed in the database",
+         "commands failed in the database",
          "\"ledger_command_failed\" in the broker's log says which"},
-        {"kervan_bad_messages_total", "messages broke the protocol",
+        {"kervan_bad_messages_total", "message broke the protocol", "messages broke the protocol",
          "\"bad_message\" in the log says whose; versions may not fit"},
     };
-    char what[512];
+    char what[256], where[96];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         size_t len = strlen(rows[i].key);
         const char *label = item->key + len;
         if (strncmp(item->key, rows[i].key, len) != 0 || (*label && *label != '{') ||
             item->value == 0)
             continue;
-        snprintf(what, sizeof what, "%.0f %s since its start %s", item->value, rows[i].what, label);
-        find(arg, false, "broker", what, rows[i].remedy);
+        where_of(label, where, sizeof where);
+        snprintf(what, sizeof what, "%.0f %s since the broker's start", item->value,
+                 item->value == 1 ? rows[i].one : rows[i].many);
+        find(arg, false, where, what, rows[i].remedy);
     }
 }
 
@@ -191,50 +256,79 @@ static void ask_workers(kv_admin_call *call)
 
 /* ---- queues ---- */
 
-/* Slow is no fault, unless it has been so for long. */
-static bool held(const char *health, json_int_t oldest_s)
+typedef enum verdict { FINE, NOTE, PROBLEM } verdict;
+
+/* Slow is no fault, unless it has been so for long; what an operator stopped holds nobody up while
+ * nothing waits. */
+static verdict judge(const char *health, uint64_t waiting, json_int_t oldest_s)
 {
-    static const char *const now[] = {"stuck", "no_workers", "paused", "draining"};
-    for (size_t i = 0; i < sizeof now / sizeof *now; i++) {
-        if (strcmp(health, now[i]) == 0)
-            return true;
-    }
-    return strcmp(health, "ok") != 0 && oldest_s >= HELD_S;
+    if (strcmp(health, "ok") == 0)
+        return FINE;
+    if (strcmp(health, "paused") == 0 || strcmp(health, "draining") == 0)
+        return waiting > 0 ? PROBLEM : NOTE;
+    if (strcmp(health, "stuck") == 0 || strcmp(health, "no_workers") == 0)
+        return PROBLEM;
+    return oldest_s >= HELD_S ? PROBLEM : FINE;
 }
 
-static void judge_queue(kv_admin_call *call, json_t *q)
+/* Who works off the queues of kervan's own. */
+static const char *own_worker(const char *service, const char *health)
 {
-    doctor *d = call->state;
+    if (strcmp(health, "no_workers") != 0)
+        return "";
+    return strcmp(service, KV_SERVICE_IMAGE) == 0  ? " Its worker is `kervan worker image`."
+           : strcmp(service, KV_SERVICE_REAP) == 0 ? " Its worker is `kervan worker reaper`."
+                                                   : "";
+}
+
+static void judge_queue(doctor *d, const json_t *q)
+{
     const char *service = json_string_value(json_object_get(q, "service"));
     const char *health = json_string_value(json_object_get(q, "health"));
     const char *remedy = json_string_value(json_object_get(q, "remedy"));
     json_int_t oldest = json_integer_value(json_object_get(q, "oldest_waiting_s"));
-    char where[96];
+    char where[96], way[512];
     d->queues++;
     if (!service || !health)
         return;
+    verdict v = judge(health, kv_view_waiting(q), oldest);
+    if (v == FINE)
+        return;
+    kv_buf what;
+    kv_buf_init(&what, 1024);
+    kv_buf_addf(&what, "%s, %llu waiting", health, (unsigned long long)kv_view_waiting(q));
+    if (oldest > 0) {
+        kv_buf_adds(&what, ", the oldest for ");
+        kv_human_ms(oldest * 1000, &what);
+    }
     snprintf(where, sizeof where, "queue %s", service);
-    if (held(health, oldest)) {
-        kv_buf what;
-        kv_buf_init(&what, 1024);
-        kv_buf_addf(&what, "%s, %llu waiting", health, (unsigned long long)kv_view_waiting(q));
-        if (oldest > 0) {
-            kv_buf_adds(&what, ", the oldest for ");
-            kv_human_ms(oldest * 1000, &what);
-        }
-        find(d, true, where, kv_buf_str(&what), remedy ? remedy : "");
-        kv_buf_release(&what);
-    }
-    kv_view_queues.enrich(call, q);
-    json_int_t dead = json_integer_value(json_object_get(q, "dead"));
-    if (dead > 0) {
-        char what[64], way[160];
-        snprintf(what, sizeof what, "%lld dead letters%s", (long long)dead,
-                 dead >= 1000 ? " or more" : "");
-        snprintf(way, sizeof way, "See: dead %s; then retry ID, or purge %s dead", service,
-                 service);
-        find(d, false, where, what, way);
-    }
+    snprintf(way, sizeof way, "%s%s", remedy ? remedy : "", own_worker(service, health));
+    find(d, v == PROBLEM, where, kv_buf_str(&what), way);
+    kv_buf_release(&what);
+}
+
+/* ---- dead letters: of queues that the broker has forgotten, too ---- */
+
+static void on_dead(void *arg, kv_slice service, int64_t n)
+{
+    char where[96], way[320];
+    kv_buf what;
+    kv_buf_init(&what, 128);
+    kv_human_count((uint64_t)n, "dead letter", &what);
+    kv_buf_adds(&what, n >= DEAD_COUNTED ? " or more" : "");
+    snprintf(where, sizeof where, "queue %.*s", KV_SLICE_FMT(service));
+    snprintf(way, sizeof way,
+             "See: dead %.*s; then retry ID, or retry service=%.*s for all, or purge %.*s dead",
+             KV_SLICE_FMT(service), KV_SLICE_FMT(service), KV_SLICE_FMT(service));
+    find(arg, false, where, kv_buf_str(&what), way);
+    kv_buf_release(&what);
+}
+
+static void look_at_dead(kv_admin_call *call, doctor *d)
+{
+    kv_db *db = kv_admin_db_if(call);
+    if (db) /* what cannot be read was found already */
+        (void)kv_dead_letters_each(db, DEAD_COUNTED, on_dead, d);
 }
 
 static void ask_queues(kv_admin_call *call);
@@ -247,13 +341,15 @@ static void on_queues(kv_admin_call *call, const kv_msg *answer)
         return;
     const json_t *list = json_object_get(page, "queues");
     for (size_t i = 0; i < json_array_size(list); i++)
-        judge_queue(call, json_array_get(list, i));
+        judge_queue(d, json_array_get(list, i));
     d->after = (uint64_t)json_integer_value(json_object_get(page, "next"));
     json_decref(page);
-    if (d->after != 0)
+    if (d->after != 0) {
         ask_queues(call);
-    else
-        ask_workers(call);
+        return;
+    }
+    look_at_dead(call, d);
+    ask_workers(call);
 }
 
 static void ask_queues(kv_admin_call *call)
@@ -284,6 +380,11 @@ static void on_health(kv_admin_call *call, const kv_msg *answer)
              "Its last transaction failed: look at disk space and at \"db_error\" in the log");
     if (broker && strcmp(broker, "ok") != 0)
         find(d, true, "broker", broker, "Wait until it is started again");
+    if (json_integer_value(json_object_get(health, "queues_in_use")) >= QUEUES_MAX)
+        find(
+            d, true, "queues", "all 1,024 queues are in use: new names are refused with 503",
+            "A queue without jobs, workers and settings makes room: purge, resume or unlimit those "
+            "that nobody needs");
     json_decref(health);
     ask_queues(call);
 }

@@ -136,13 +136,12 @@ static void events(kv_admin_call *call)
     call->drop = free;
     r->follow = kv_slice_is(word, "follow");
     if (word.len > 0 && !r->follow) {
-        kv_admin_error(call, "bad_parameter", "usage: events [after=ID] [limit=N] [follow]");
+        kv_admin_error(call, "usage", "usage: events [after=ID] [limit=N] [follow]");
         return;
     }
-    if (!kv_admin_number_option(call, "after", INT64_MAX, &r->after) ||
-        !kv_admin_number_option(call, "limit", INT64_MAX, &r->left))
+    if (!kv_admin_number_option(call, "after", 0, INT64_MAX, &r->after) ||
+        !kv_admin_number_option(call, "limit", 1, INT64_MAX, &r->left))
         return;
-    r->left += r->left == 0;
     if (kv_admin_option(call, "after").ptr || find_start(call, r) == KV_OK)
         page(call);
 }

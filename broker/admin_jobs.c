@@ -1,7 +1,8 @@
 /* Commands about jobs: lists, one with its history, and what can be done to it. */
 #include <stdlib.h>
 
-#include "broker/admin_cmd.h"
+#include "broker/admin_inspect.h"
+#include "broker/admin_retry.h"
 #include "storage/read/jobs.h"
 #include "storage/read/jobs_list.h"
 
@@ -20,13 +21,9 @@ static const kv_column job_columns[] = {
     {"TAGS", "tags", KV_COLUMN_TEXT},          {"ERROR", "error", KV_COLUMN_TEXT},
 };
 static const kv_column dead_columns[] = {
-    {"JOB", "jobId", KV_COLUMN_TEXT},
-    {"SERVICE", "service", KV_COLUMN_TEXT},
-    {">TRIES", "attempts", KV_COLUMN_TEXT},
-    {"ENDED", "updated_at", KV_COLUMN_TIME},
-    {"RETRIED BY", "retried_by", KV_COLUMN_TEXT},
-    {"ERROR", "error", KV_COLUMN_TEXT},
-    {"DETAIL", "error_detail", KV_COLUMN_TEXT},
+    {"JOB", "jobId", KV_COLUMN_TEXT},       {"SERVICE", "service", KV_COLUMN_TEXT},
+    {">TRIES", "attempts", KV_COLUMN_TEXT}, {"ENDED", "updated_at", KV_COLUMN_TIME},
+    {"ERROR", "error", KV_COLUMN_TEXT},     {"DETAIL", "error_detail", KV_COLUMN_TEXT},
 };
 
 typedef struct listing {
@@ -124,15 +121,20 @@ static bool word_of(const char *const *words, int n, kv_slice word, int *ret)
 static bool read_state(kv_admin_call *call, int *ret)
 {
     static const char *const states[] = {"queued", "processing", "complete", "error", "cancelled"};
-    kv_slice word = kv_admin_option(call, "state");
+    kv_slice word = kv_admin_option(call, "status"), same = kv_admin_option(call, "state");
+    const char *name = word.ptr ? "status" : "state";
+    if (word.ptr && same.ptr) {
+        kv_admin_error(call, "usage", "status= and state= are the same; give one of them.");
+        return false;
+    }
+    word = word.ptr ? word : same;
     if (!word.ptr || word_of(states, 5, word, ret))
         return true;
     *ret = -2;
     if (kv_slice_is(word, "unfinished"))
         return true;
     kv_admin_error(call, "bad_parameter",
-                   "state= is queued, processing, complete, error, "
-                   "cancelled or unfinished.");
+                   "%s= is queued, processing, complete, error, cancelled or unfinished.", name);
     return false;
 }
 
@@ -156,10 +158,9 @@ static bool read_query(kv_admin_call *call, listing *l)
     l->left = LIMIT_DEFAULT;
     if (!read_state(call, &q->state) || (lane.ptr && !read_lane(call, lane, &q->lane)) ||
         (before.ptr && !kv_admin_id(call, before, &q->before)) ||
-        !kv_admin_number_option(call, "limit", LIMIT_MAX, &l->left))
+        !kv_admin_number_option(call, "limit", 1, LIMIT_MAX, &l->left))
         return false;
-    l->left += l->left == 0;
-    return true;
+    return !q->service.ptr || kv_admin_service_name(call, q->service);
 }
 
 static listing *begin_list(kv_admin_call *call, const kv_column *columns, int n)
@@ -177,11 +178,20 @@ static listing *begin_list(kv_admin_call *call, const kv_column *columns, int n)
     return read_query(call, l) ? l : NULL;
 }
 
-static void run_list(kv_admin_call *call)
+static void first_page(kv_admin_call *call)
 {
     if (call->json)
         kv_buf_adds(call->out, "{\"jobs\":[");
     list_page(call);
+}
+
+static void run_list(kv_admin_call *call)
+{
+    const listing *l = call->state;
+    if (l->query.service.len > 0)
+        kv_admin_with_queue(call, l->query.service, true, first_page);
+    else
+        first_page(call);
 }
 
 static void jobs(kv_admin_call *call)
@@ -221,38 +231,43 @@ static void rest_of_entry(const json_t *entry, kv_buf *out)
 {
     const char *key;
     json_t *value;
+    bool any = false;
     json_object_foreach((json_t *)entry, key, value)
     {
-        if (strcmp(key, "at") == 0 || strcmp(key, "status") == 0 || strcmp(key, "state") == 0)
+        if (strcmp(key, "at") == 0 || strcmp(key, "status") == 0 || strcmp(key, "state") == 0 ||
+            strcmp(key, "left_out") == 0)
             continue;
-        kv_buf_addf(out, "%s%s=", out->len ? " " : "", key);
+        kv_buf_addf(out, "%s%s=", any ? " " : "", key);
+        any = true;
         kv_column_text(entry, key, KV_COLUMN_TEXT, out);
     }
 }
 
+static void show_entry(kv_buf *out, const json_t *entry)
+{
+    kv_buf text;
+    const char *state = json_object_get(entry, "status") ? "status" : "state";
+    kv_buf_init(&text, 1 << 20);
+    if (json_object_get(entry, "at"))
+        kv_column_text(entry, "at", KV_COLUMN_TIME_MS, &text);
+    kv_buf_addf(&text, "%*s", text.len < 25 ? (int)(25 - text.len) : 1, "");
+    if (json_object_get(entry, "left_out"))
+        kv_buf_adds(&text, "…"); /* its reason says how many */
+    else
+        kv_column_text(entry, state, KV_COLUMN_TEXT, &text);
+    size_t width = 25 + 12 + (json_object_get(entry, "left_out") ? 2 : 0); /* "…" has three bytes */
+    kv_buf_addf(&text, "%*s", text.len < width ? (int)(width - text.len) : 1, "");
+    rest_of_entry(entry, &text);
+    kv_plain_text(kv_buf_slice(&text), VALUE_MAX, out);
+    kv_buf_addc(out, '\n');
+    kv_buf_release(&text);
+}
+
 static void show_history(kv_buf *out, const json_t *history)
 {
-    static const char *const heads[] = {"TIME", "STATE", "HOW"};
-    kv_table t;
-    kv_buf text;
-    kv_table_init(&t, heads, 3);
-    kv_buf_init(&text, 1 << 20);
-    for (size_t i = 0; i < json_array_size(history); i++) {
-        const json_t *entry = json_array_get(history, i);
-        const char *state = json_object_get(entry, "status") ? "status" : "state";
-        for (int col = 0; col < 3; col++) {
-            kv_buf_clear(&text);
-            if (col < 2)
-                kv_column_text(entry, col ? state : "at", col ? KV_COLUMN_TEXT : KV_COLUMN_TIME,
-                               &text);
-            else
-                rest_of_entry(entry, &text);
-            kv_table_cell(&t, kv_buf_slice(&text));
-        }
-    }
-    kv_table_write(&t, out);
-    kv_buf_release(&text);
-    kv_table_release(&t);
+    kv_buf_addf(out, "%-25s%-12s%s\n", "TIME", "STATE", "HOW");
+    for (size_t i = 0; i < json_array_size(history); i++)
+        show_entry(out, json_array_get(history, i));
 }
 
 static json_t *position_json(int64_t position)
@@ -298,7 +313,7 @@ static void on_job(kv_admin_call *call, const kv_msg *answer)
             bool time = strcmp(key, "deadline") == 0 || strcmp(key, "not_before") == 0 ||
                         (len > 3 && strcmp(key + len - 3, "_at") == 0);
             if (strcmp(key, "history") != 0 && strcmp(key, "eta_seconds") != 0)
-                show_field(call->out, key, job, time ? KV_COLUMN_TIME : KV_COLUMN_TEXT);
+                show_field(call->out, key, job, time ? KV_COLUMN_TIME_MS : KV_COLUMN_TEXT);
         }
         show_eta(call->out, &answer->job_status);
         kv_buf_addc(call->out, '\n');
@@ -317,30 +332,6 @@ static void job(kv_admin_call *call)
 }
 
 /* ---- what can be done to it ---- */
-
-static void on_retry(kv_admin_call *call, const kv_msg *answer)
-{
-    const kv_submit_ok *ok = &answer->submit_ok;
-    char id[KV_ID_TEXT + 1];
-    kv_id_format(ok->job, id);
-    if (call->json)
-        kv_buf_addf(call->out, "{\"jobId\":\"%s\",\"created\":%s}\n", id,
-                    ok->created ? "true" : "false");
-    else
-        kv_buf_addf(call->out,
-                    ok->created ? "done again as job %s\n" : "job %s does it again already\n", id);
-    kv_admin_ok(call);
-}
-
-static void retry(kv_admin_call *call)
-{
-    kv_msg m;
-    kv_msg_defaults(KV_RETRY, &m);
-    if (!kv_admin_id(call, kv_admin_word(call, 0), &m.retry.job))
-        return;
-    m.retry.new_job = kv_id_make(call->ids, call->clock);
-    kv_admin_ask(call, &m, KV_ADMIN_ASK_MS, on_retry);
-}
 
 static void on_cancel(kv_admin_call *call, const kv_msg *answer)
 {
@@ -386,14 +377,16 @@ static void promote(kv_admin_call *call)
 }
 
 static const kv_admin_command commands[] = {
-    {"jobs", "[service= state= lane= tenant= user= tag= limit= before=]",
-     "newest first, 50 of them", 0, 0, "service,state,lane,tenant,user,tag,limit,before", false,
-     jobs},
+    {"jobs", "[service= status= lane= tenant= user= tag= limit= before=]",
+     "newest first, 50 of them; status= (or state=) unfinished: queued and processing", 0, 0,
+     "service,status,state,lane,tenant,user,tag,limit,before", false, jobs},
     {"job", "ID", "all of one job, with its history and its place in the queue", 1, 1, NULL, false,
      job},
     {"dead", "[SERVICE] [limit= before=]", "dead letters: jobs that ended in error", 0, 1,
      "limit,before", false, dead},
-    {"retry", "ID", "do a dead or cancelled job again, as a new job", 1, 1, NULL, true, retry},
+    {"retry", "ID | service=NAME [limit=100] [yes-N]",
+     "do a dead or cancelled job again, as a new job; or the oldest dead letters of a queue", 0, 1,
+     "service,limit", true, kv_admin_retry},
     {"cancel", "ID", "cancel a job, running ones too", 1, 1, NULL, true, cancel},
     {"promote", "ID [LANE]", "move a waiting job to another lane (urgent)", 1, 2, NULL, true,
      promote},

@@ -18,6 +18,8 @@ typedef struct reader {
 static double percentile(const reader *r, double share)
 {
     double wanted = share * r->item.count, below = 0, from = 0;
+    if (r->item.count <= 0)
+        return NAN;
     for (int i = 0; i < r->n; i++) {
         if (r->counts[i] >= wanted && r->counts[i] > below) {
             if (isinf(r->bounds[i]))

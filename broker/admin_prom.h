@@ -11,8 +11,9 @@ typedef struct kv_prom_item {
     char key[KV_PROM_KEY]; /* name, or name{label="value"} without le */
     bool histogram;
     double value;         /* of a counter or gauge */
-    double count, sum;    /* of a histogram, in its unit (seconds) */
-    double p50, p90, p99; /* inside a bucket by interpolation; in the last one its bound */
+    double count, sum;    /* of a histogram, in its unit */
+    double p50, p90, p99; /* inside a bucket by interpolation; in the last one its bound; NAN where
+                           * nothing was measured */
 } kv_prom_item;
 
 /* Calls `fn` for each metric of a text in the Prometheus format, as metrics.h renders it: the

@@ -25,57 +25,89 @@ static void tenants(kv_admin_call *call)
         kv_admin_inspect(call, &kv_view_tenants, 1, service);
 }
 
-static void top(kv_admin_call *call)
+static void draw_top(kv_admin_call *call)
 {
     char now[KV_TIME_TEXT + 1];
     kv_time_format(kv_wall_ms(call->clock), now);
     if (!call->json)
-        kv_buf_addf(call->out, "kervan %s  %.10s %.8s UTC  (q quits)\n\n", KERVAN_VERSION, now,
-                    now + 11);
-    kv_admin_inspect(call, kv_views_top, kv_views_top_n, kv_slice_of("", 0));
+        kv_buf_addf(call->out, "kervan %s  %.10s %.8s UTC\n\n", KERVAN_VERSION, now, now + 11);
+    kv_admin_inspect(call, kv_views_top, kv_views_top_n, kv_admin_word(call, 0));
+}
+
+static void top(kv_admin_call *call)
+{
+    kv_slice service;
+    if (kv_admin_word(call, 0).len == 0)
+        draw_top(call);
+    else if (kv_admin_service(call, 0, &service))
+        kv_admin_with_queue(call, service, true, draw_top);
 }
 
 /* ---- pause, resume, drain, limit ---- */
 
+/* A queue may be steered before its first job; a name that was mistyped is seen by it. */
 static void on_set(kv_admin_call *call, const kv_msg *answer)
 {
     kv_slice service = kv_admin_word(call, 0);
     (void)answer;
-    kv_admin_done(call, "%.*s: %s is in force, and kept over restarts", KV_SLICE_FMT(service),
-                  call->command->name);
+    kv_admin_done(call, "%.*s: %s is in force, and kept over restarts%s", KV_SLICE_FMT(service),
+                  call->command->name,
+                  call->known ? "" : "; it is a new queue, no job has come for it yet");
 }
 
 static void set(kv_admin_call *call, int64_t paused, int64_t draining)
 {
     kv_msg m;
     kv_msg_defaults(KV_QUEUE_SET, &m);
-    if (!kv_admin_service(call, 0, &m.queue_set.service))
-        return;
+    m.queue_set.service = kv_admin_word(call, 0);
     m.queue_set.paused = paused;
     m.queue_set.draining = draining;
     kv_admin_ask(call, &m, KV_ADMIN_ASK_MS, on_set);
 }
 
-static void pause_queue(kv_admin_call *call)
+static void set_paused(kv_admin_call *call)
 {
     set(call, 1, -1);
 }
 
-static void resume(kv_admin_call *call)
+static void set_resumed(kv_admin_call *call)
 {
     set(call, 0, 0);
 }
 
-static void drain(kv_admin_call *call)
+static void set_draining(kv_admin_call *call)
 {
     set(call, -1, 1);
 }
 
-/* True: the option is not there, or a number up to `max` that went to *ret. */
-static bool read_limit(kv_admin_call *call, const char *name, uint64_t max, int64_t *ret)
+static void steer(kv_admin_call *call, bool must, kv_admin_fn then)
+{
+    kv_slice service;
+    if (kv_admin_service(call, 0, &service))
+        kv_admin_with_queue(call, service, must, then);
+}
+
+static void pause_queue(kv_admin_call *call)
+{
+    steer(call, false, set_paused);
+}
+
+static void resume(kv_admin_call *call)
+{
+    steer(call, true, set_resumed);
+}
+
+static void drain(kv_admin_call *call)
+{
+    steer(call, false, set_draining);
+}
+
+/* True: the option is not there, or a number from `min` to `max` that went to *ret. */
+static bool read_limit(kv_admin_call *call, const char *name, uint64_t min, uint64_t max,
+                       int64_t *ret)
 {
     uint64_t v = UINT64_MAX;
-    if (!kv_admin_number_option(call, name, max, &v))
+    if (!kv_admin_number_option(call, name, min, max, &v))
         return false;
     if (v != UINT64_MAX)
         *ret = (int64_t)v;
@@ -104,10 +136,31 @@ static bool read_limits(kv_admin_call *call, kv_queue_set *m)
         return false;
     }
     return kv_admin_service(call, 0, &m->service) &&
-           read_limit(call, "concurrency", UINT32_MAX, &m->concurrency) &&
-           read_limit(call, "rate", UINT32_MAX, &m->rate_per_minute) &&
-           read_limit(call, "max-waiting", 1000000000, &m->max_waiting) &&
-           read_limit(call, "weight", 100, &m->weight) && read_overflow(call, &m->overflow);
+           read_limit(call, "concurrency", 0, UINT32_MAX, &m->concurrency) &&
+           read_limit(call, "rate", 0, UINT32_MAX, &m->rate_per_minute) &&
+           read_limit(call, "max-waiting", 0, 1000000000, &m->max_waiting) &&
+           read_limit(call, "weight", 1, 100, &m->weight) && read_overflow(call, &m->overflow);
+}
+
+/* What goes together: in the words of the command, not of the message. */
+static bool fits(kv_admin_call *call, const kv_queue_set *m)
+{
+    const char *why = NULL;
+    if (m->weight >= 0 && !m->tenant_set)
+        why = "weight= needs tenant=NAME: it is the share of a tenant in the queue.";
+    else if (m->tenant_set && (m->max_waiting >= 0 || m->overflow >= 0))
+        why = "max-waiting= and overflow= are of the whole queue: leave tenant= out.";
+    if (why)
+        kv_admin_error(call, "usage", "%s", why);
+    return !why;
+}
+
+static void set_limit(kv_admin_call *call)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_QUEUE_SET, &m);
+    if (read_limits(call, &m.queue_set))
+        kv_admin_ask(call, &m, KV_ADMIN_ASK_MS, on_set);
 }
 
 static void limit(kv_admin_call *call)
@@ -115,21 +168,24 @@ static void limit(kv_admin_call *call)
     kv_msg m;
     kv_msg_defaults(KV_QUEUE_SET, &m);
     const kv_queue_set *set_to = &m.queue_set;
-    if (!read_limits(call, &m.queue_set))
+    if (!read_limits(call, &m.queue_set) || !fits(call, set_to))
         return;
     if (set_to->concurrency < 0 && set_to->rate_per_minute < 0 && set_to->max_waiting < 0 &&
         set_to->weight < 0 && set_to->overflow < 0)
         kv_admin_inspect(call, &kv_view_limits, 1, set_to->service);
     else
-        kv_admin_ask(call, &m, KV_ADMIN_ASK_MS, on_set);
+        kv_admin_with_queue(call, set_to->service, false, set_limit);
 }
 
 /* ---- purge ---- */
 
 static void on_purged(kv_admin_call *call, const kv_msg *answer)
 {
-    kv_buf_addf(call->out, call->json ? "{\"jobs\":%llu}\n" : "%llu jobs\n",
-                (unsigned long long)answer->okay.id);
+    if (call->json)
+        kv_buf_addf(call->out, "{\"jobs\":%llu}", (unsigned long long)answer->okay.id);
+    else
+        kv_human_count(answer->okay.id, "job", call->out);
+    kv_buf_addc(call->out, '\n');
     kv_admin_ok(call);
 }
 
@@ -138,24 +194,14 @@ static bool purges_dead(const kv_admin_call *call)
     return kv_slice_is(kv_admin_word(call, 1), "dead");
 }
 
-/* yes-<count> is good for what the operator saw, and a tenth more: queues go on meanwhile. */
-static bool agreed(const kv_admin_call *call, uint64_t count)
-{
-    kv_slice word = kv_admin_word(call, 2);
-    uint64_t seen;
-    return word.len > 4 && memcmp(word.ptr, "yes-", 4) == 0 &&
-           kv_admin_number(kv_slice_of(word.ptr + 4, word.len - 4), INT64_MAX / 2, &seen) &&
-           count <= seen + seen / 10;
-}
-
 static void purge_if_agreed(kv_admin_call *call, uint64_t count)
 {
     kv_slice service = kv_admin_word(call, 0);
-    if (count > 0 && !agreed(call, count)) {
-        kv_admin_error(call, "confirm", "This %s %llu %s of \"%.*s\". Repeat it with: yes-%llu",
+    if (count > 0 && !kv_admin_agreed(kv_admin_word(call, 2), count)) {
+        kv_admin_error(call, "confirm", "This %s %llu %s%s of \"%.*s\". Repeat it with: yes-%llu",
                        purges_dead(call) ? "removes" : "cancels", (unsigned long long)count,
-                       purges_dead(call) ? "dead letters" : "waiting jobs", KV_SLICE_FMT(service),
-                       (unsigned long long)count);
+                       purges_dead(call) ? "dead letter" : "waiting job", count == 1 ? "" : "s",
+                       KV_SLICE_FMT(service), (unsigned long long)count);
         return;
     }
     kv_msg m;
@@ -186,23 +232,34 @@ static void purge_dead(kv_admin_call *call, kv_slice service)
         purge_if_agreed(call, count);
 }
 
+static void purge_known(kv_admin_call *call)
+{
+    kv_slice service = kv_admin_word(call, 0);
+    if (purges_dead(call))
+        purge_dead(call, service);
+    else
+        kv_admin_ask_inspect(call, "queues", service, 0, 1, on_count);
+}
+
 static void purge(kv_admin_call *call)
 {
     kv_slice service;
     if (!kv_admin_service(call, 0, &service))
         return;
-    if (purges_dead(call))
-        purge_dead(call, service);
-    else if (kv_slice_is(kv_admin_word(call, 1), "waiting"))
-        kv_admin_ask_inspect(call, "queues", service, 0, 1, on_count);
+    if (purges_dead(call) || kv_slice_is(kv_admin_word(call, 1), "waiting"))
+        kv_admin_with_queue(call, service, true, purge_known);
     else
         kv_admin_error(call, "bad_parameter", "Say what goes: purge SERVICE waiting, or dead.");
 }
 
 static void on_maintained(kv_admin_call *call, const kv_msg *answer)
 {
-    kv_buf_addf(call->out, call->json ? "{\"ended\":%llu}\n" : "%llu jobs ended in error by it\n",
-                (unsigned long long)answer->okay.id);
+    if (call->json) {
+        kv_buf_addf(call->out, "{\"ended\":%llu}\n", (unsigned long long)answer->okay.id);
+    } else {
+        kv_human_count(answer->okay.id, "job", call->out);
+        kv_buf_adds(call->out, " ended in error by it\n");
+    }
     kv_admin_ok(call);
 }
 
@@ -214,11 +271,12 @@ static void maintain(kv_admin_call *call)
 }
 
 static const kv_admin_command commands[] = {
-    {"queues", "[SERVICE]", "what waits and runs, how fast it goes, and how it is", 0, 1, NULL,
-     false, queues},
+    {"queues", "[SERVICE]", "what waits and runs, how fast it goes, and how it is; by name", 0, 1,
+     NULL, false, queues},
     {"tenants", "SERVICE", "whose jobs wait and run in a queue", 1, 1, NULL, false, tenants},
-    {"top", "", "queues and workers; kervan ctl draws it again each second", 0, 0, NULL, false,
-     top},
+    {"top", "[SERVICE]",
+     "queues, what is worst first, and workers; kervan ctl draws it again each second", 0, 1, NULL,
+     false, top},
     {"pause", "SERVICE", "no job begins any more; new ones are still taken", 1, 1, NULL, true,
      pause_queue},
     {"resume", "SERVICE", "the end of pause and drain", 1, 1, NULL, true, resume},

@@ -1,13 +1,25 @@
 /* stats: the broker's metrics, summed up. */
+#include <math.h>
+
 #include "broker/admin_cmd.h"
 #include "broker/admin_prom.h"
 
-static void add_ms(kv_buf *out, const char *name, double seconds)
+/* Names end in _seconds where the unit is that; labels may follow. */
+static bool of_time(const char *key)
 {
-    kv_buf_addf(out, seconds < 1 ? ", %s %.2f ms" : ", %s %.0f ms", name, seconds * 1000);
+    static const char unit[] = "_seconds";
+    const size_t n = sizeof unit - 1, len = strcspn(key, "{");
+    return len > n && memcmp(key + len - n, unit, n) == 0;
 }
 
-/* Names end in _seconds where the unit is that. */
+static void add_figure(kv_buf *out, const char *name, double v, bool time)
+{
+    if (time)
+        kv_buf_addf(out, v < 1 ? ", %s %.2f ms" : ", %s %.0f ms", name, v * 1000);
+    else
+        kv_buf_addf(out, ", %s %.1f", name, v);
+}
+
 static void show_text(void *arg, const kv_prom_item *item)
 {
     kv_buf *out = arg;
@@ -16,25 +28,33 @@ static void show_text(void *arg, const kv_prom_item *item)
         kv_buf_addf(out, "%.15g\n", item->value);
         return;
     }
+    bool time = of_time(item->key);
     kv_buf_addf(out, "%.0f", item->count);
     if (item->count > 0) {
-        add_ms(out, "mean", item->sum / item->count);
-        add_ms(out, "p50", item->p50);
-        add_ms(out, "p90", item->p90);
-        add_ms(out, "p99", item->p99);
+        add_figure(out, "mean", item->sum / item->count, time);
+        add_figure(out, "p50", item->p50, time);
+        add_figure(out, "p90", item->p90, time);
+        add_figure(out, "p99", item->p99, time);
     }
     kv_buf_addc(out, '\n');
+}
+
+/* Of nothing there is no percentile: null. */
+static json_t *figure(double v)
+{
+    return isnan(v) ? json_null() : json_real(v);
 }
 
 static void add_json(void *arg, const kv_prom_item *item)
 {
     json_t *all = arg;
-    double mean = item->count > 0 ? item->sum / item->count : 0;
+    double mean = item->count > 0 ? item->sum / item->count : (double)NAN;
     json_object_set_new(all, item->key,
                         !item->histogram
                             ? json_real(item->value)
-                            : json_pack("{s:f,s:f,s:f,s:f,s:f}", "count", item->count, "mean", mean,
-                                        "p50", item->p50, "p90", item->p90, "p99", item->p99));
+                            : json_pack("{s:f,s:o,s:o,s:o,s:o}", "count", item->count, "mean",
+                                        figure(mean), "p50", figure(item->p50), "p90",
+                                        figure(item->p90), "p99", figure(item->p99)));
 }
 
 static void on_stats(kv_admin_call *call, const kv_msg *answer)

@@ -42,6 +42,11 @@ void kv_human_bytes(int64_t bytes, kv_buf *out)
     kv_buf_addf(out, unit == 0 ? "%.0f %s" : "%.1f %s", v, units[unit]);
 }
 
+void kv_human_count(uint64_t n, const char *what, kv_buf *out)
+{
+    kv_buf_addf(out, "%llu %s%s", (unsigned long long)n, what, n == 1 ? "" : "s");
+}
+
 /* ---- text of others ---- */
 
 size_t kv_plain_text(kv_slice text, size_t max, kv_buf *out)
@@ -164,12 +169,12 @@ static void add_value(const json_t *v, kv_buf *out)
     }
 }
 
-/* Seconds are enough to read; in JSON they are exact. */
-static void add_time(const json_t *v, kv_buf *out)
+/* In lists seconds are enough to read; in JSON they are exact. */
+static void add_time(const json_t *v, bool exact, kv_buf *out)
 {
     const char *text = json_string_value(v);
     if (text && strlen(text) == 24)
-        kv_buf_addf(out, "%.10s %.8s", text, text + 11);
+        kv_buf_addf(out, "%.10s %.*s", text, exact ? 12 : 8, text + 11);
     else
         add_value(v, out);
 }
@@ -187,8 +192,8 @@ void kv_column_text(const json_t *object, const char *path, kv_column_kind kind,
         kv_buf_addf(out, "%.1f %%", json_number_value(v) * 100);
     else if (number && kind == KV_COLUMN_RATE)
         kv_buf_addf(out, "%.1f", json_number_value(v));
-    else if (kind == KV_COLUMN_TIME)
-        add_time(v, out);
+    else if (kind == KV_COLUMN_TIME || kind == KV_COLUMN_TIME_MS)
+        add_time(v, kind == KV_COLUMN_TIME_MS, out);
     else
         add_value(v, out);
     if (out->len == begun)

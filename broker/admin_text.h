@@ -9,7 +9,8 @@
 
 /* "0 ms", "850 ms", "12 s", "3 m 12 s", "2 h 5 m", "3 d 4 h". */
 void kv_human_ms(int64_t ms, kv_buf *out);
-void kv_human_bytes(int64_t bytes, kv_buf *out); /* "512 B", "1.5 MiB" */
+void kv_human_bytes(int64_t bytes, kv_buf *out);                /* "512 B", "1.5 MiB" */
+void kv_human_count(uint64_t n, const char *what, kv_buf *out); /* "1 job", "2 jobs" */
 /* Appends `text` without control characters, line ends and broken UTF-8; cut to `max` characters
  * with "…" (0: whole). Returns the characters written. */
 size_t kv_plain_text(kv_slice text, size_t max, kv_buf *out);
@@ -38,7 +39,8 @@ typedef enum kv_column_kind {
     KV_COLUMN_S,       /* the same of seconds */
     KV_COLUMN_PERCENT, /* a share from 0 to 1 */
     KV_COLUMN_RATE,    /* a number with one decimal */
-    KV_COLUMN_TIME     /* "2026-11-21T10:00:00.000Z" as "2026-11-21 10:00:00" */
+    KV_COLUMN_TIME,    /* "2026-11-21T10:00:00.000Z" as "2026-11-21 10:00:00" */
+    KV_COLUMN_TIME_MS  /* the same as "2026-11-21 10:00:00.000" */
 } kv_column_kind;
 typedef struct kv_column {
     const char *head; /* as in kv_table */

@@ -22,6 +22,33 @@ static const kv_column queue_columns[] = {
     {">DEAD", "dead", KV_COLUMN_TEXT},
     {"HEALTH", "health", KV_COLUMN_TEXT},
 };
+/* What is worst first, then by name. */
+static int trouble(const json_t *queue)
+{
+    static const char *const order[] = {"stuck",    "no_workers", "paused",
+                                        "draining", "at_limit",   "workers_busy"};
+    const int n = sizeof order / sizeof *order;
+    const char *health = json_string_value(json_object_get(queue, "health"));
+    for (int i = 0; i < n && health; i++) {
+        if (strcmp(health, order[i]) == 0)
+            return i;
+    }
+    return n;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const char *x = json_string_value(json_object_get(*(const json_t *const *)a, "service"));
+    const char *y = json_string_value(json_object_get(*(const json_t *const *)b, "service"));
+    return strcmp(x ? x : "", y ? y : "");
+}
+
+static int by_trouble(const void *a, const void *b)
+{
+    int x = trouble(*(const json_t *const *)a), y = trouble(*(const json_t *const *)b);
+    return x != y ? x - y : by_name(a, b);
+}
+
 static const kv_column top_columns[] = {
     {"SERVICE", "service", KV_COLUMN_TEXT},       {">WAITING", "waiting", KV_COLUMN_TEXT},
     {">RUNNING", "running", KV_COLUMN_TEXT},      {">JOBS/S", "throughput.s10", KV_COLUMN_RATE},
@@ -68,19 +95,20 @@ static void add_dead(kv_admin_call *call, json_t *queue)
         json_object_set_new(queue, "dead", json_integer((json_int_t)n));
 }
 
-const kv_inspect_view kv_view_queues = {"queues", "no queues yet: the first job makes one",
-                                        queue_columns, N(queue_columns), add_dead};
-const kv_inspect_view kv_view_workers = {"workers", "no workers", worker_columns, N(worker_columns),
-                                         NULL};
-const kv_inspect_view kv_view_leases = {"leases", "no job is being worked on", lease_columns,
-                                        N(lease_columns), NULL};
-const kv_inspect_view kv_view_tenants = {"tenants", "no tenants", tenant_columns, N(tenant_columns),
-                                         NULL};
-const kv_inspect_view kv_view_limits = {"limits", "no limits are set", limit_columns,
-                                        N(limit_columns), NULL};
+const kv_inspect_view kv_view_queues = {"queues",      "no queues yet: the first job makes one",
+                                        queue_columns, N(queue_columns),
+                                        add_dead,      by_name};
+const kv_inspect_view kv_view_workers = {"workers",         "no workers", worker_columns,
+                                         N(worker_columns), NULL,         by_name};
+const kv_inspect_view kv_view_leases = {
+    "leases", "no job is being worked on", lease_columns, N(lease_columns), NULL, NULL};
+const kv_inspect_view kv_view_tenants = {"tenants",         "no tenants", tenant_columns,
+                                         N(tenant_columns), NULL,         NULL};
+const kv_inspect_view kv_view_limits = {
+    "limits", "no limits are set", limit_columns, N(limit_columns), NULL, NULL};
 const kv_inspect_view kv_views_top[] = {
-    {"queues", "no queues yet", top_columns, N(top_columns), NULL},
-    {"workers", "no workers", worker_columns, N(worker_columns), NULL},
+    {"queues", "no queues yet", top_columns, N(top_columns), NULL, by_trouble},
+    {"workers", "no workers", worker_columns, N(worker_columns), NULL, by_name},
 };
 const int kv_views_top_n = 2;
 

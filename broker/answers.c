@@ -81,10 +81,20 @@ void kv_jobs_fail(kv_core *c, const kv_from *from, const kv_job_fail *m)
     }
     if (err == KV_OK)
         err = KV_E_INTERNAL;
-    if (m->retry) {
-        kv_lease_retry(c, t, from, err, m->detail, "failed, to be tried again");
+    if (t->withdrawn) {
+        kv_change gone = {.from = from, .reason = KV_WITHDRAWN};
+        (void)kv_task_change(c, t, KV_JOB_CANCELLED, &gone);
         return;
     }
-    kv_change ch = {.from = from, .err = err, .detail = m->detail};
+    if (m->retry) {
+        kv_lease_failed(c, t, from, err, m->detail);
+        return;
+    }
+    kv_change ch = {.from = from,
+                    .err = err,
+                    .detail = m->detail,
+                    .reason = "failed, not to be tried again",
+                    .failure = err,
+                    .failure_detail = m->detail};
     (void)kv_task_change(c, t, KV_JOB_ERROR, &ch);
 }

@@ -300,6 +300,7 @@ static kv_err start_core(broker *b)
     opts.sink = (kv_core_sink){b, sink_send, sink_command};
     opts.epoch = kv_ledger_epoch(b->ledger);
     opts.stuck_after_ms = b->cfg->stuck_after * 1000;
+    opts.job_max_attempts = (uint64_t)b->cfg->job_max_attempts;
     opts.lane_share = (uint32_t)b->cfg->lane_share;
     opts.max_waiting = (uint64_t)b->cfg->queue_max_waiting;
     opts.evict = strcmp(b->cfg->queue_overflow, "evict") == 0;
@@ -331,9 +332,9 @@ static kv_err open_sockets(broker *b)
 static kv_err start(broker *b)
 {
     static const kv_metric own[] = {
-        KV_M_JOB_REQUEUES,    KV_M_JOBS_STUCK,      KV_M_LATE_ANSWERS,
-        KV_M_COMMIT_SECONDS,  KV_M_COMMIT_COMMANDS, KV_M_COMMITS,
-        KV_M_COMMIT_FAILURES, KV_M_EVENTS,          KV_M_PROCESSING_SECONDS};
+        KV_M_JOB_REQUEUES, KV_M_JOBS_STUCK,        KV_M_LATE_ANSWERS, KV_M_COMMIT_SECONDS,
+        KV_M_COMMIT_BATCH, KV_M_COMMIT_COMMANDS,   KV_M_COMMITS,      KV_M_COMMIT_FAILURES,
+        KV_M_EVENTS,       KV_M_PROCESSING_SECONDS};
     kv_metrics_declare(own, (int)(sizeof own / sizeof *own));
     kv_buf_init(&b->text, KV_JSON_MAX * 8);
     b->spin[0].never = b->spin[1].never = sysconf(_SC_NPROCESSORS_ONLN) < 2;

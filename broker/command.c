@@ -54,11 +54,20 @@ kv_setting kv_cmd_setting(const kv_cmd *cmd)
                         .weight = m->weight};
 }
 
+const char *kv_cmd_job_is(int state)
+{
+    static const char *const said[] = {"the job is queued", "the job is processing",
+                                       "the job is complete", "the job is in error",
+                                       "the job is cancelled"};
+    return said[state];
+}
+
 void kv_cmd_reset(kv_cmd *cmd)
 {
     cmd->err = KV_OK;
+    cmd->detail = NULL;
     cmd->place = (kv_job_place){.found = false};
-    cmd->created = cmd->deduplicated = false;
+    cmd->created = cmd->deduplicated = cmd->setting_removed = false;
     cmd->media = cmd->gone_seq = cmd->other = 0;
     cmd->account = (kv_credit_ok){.transaction = 0};
     kv_buf_clear(&cmd->text);

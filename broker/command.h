@@ -59,6 +59,7 @@ typedef struct kv_cmd_submit {
 
 typedef struct kv_cmd_promote {
     uint64_t job, epoch, attempt; /* of the row, in state queued */
+    uint64_t given_back;          /* of them */
     int lane;
     uint64_t new_seq, tag; /* its place in the lane from now on */
     int old_lane;          /* for the core, when it fails */
@@ -79,13 +80,15 @@ typedef struct kv_cmd_move {
     int from, to;
     uint64_t epoch, attempt;         /* before */
     uint64_t new_epoch, new_attempt; /* after */
-    uint64_t max_attempts, progress;
-    int64_t not_before; /* Unix ms */
+    uint64_t given_back;             /* after: leases that do not count as attempts */
+    uint64_t progress;               /* of what did not fail */
+    int64_t not_before;              /* Unix ms */
     kv_slice service;
-    kv_slice worker;              /* for the history; may be empty */
-    kv_slice reason;              /* for the history; may be empty */
-    kv_slice result;              /* JSON; ptr NULL: none */
-    kv_slice error, error_detail; /* ptr NULL: none */
+    kv_slice worker;                  /* for the history; may be empty */
+    kv_slice reason;                  /* for the history; may be empty */
+    kv_slice result;                  /* JSON; ptr NULL: none */
+    kv_slice error, error_detail;     /* of the job; ptr NULL: none */
+    kv_slice failure, failure_detail; /* of the attempt, for the history; may be empty */
 } kv_cmd_move;
 
 typedef struct kv_cmd_progress {
@@ -123,11 +126,14 @@ typedef struct kv_cmd {
     };
     /* ---- result: written by the ledger ---- */
     kv_err err;
+    const char *detail; /* with err, a literal; NULL: the sentence of the error */
     kv_job_place place; /* where the job is: with a refused SUBMIT, MOVE, PROGRESS, and FIND */
     bool created, deduplicated;
+    bool setting_removed; /* QUEUE_SET: nothing is set any more */
     uint64_t media, gone_seq;
     uint64_t other; /* SUBMIT: the job that has its unique key; RETRY: that does it again already;
-                     * PURGE_DEAD: how many went; METADATA: the version */
+                     * PURGE_DEAD: how many went; MEDIA_DELETE: the
+                     * job that waited for what is gone; METADATA: the version */
     kv_credit_ok account; /* CREDIT; its strings are literals */
     kv_buf text;          /* JSON of a media row or a job; params of a leased job; merged metadata;
                            * RETRY: what the strings of `jobs` point into */
@@ -139,6 +145,9 @@ typedef struct kv_cmd {
 } kv_cmd;
 
 kv_setting kv_cmd_setting(const kv_cmd *cmd); /* of a QUEUE_SET; its strings are the command's */
+
+/* "the job is complete" and the like, for the detail of a refusal. */
+const char *kv_cmd_job_is(int state);
 
 /* With room for `bytes` of strings; NULL: out of memory. */
 kv_cmd *kv_cmd_new(kv_cmd_type type, size_t bytes);

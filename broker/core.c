@@ -24,6 +24,7 @@ void kv_core_defaults(kv_core_opts *opts)
                            .backoff_ms = 1000,
                            .backoff_max_ms = 60 * 1000,
                            .submits_max = 16384,
+                           .services_max = KV_SERVICES_MAX,
                            .lane_share = 10};
 }
 
@@ -54,18 +55,12 @@ void kv_core_destroy(kv_core **core)
         free(job->extras);
         free(job);
     }
-    for (kv_service *s = c->service_list, *next; s; s = next) {
-        next = s->next;
-        kv_lanes_close(s);
-        kv_pace_release(s);
-        free(s);
-    }
     kv_ids_release(&c->jobs);
     kv_ids_release(&c->retries);
     kv_ids_release(&c->sessions);
     kv_names_release(&c->peers);
     kv_names_release(&c->named);
-    kv_names_release(&c->services);
+    kv_services_release(c);
     free(c);
     *core = NULL;
 }
@@ -407,6 +402,7 @@ kv_err kv_core_load(kv_core *core, kv_now now, const kv_job_row *row)
         return KV_E_NO_MEMORY;
     job->epoch = row->epoch;
     job->attempt = (uint16_t)row->attempt;
+    job->given_back = (uint16_t)row->given_back;
     job->max_attempts = (uint16_t)row->max_attempts;
     job->not_before = (int64_t)row->not_before;
     job->state = (uint8_t)row->state;
@@ -431,6 +427,8 @@ void kv_core_health(const kv_core *core, kv_buf *out)
     kv_json_u64(out, core->opts.epoch);
     kv_json_key(out, "sessions");
     kv_json_u64(out, core->sessions.n);
+    kv_json_key(out, "queues_in_use");
+    kv_json_u64(out, kv_services_in_use(core));
     kv_json_key(out, "queues");
     kv_json_open(out, '[');
     for (const kv_service *s = core->service_list; s; s = s->next) {
@@ -474,8 +472,7 @@ kv_standing kv_task_standing(kv_core *c, const kv_task *t)
     if (t && t->at == KV_AT_LANE) {
         at.queue_position = kv_lanes_rank(c, t, &in_lane) + (int64_t)1;
         at.lane_position = in_lane + (int64_t)1;
-        kv_pace_eta_rank(c, t->service, (uint64_t)at.queue_position - 1, &at.eta_low_ms,
-                         &at.eta_high_ms);
+        kv_pace_eta_rank(c, t, (uint64_t)at.queue_position - 1, &at.eta_low_ms, &at.eta_high_ms);
     } else if (t && !t->doubtful && t->state == KV_JOB_PROCESSING) {
         at.queue_position = at.lane_position = 0;
     }

@@ -34,14 +34,14 @@ typedef struct kv_core_opts {
     uint64_t epoch; /* of this start */
     uint64_t beat_ms, silent_beats;
     int64_t stuck_after_ms;    /* STUCK_AFTER */
-    uint64_t job_max_attempts; /* JOB_MAX_ATTEMPTS: upper bound of the default of a job the broker
-                                  makes */
+    uint64_t job_max_attempts; /* JOB_MAX_ATTEMPTS: of a SUBMIT that says nothing */
     int64_t backoff_ms,
         backoff_max_ms; /* first delay of a retry, doubled each time, and its limit */
     uint64_t
         max_waiting;     /* QUEUE_MAX_WAITING: bound of a queue that has none of its own; 0: none */
     bool evict;          /* QUEUE_OVERFLOW */
     size_t submits_max;  /* SUBMITs on their way to the ledger; BUSY above it */
+    size_t services_max; /* queues at once, kervan's own aside; BUSY above it */
     uint32_t lane_share; /* LANE_SHARE (order.h); not 1 */
     uint64_t seed;       /* of the jitter */
 } kv_core_opts;
@@ -76,8 +76,9 @@ void kv_core_set_heads(kv_core *core, uint64_t last_event, uint64_t gone_seq);
 /* Too little space is left: new jobs are refused with DISK_FULL, what is under way goes on. */
 void kv_core_set_disk_low(kv_core *core, bool low);
 
-/* Appends {"epoch":…,"queues":[{"service","waiting","delayed","running","workers"}],…} members,
- * without the outer braces. */
+/* Appends
+ * {"epoch":…,"sessions":…,"queues_in_use":…,"queues":[{"service","waiting","delayed","running","workers"}],…}
+ * members, without the outer braces. */
 void kv_core_health(const kv_core *core, kv_buf *out);
 void kv_core_gauges(const kv_core *core); /* sets the gauges of metrics_table.h */
 

@@ -1,10 +1,10 @@
 /* What the files of the core share; nobody else includes this.
  *
- * core.c: birth, dispatch of messages, tick. sessions.c: who talks. jobs.c: tasks and the state
- * machine. submit.c, options.c, batch.c: new jobs. due.c: deadlines. answers.c: what workers say.
- * account.c: metadata, retries, credits, notifications. lease.c: who works on what. lanes.c,
- * order.c: what begins next. pace.c: how fast it goes. watch.c: positions pushed. steer.c,
- * inspect.c: operators. results.c: what the ledger answered. */
+ * core.c: birth, dispatch of messages, tick. sessions.c: who talks. services.c: the queues there
+ * are. jobs.c: tasks and the state machine. submit.c, options.c, batch.c: new jobs. due.c:
+ * deadlines. answers.c: what workers say. account.c: metadata, retries, credits, notifications.
+ * lease.c: who works on what. lanes.c, order.c: what begins next. pace.c: how fast it goes.
+ * watch.c: positions pushed. steer.c, inspect.c: operators. results.c: what the ledger answered. */
 #ifndef KV_BROKER_CORE_TYPES_H
 #define KV_BROKER_CORE_TYPES_H
 
@@ -15,6 +15,14 @@
 #include "proto/base/text.h"
 
 enum { KV_ANSWERED = 32, KV_REPLACED = 4, KV_SERVICES_MAX = 1024, KV_SESSIONS_MAX = 8192 };
+enum {
+    KV_GIVEN_BACK_AT_ONCE = 10,   /* leases of a job given back without a wait for the next one */
+    KV_GIVEN_BACK_WAIT_MS = 1000, /* the wait after each more */
+    KV_LEASES_FREE = 65000        /* from this lease on one given back counts as an attempt; the
+                                     numbers of leases have 16 bits, attempts are at most 100 */
+};
+
+#define KV_SERVICE_NAMES "a service is 1 to 64 of [a-z0-9-]"
 
 typedef struct kv_task kv_task;
 typedef struct kv_service kv_service;
@@ -61,11 +69,15 @@ struct kv_task {
     int64_t leased_at;    /* mono ms */
     uint64_t tag, seq;    /* its key inside the lane (lanes.h) */
     uint64_t epoch;
-    uint16_t attempt, max_attempts, in_flight; /* commands at the ledger */
+    uint16_t attempt;    /* number of its last lease: what the token says */
+    uint16_t given_back; /* leases among them that do not count (kv_task_attempts) */
+    uint16_t max_attempts;
+    uint16_t in_flight; /* commands at the ledger */
     uint8_t lane, state, at;
-    bool unsure;   /* its worker said HELLO again and did not yet say that it has it */
-    bool watched;  /* c->watched has it */
-    bool doubtful; /* a command failed: the row's word counts once nothing is in flight */
+    bool unsure;    /* its worker said HELLO again and did not yet say that it has it */
+    bool watched;   /* c->watched has it */
+    bool doubtful;  /* a command failed: the row's word counts once nothing is in flight */
+    bool withdrawn; /* what it works on was deleted: a failure is nobody's */
 };
 
 typedef struct kv_task_list {
@@ -99,7 +111,10 @@ typedef struct kv_lane {
 
 struct kv_service {
     char name[65];
-    uint32_t index;                /* 1 for the first that was made */
+    uint32_t index;                /* its place, from 1 on; used again when it went */
+    bool own;                      /* kervan makes its jobs itself */
+    bool labelled;                 /* it has metrics under its name */
+    int64_t made_at;               /* mono ms */
     kv_pace *pace;                 /* NULL: nothing measured yet */
     kv_task_row waiting[KV_LANES]; /* those in a lane, oldest first: pace.c keeps it */
     kv_lane lanes[KV_LANES];
@@ -113,6 +128,7 @@ struct kv_service {
     kv_names tenants;
     kv_tenant *tenant_list;
     uint64_t tenants_made;
+    uint32_t limited_waiting; /* jobs in lanes whose tenants have limits */
     uint32_t running, delayed, workers;
     int64_t leased_sum;               /* of leased_at over those that run */
     kv_task_list later;               /* the delayed ones, newest first */
@@ -168,8 +184,13 @@ struct kv_core {
     kv_names peers; /* routing id -> session */
     kv_names named; /* "role/name" -> session */
     kv_names services;
+    kv_names labels; /* names that have metrics of their own, for ever */
     kv_service *service_list;
-    size_t services_n;
+    size_t services_n, services_own;
+    struct {
+        bool any;
+        int64_t attempts, ended[3];
+    } went;            /* what those counted that went, without a label */
     kv_queue delayed;  /* tag is not_before */
     kv_queue due;      /* waiting jobs with a deadline */
     kv_batch *batches; /* not answered yet */
@@ -225,26 +246,46 @@ void kv_session_lost(kv_core *c, kv_session *s, const char *reason);
 void kv_sessions_expire(kv_core *c);
 void kv_sessions_release(kv_core *c);
 
+/* ---- services.c ---- */
+/* Made on first use. There are services_max places; when all are taken, the service that was idle
+ * for longest (no jobs, no workers, no settings) goes, so a pointer to an idle one is good until
+ * the next call. get: for what is committed, above all places if it must be; NULL: no memory. open:
+ * refuses `from` and gives NULL when there is no place. */
+kv_service *kv_service_get(kv_core *c, kv_slice name);
+kv_service *kv_service_open(kv_core *c, const kv_from *from, kv_slice name);
+void kv_service_unset(kv_core *c,
+                      kv_service *service);  /* its settings went: it goes, if never used */
+size_t kv_services_in_use(const kv_core *c); /* that cannot be given back, kervan's own aside */
+void kv_services_release(kv_core *c);
+
 /* ---- jobs.c ---- */
-kv_service *kv_service_get(kv_core *c,
-                           kv_slice name); /* made on first use; NULL: too many, or no memory */
 /* NULL: no memory. Its tag is 0: kv_lanes_tag or kv_lanes_restore gives it one. */
 kv_task *kv_task_new(kv_core *c, uint64_t id, kv_service *service, kv_slice tenant, int lane,
                      uint64_t seq);
 void kv_task_free(kv_core *c, kv_task *job);
 void kv_task_detach(kv_core *c, kv_task *job);  /* out of lane, delay or lease */
 void kv_task_enqueue(kv_core *c, kv_task *job); /* into its lane, or among the delayed */
+/* Those begun that count: at most max_attempts. */
+static inline unsigned kv_task_attempts(const kv_task *job)
+{
+    return (unsigned)job->attempt - job->given_back;
+}
+
+/* Reason of a job whose file went. */
+#define KV_WITHDRAWN "its file was deleted"
 
 typedef struct kv_change {
     const kv_from *from; /* who is answered after the commit; NULL: nobody */
     kv_offer *offer;     /* processing: who gets it */
     int64_t not_before;  /* queued: wall ms */
-    bool free_attempt;   /* queued: this attempt does not count */
+    bool given_back;     /* queued: this lease does not count as an attempt */
     bool taken;          /* from a worker that may still be at it */
     kv_slice result;     /* complete */
     kv_err err;          /* error */
     kv_slice detail;     /* error */
     const char *reason;  /* for the history; NULL: none */
+    kv_err failure;      /* for the history: what the worker said of this attempt; KV_OK: nothing */
+    kv_slice failure_detail;
 } kv_change;
 /* The one place where a job changes state: checks, moves it between the structures, gives the
  * command to the ledger. False: out of memory, nothing changed. */
@@ -260,6 +301,8 @@ kv_standing kv_task_standing(kv_core *c, const kv_task *job);
 void kv_jobs_find(kv_core *c, const kv_from *from, uint64_t job, uint64_t epoch, uint64_t attempt);
 void kv_jobs_get(kv_core *c, const kv_from *from, uint64_t job);
 void kv_jobs_cancel(kv_core *c, const kv_from *from, uint64_t job);
+/* The file it was to work on was deleted: cancelled if it waits, else when its worker finds out. */
+void kv_jobs_withdraw(kv_core *c, uint64_t job);
 
 /* ---- answers.c ---- */
 void kv_jobs_progress(kv_core *c, const kv_from *from, const kv_job_progress *m);
@@ -316,9 +359,8 @@ void kv_tasks_add(kv_task_list *list, kv_task *t);
 void kv_tasks_remove(kv_task_list *list, kv_task *t);
 void kv_lease_take(kv_core *c, kv_task *job, kv_offer *offer); /* offer NULL: an orphan */
 void kv_lease_drop(kv_core *c, kv_task *job, bool zombie);
-/* Back to the queue after a failure of the worker, or to error when its attempts are used up. */
-void kv_lease_retry(kv_core *c, kv_task *job, const kv_from *from, kv_err err, kv_slice detail,
-                    const char *reason);
+/* Back to the queue after JOB_FAIL, or to error when its attempts are used up. */
+void kv_lease_failed(kv_core *c, kv_task *job, const kv_from *from, kv_err err, kv_slice detail);
 void kv_lease_return_all(kv_core *c, kv_session *s, bool fault, const char *reason);
 void kv_lease_late(kv_core *c,
                    const kv_from *from); /* an answer without a lease: its credit is free again */

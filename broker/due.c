@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "broker/gauges.h"
 #include "proto/base/metrics.h"
 
 bool kv_task_set_extras(kv_task *t, int64_t deadline_ms, uint64_t backoff_ms,
@@ -48,7 +49,7 @@ bool kv_due_end(kv_core *c, kv_task *t)
                     .reason = "not begun before its deadline"};
     if (!kv_task_change(c, t, KV_JOB_ERROR, &ch))
         return false;
-    kv_metric_add(KV_M_JOBS_OVERDUE, 1);
+    kv_metric_add_label(KV_M_JOBS_OVERDUE, kv_gauges_label(t->service), 1);
     return true;
 }
 

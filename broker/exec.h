@@ -75,9 +75,10 @@ kv_err kv_exec_event_end(kv_exec *x);
 kv_err kv_exec_media_event(kv_exec *x, const char *type, uint64_t media, kv_slice json);
 /* The same for the newest rows of a blob (at most 1000: what has more is a test, not a gallery). */
 kv_err kv_exec_blob_event(kv_exec *x, const char *type, uint64_t blob);
-/* A job of a literal `service`; the core is told after the commit. `id` 0: made here. */
+/* A job of a literal `service`; the core is told after the commit. `id` 0: made here. `retry_of`:
+ * an ended job that it does again; 0: none. */
 kv_err kv_exec_make_job(kv_exec *x, uint64_t id, const char *service, kv_slice params,
-                        uint64_t max_attempts, int64_t not_before);
+                        uint64_t max_attempts, int64_t not_before, uint64_t retry_of);
 uint64_t kv_exec_id(kv_exec *x);
 /* An id as text: `key` is `,"jobId":"` or the like; the closing quote is added. */
 void kv_exec_add_id(kv_buf *b, const char *key, uint64_t id);

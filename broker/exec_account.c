@@ -42,8 +42,9 @@ static kv_err make(kv_exec *x, kv_cmd *cmd, kv_credit_tx *tx)
         if (!held)
             cmd->err = KV_E_NO_CREDIT;
     }
+    tx->id = m->transaction;
     tx->state = m->what == GRANT ? KV_CREDIT_GRANTED : KV_CREDIT_HELD;
-    return KV_OK;
+    return m->key.len && cmd->err == KV_OK ? kv_credit_key_add(x->db, m->key, tx->id) : KV_OK;
 }
 
 /* The hold of a job ends with the job, not by hand: money and job always agree. */
@@ -66,7 +67,7 @@ static kv_err tell_account(kv_exec *x, kv_cmd *cmd, const kv_credit_tx *tx, kv_s
 {
     kv_account a;
     KV_TRY(kv_account_get(x->db, user, &a));
-    cmd->account = (kv_credit_ok){.transaction = cmd->credit.transaction,
+    cmd->account = (kv_credit_ok){.transaction = tx->id,
                                   .state = kv_slice_str(kv_credit_state_name(tx->state)),
                                   .available = a.available,
                                   .held = a.held,
@@ -83,7 +84,10 @@ kv_err kv_exec_credit(kv_exec *x, kv_cmd *cmd)
         cmd->err = KV_E_BAD_PARAMETER;
         return KV_OK;
     }
-    KV_TRY(kv_credit_find(x->db, m->transaction, &tx, &found));
+    uint64_t id = m->transaction;
+    if (begins && m->key.len)
+        KV_TRY(kv_credit_key_find(x->db, m->key, &id));
+    KV_TRY(kv_credit_find(x->db, id, &tx, &found));
     if (begins && found)
         made_before(cmd, &tx);
     else if (begins)

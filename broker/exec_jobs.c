@@ -165,9 +165,10 @@ kv_err kv_exec_new_job(kv_exec *x, kv_cmd *cmd, kv_job_new *job, kv_slice servic
 }
 
 kv_err kv_exec_make_job(kv_exec *x, uint64_t id, const char *service, kv_slice params,
-                        uint64_t max_attempts, int64_t not_before)
+                        uint64_t max_attempts, int64_t not_before, uint64_t retry_of)
 {
     kv_cmd *cmd = x->cmd;
+    kv_job_options options = {.retry_of = retry_of};
     bool created;
     assert(cmd->jobs_n < KV_CMD_NEW_JOBS);
     kv_job_new job = {.id = id ? id : kv_exec_id(x),
@@ -176,12 +177,15 @@ kv_err kv_exec_make_job(kv_exec *x, uint64_t id, const char *service, kv_slice p
                       .not_before = not_before,
                       .now = x->now,
                       .lane = 1,
-                      .params = params};
+                      .params = params,
+                      .options = retry_of ? &options : NULL};
     KV_TRY(service_id(x, kv_slice_str(service), &job.service));
     KV_TRY(kv_job_insert(x->db, &x->open, &job, &created));
     if (!created)
         return KV_E_DB; /* an id of ours that is taken: the clock of another start ran ahead; tried
                            again with the next one */
+    if (retry_of)
+        KV_TRY(kv_job_retried(x->db, retry_of, job.id));
     KV_TRY(queued_event(x, &job, kv_slice_str(service)));
     cmd->jobs[cmd->jobs_n++] = (kv_cmd_job){.id = job.id,
                                             .seq = job.seq,

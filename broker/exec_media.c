@@ -54,14 +54,15 @@ static kv_media_new new_media(kv_exec *x, const kv_media_commit *m)
                           .arg = x};
 }
 
-static kv_err submit_image(kv_exec *x, uint64_t job, uint64_t blob, const kv_media_commit *m)
+static kv_err submit_image(kv_exec *x, uint64_t job, const kv_media_added *added,
+                           const kv_media_commit *m)
 {
-    kv_media_where where = {.blob = blob};
+    kv_media_where where = {.blob = added->blob};
     snprintf(where.folder, sizeof where.folder, "%.*s", KV_SLICE_FMT(m->folder));
     snprintf(where.ext, sizeof where.ext, "%.*s", KV_SLICE_FMT(m->ext));
     snprintf(where.mime, sizeof where.mime, "%.*s", KV_SLICE_FMT(m->mime));
     memcpy(where.stored_hash, m->stored_hash.ptr, sizeof where.stored_hash);
-    return kv_hooks_submit_image(x, job, &where);
+    return kv_hooks_submit_image(x, job, &where, added->job_before);
 }
 
 kv_err kv_exec_media_commit(kv_exec *x, kv_cmd *cmd)
@@ -82,7 +83,7 @@ kv_err kv_exec_media_commit(kv_exec *x, kv_cmd *cmd)
     KV_TRY(kv_media_get_json(x->db, x->base, added.media, &cmd->text));
     if (added.outcome == KV_MEDIA_MADE)
         KV_TRY(kv_exec_media_event(x, "media.created", added.media, kv_buf_slice(&cmd->text)));
-    return added.wants_job ? submit_image(x, media.job, added.blob, m) : KV_OK;
+    return added.wants_job ? submit_image(x, media.job, &added, m) : KV_OK;
 }
 
 /* ---- delete ---- */
@@ -112,6 +113,7 @@ kv_err kv_exec_media_delete(kv_exec *x, kv_cmd *cmd)
         return KV_OK;
     }
     KV_TRY(deleted_event(x, cmd->id, &gone.where));
+    cmd->other = gone.job;
     if (!gone.placement_dying)
         return KV_OK;
     kv_buf key;
@@ -137,5 +139,5 @@ kv_err kv_exec_media_retry(kv_exec *x, kv_cmd *cmd)
         return KV_OK;
     }
     KV_TRY(kv_exec_blob_event(x, "media.processing", where.blob));
-    return kv_hooks_submit_image(x, job, &where);
+    return kv_hooks_submit_image(x, job, &where, where.job);
 }

@@ -27,6 +27,7 @@ static kv_err merged(kv_exec *x, kv_cmd *cmd, const kv_job_face *face, kv_slice 
     kv_err err = kv_merge(face->metadata, patch, &x->scratch);
     if (err == KV_E_BAD_PARAMETER) {
         cmd->err = err;
+        cmd->detail = KV_MERGE_LIMITS;
         return KV_OK;
     }
     return err;
@@ -64,6 +65,7 @@ kv_err kv_exec_metadata(kv_exec *x, kv_cmd *cmd)
         cmd->err = KV_E_NOT_FOUND;
     } else if (m->version && m->version != face.version) {
         cmd->err = KV_E_CONFLICT;
+        cmd->detail = "the metadata has another version by now";
     } else {
         err = merged(x, cmd, &face, m->patch);
         if (err == KV_OK && cmd->err == KV_OK)

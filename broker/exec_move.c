@@ -5,6 +5,9 @@
 #include "storage/read/jobs.h"
 #include "storage/write/credits.h"
 
+/* Every so many leases a job's history may have grown long: two steps each, at most 420 bytes. */
+enum { TRIM_LEASES = 8 };
+
 /* ---- MOVE ---- */
 
 static kv_err run_hook(kv_exec *x, const kv_hook *hook, const kv_cmd_move *m, kv_slice params)
@@ -44,7 +47,7 @@ static kv_err moved_event(kv_exec *x, const kv_cmd_move *m, int lane, kv_slice u
                           kv_slice tenant)
 {
     kv_job_event e = {.job = m->job,
-                      .attempt = m->new_attempt,
+                      .attempt = m->new_attempt - m->given_back,
                       .state = m->to,
                       .lane = m->to == KV_JOB_QUEUED ? lane : -1,
                       .service = m->service,
@@ -75,7 +78,7 @@ static kv_job_move row_of(kv_exec *x, const kv_cmd_move *m)
                          .attempt = m->attempt,
                          .new_epoch = m->new_epoch,
                          .new_attempt = m->new_attempt,
-                         .max_attempts = m->max_attempts,
+                         .given_back = m->given_back,
                          .not_before = m->not_before,
                          .now = x->now,
                          .progress = m->progress,
@@ -105,7 +108,13 @@ kv_err kv_exec_move(kv_exec *x, kv_cmd *cmd)
     bool moved;
     if (x->leased)
         return leased_already(x, cmd);
-    kv_job_step s = {m->to, x->now, m->new_attempt, m->worker, m->reason};
+    kv_job_step s = {.state = m->to,
+                     .at = x->now,
+                     .attempt = m->new_attempt - m->given_back,
+                     .worker = m->worker,
+                     .reason = m->reason,
+                     .error = m->failure,
+                     .detail = m->failure_detail};
     KV_TRY(kv_exec_step(x, &s));
     kv_job_move row = row_of(x, m);
     KV_TRY(kv_job_move_row(x->db, &x->open, &row, &moved));
@@ -114,6 +123,8 @@ kv_err kv_exec_move(kv_exec *x, kv_cmd *cmd)
             cmd->code == KV_JOB_DONE || cmd->code == KV_JOB_FAIL ? KV_E_STALE_LEASE : KV_E_CONFLICT;
         return KV_OK;
     }
+    if (m->to == KV_JOB_QUEUED && m->new_attempt % TRIM_LEASES == 0)
+        KV_TRY(kv_job_trim_history(x->db, m->job));
     KV_TRY(read_owner(x, cmd, hook, &owner));
     KV_TRY(settle(x, m, &owner));
     KV_TRY(moved_event(x, m, owner.lane, kv_slice_str(owner.user), kv_slice_str(owner.tenant)));
@@ -130,7 +141,7 @@ kv_err kv_exec_promote(kv_exec *x, kv_cmd *cmd)
     bool moved;
     kv_job_step s = {.state = KV_JOB_QUEUED,
                      .at = x->now,
-                     .attempt = m->attempt,
+                     .attempt = m->attempt - m->given_back,
                      .reason = kv_slice_str("promoted")};
     KV_TRY(kv_exec_step(x, &s));
     kv_job_promote row = {.id = m->job,
@@ -146,8 +157,9 @@ kv_err kv_exec_promote(kv_exec *x, kv_cmd *cmd)
         cmd->err = KV_E_CONFLICT;
         return kv_job_find(x->db, m->job, &cmd->place);
     }
+    KV_TRY(kv_job_trim_history(x->db, m->job)); /* an operator may do it as often as he likes */
     kv_job_event e = {.job = m->job,
-                      .attempt = m->attempt,
+                      .attempt = m->attempt - m->given_back,
                       .state = KV_JOB_QUEUED,
                       .lane = m->lane,
                       .service = kv_slice_str(service),

@@ -9,7 +9,7 @@ kv_err kv_exec_queue_set(kv_exec *x, kv_cmd *cmd)
 {
     const kv_queue_set *m = &cmd->queue_set;
     kv_setting set = kv_cmd_setting(cmd);
-    KV_TRY(kv_setting_set(x->db, &set));
+    KV_TRY(kv_setting_set(x->db, &set, &cmd->setting_removed));
     kv_buf *b = kv_exec_event(x, "queue.changed");
     if (!b)
         return KV_E_NO_MEMORY;

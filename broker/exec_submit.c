@@ -47,6 +47,7 @@ static kv_err submit_with_options(kv_exec *x, kv_cmd *cmd, kv_job_new *job)
     job->options = &options;
     if (err == KV_E_BAD_PARAMETER || (m->credits && !m->user.len)) {
         cmd->err = KV_E_BAD_PARAMETER;
+        cmd->detail = err == KV_OK ? NULL : KV_MERGE_LIMITS;
         err = KV_OK;
     } else if (err == KV_OK) {
         err = kv_exec_new_job(x, cmd, job, m->service);
@@ -64,7 +65,7 @@ static kv_err submit_with_options(kv_exec *x, kv_cmd *cmd, kv_job_new *job)
 static kv_err lease_at_once(kv_exec *x, kv_job_new *job)
 {
     const kv_cmd_move *m = &x->ahead->move;
-    kv_job_step s = {m->to, x->now, m->new_attempt, m->worker, m->reason};
+    kv_job_step s = {.state = m->to, .at = x->now, .attempt = m->new_attempt, .worker = m->worker};
     KV_TRY(kv_exec_step(x, &s));
     job->state = m->to;
     job->epoch = m->new_epoch;
@@ -78,9 +79,8 @@ static bool lease_follows(const kv_exec *x, const kv_cmd_submit *m)
     const kv_cmd *next = x->ahead;
     return next && next->type == KV_CMD_MOVE && next->move.job == m->job &&
            next->move.from == KV_JOB_QUEUED && next->move.to == KV_JOB_PROCESSING &&
-           next->move.epoch == 0 && next->move.attempt == 0 &&
-           next->move.max_attempts == m->max_attempts && next->move.not_before == m->not_before &&
-           !kv_hook_of(m->service);
+           next->move.epoch == 0 && next->move.attempt == 0 && next->move.given_back == 0 &&
+           next->move.not_before == m->not_before && !kv_hook_of(m->service);
 }
 
 kv_err kv_exec_submit(kv_exec *x, kv_cmd *cmd)
@@ -139,8 +139,29 @@ static kv_err do_again(kv_exec *x, kv_cmd *cmd, kv_job_again *old)
     return tell_core(cmd, old);
 }
 
+/* kervan's own jobs stand in other rows, too. A removal that failed was made anew at once; done
+ * again later it could take files that were put there since. */
+static kv_err do_own_again(kv_exec *x, kv_cmd *cmd, const kv_job_again *old)
+{
+    const kv_cmd_retry *m = &cmd->retry;
+    const kv_hook_job job = {m->job, old->job.params};
+    if (!kv_slice_is(old->service, KV_SERVICE_IMAGE)) {
+        cmd->err = KV_E_CONFLICT;
+        cmd->detail = "kervan has made a job of its own that does this one again, by itself";
+        return KV_OK;
+    }
+    KV_TRY(kv_job_find(x->db, m->new_job, &cmd->place));
+    if (cmd->place.found)
+        return KV_OK;
+    KV_TRY(kv_hooks_image_again(x, &job, m->new_job, &cmd->detail));
+    if (cmd->detail)
+        cmd->err = KV_E_CONFLICT;
+    cmd->created = !cmd->detail;
+    return KV_OK;
+}
+
 /* A terminal job keeps its end; what does it again is a job of its own. A second RETRY meets the
- * first one's. The jobs of kervan's own services are made with their rows: MEDIA_RETRY. */
+ * first one's. */
 kv_err kv_exec_retry(kv_exec *x, kv_cmd *cmd)
 {
     const kv_cmd_retry *m = &cmd->retry;
@@ -158,11 +179,14 @@ kv_err kv_exec_retry(kv_exec *x, kv_cmd *cmd)
     if (err != KV_OK || cmd->place.found)
         goto done;
     cmd->other = 0; /* what did it again is gone: once more, then */
-    if ((old.state != KV_JOB_ERROR && old.state != KV_JOB_CANCELLED) ||
-        kv_service_reserved(old.service))
+    if (old.state != KV_JOB_ERROR && old.state != KV_JOB_CANCELLED) {
         cmd->err = KV_E_CONFLICT;
-    else
+        cmd->detail = kv_cmd_job_is(old.state);
+    } else if (kv_service_reserved(old.service)) {
+        err = do_own_again(x, cmd, &old);
+    } else {
         err = do_again(x, cmd, &old);
+    }
 done:
     kv_job_again_done(&old);
     return err;

@@ -4,7 +4,6 @@
 
 #include "broker/lanes.h"
 #include "broker/pace.h"
-#include "broker/services.h"
 #include "proto/base/metrics.h"
 
 /* Two places of 64 are kept for kervan's own services, one is "other". */
@@ -13,7 +12,7 @@ enum { OWN_LABELS = 61, LABEL = 96 };
 
 const char *kv_gauges_label(const kv_service *s)
 {
-    return s->index <= OWN_LABELS || kv_service_reserved(kv_slice_str(s->name)) ? s->name : OTHER;
+    return s->labelled ? s->name : OTHER;
 }
 
 void kv_gauges_wait(const kv_service *s, int64_t ms)
@@ -55,6 +54,13 @@ static void read_service(const kv_core *c, const kv_service *s, readings *r)
     r->ended[2] += (int64_t)pace.cancelled;
 }
 
+void kv_gauges_came(kv_core *c, kv_service *s)
+{
+    kv_slice name = kv_slice_str(s->name);
+    s->labelled = s->own || kv_names_find(&c->labels, name) ||
+                  (c->labels.n < OWN_LABELS && kv_names_set(&c->labels, name, c));
+}
+
 static void set_pair(kv_metric m, const char *service, const char *second, int64_t value)
 {
     char label[LABEL];
@@ -82,12 +88,31 @@ static void set_all(const char *label, const readings *r)
     kv_metric_add_label(KV_M_JOBS_STUCK, label, 0);
     kv_metric_add_label(KV_M_LATE_ANSWERS, label, 0);
     kv_metric_add_label(KV_M_JOB_FAILURES, label, 0);
+    kv_metric_add_label(KV_M_JOB_REQUEUES, label, 0);
+    kv_metric_add_label(KV_M_JOBS_EVICTED, label, 0);
+    kv_metric_add_label(KV_M_JOBS_OVERDUE, label, 0);
+}
+
+/* Its gauges fall to 0; what it counted stays, for counters never fall. */
+void kv_gauges_went(kv_core *c, const kv_service *s)
+{
+    readings r = {.delayed = 0};
+    read_service(c, s, &r);
+    if (s->labelled) {
+        set_all(s->name, &r);
+        return;
+    }
+    c->went.any = true;
+    c->went.attempts += r.attempts;
+    for (int i = 0; i < 3; i++)
+        c->went.ended[i] += r.ended[i];
 }
 
 void kv_core_gauges(const kv_core *core)
 {
-    readings other = {.delayed = 0};
-    bool any_other = false;
+    readings other = {.attempts = core->went.attempts};
+    memcpy(other.ended, core->went.ended, sizeof other.ended);
+    bool any_other = core->went.any;
     for (const kv_service *s = core->service_list; s; s = s->next) {
         readings own = {.delayed = 0};
         const char *label = kv_gauges_label(s);

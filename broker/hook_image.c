@@ -6,10 +6,12 @@
 #include <stdlib.h>
 
 #include "proto/base/log.h"
+#include "storage/read/media.h"
 
 enum { VARIANTS_MAX = 64, THUMBHASH_MAX = 64 };
 
-kv_err kv_hooks_submit_image(kv_exec *x, uint64_t job, const kv_media_where *where)
+kv_err kv_hooks_submit_image(kv_exec *x, uint64_t job, const kv_media_where *where,
+                             uint64_t retry_of)
 {
     char id[KV_ID_TEXT + 1];
     kv_buf key, params;
@@ -27,7 +29,7 @@ kv_err kv_hooks_submit_image(kv_exec *x, uint64_t job, const kv_media_where *whe
     kv_json_close(&params, '}');
     kv_err err = kv_buf_ok(&key) && kv_buf_ok(&params)
                      ? kv_exec_make_job(x, job, KV_SERVICE_IMAGE, kv_buf_slice(&params),
-                                        x->job_max_attempts, 0)
+                                        x->job_max_attempts, 0, retry_of)
                      : KV_E_NO_MEMORY;
     kv_buf_release(&key);
     kv_buf_release(&params);
@@ -192,23 +194,29 @@ static kv_err complete(kv_exec *x, const kv_hook_job *job, kv_slice result)
     return err;
 }
 
+/* Of the file that is read; ptr NULL: none is named. */
+static kv_slice folder_of(const json_t *params)
+{
+    const char *key = json_string_value(json_object_get(params, "key"));
+    const char *end = key ? strrchr(key, '/') : NULL;
+    return end ? kv_slice_of(key, (size_t)(end - key)) : kv_slice_of(NULL, 0);
+}
+
 /* Whether the file that was to be read went with its folder's last row, while the blob lives in
  * another one. */
 static kv_err moved_elsewhere(kv_exec *x, uint64_t blob, const kv_hook_job *job, bool *ret_moved)
 {
     json_t *params = load(job->params);
-    const char *key = json_string_value(json_object_get(params, "key"));
-    const char *end = key ? strrchr(key, '/') : NULL;
-    kv_slice folder = end ? kv_slice_of(key, (size_t)(end - key)) : kv_slice_of(NULL, 0);
+    kv_slice folder = folder_of(params);
     kv_media_where where;
     bool found = false;
     *ret_moved = false;
-    kv_err err = end ? kv_blob_place(x->db, blob, folder, &found, &where) : KV_OK;
+    kv_err err = folder.ptr ? kv_blob_place(x->db, blob, folder, &found, &where) : KV_OK;
     if (err == KV_OK && found && !kv_slice_is(folder, where.folder)) {
         uint64_t again = kv_exec_id(x);
         err = kv_blob_set_job(x->db, blob, again, x->now);
         if (err == KV_OK)
-            err = kv_hooks_submit_image(x, again, &where);
+            err = kv_hooks_submit_image(x, again, &where, job->id);
         *ret_moved = true;
     }
     json_decref(params);
@@ -223,6 +231,32 @@ static kv_err failed(kv_exec *x, const kv_hook_job *job, kv_slice slug, kv_slice
         return KV_OK;
     KV_TRY(moved_elsewhere(x, blob, job, &moved));
     return moved ? KV_OK : mark_failed(x, blob, job, slug, detail);
+}
+
+/* ---- once more ---- */
+
+kv_err kv_hooks_image_again(kv_exec *x, const kv_hook_job *old, uint64_t new_job,
+                            const char **ret_refused)
+{
+    json_t *params = load(old->params);
+    uint64_t blob;
+    kv_media_where where;
+    bool found = false;
+    kv_err err = KV_OK;
+    if (read_blob(params, &blob))
+        err = kv_blob_place(x->db, blob, folder_of(params), &found, &where);
+    json_decref(params);
+    if (err != KV_OK)
+        return err;
+    bool own = found && where.job == old->id && where.status == KV_STATUS_FAILED;
+    *ret_refused = !found ? "its media was deleted"
+                   : !own ? "its media is not FAILED by this job (any more)"
+                          : NULL;
+    if (!own)
+        return KV_OK;
+    KV_TRY(kv_blob_set_job(x->db, blob, new_job, x->now));
+    KV_TRY(kv_exec_blob_event(x, "media.processing", blob));
+    return kv_hooks_submit_image(x, new_job, &where, old->id);
 }
 
 const kv_hook kv_hook_image = {KV_SERVICE_IMAGE, begun, complete, failed};

@@ -27,7 +27,7 @@ kv_err kv_hooks_submit_reap(kv_exec *x, uint64_t blob, kv_slice key, bool varian
     kv_json_bool(&params, variants);
     kv_json_close(&params, '}');
     kv_err err = kv_buf_ok(&params) ? kv_exec_make_job(x, 0, KV_SERVICE_REAP, kv_buf_slice(&params),
-                                                       KV_REAP_ATTEMPTS, not_before)
+                                                       KV_REAP_ATTEMPTS, not_before, 0)
                                     : KV_E_NO_MEMORY;
     kv_buf_release(&params);
     return err;
@@ -73,8 +73,8 @@ static kv_err failed(kv_exec *x, const kv_hook_job *job, kv_slice slug, kv_slice
 {
     kv_log(KV_LOG_ERROR, "removal_failed", KV_ID("jobId", job->id), KV_SLICE("code", slug),
            KV_SLICE("detail", detail));
-    return kv_exec_make_job(x, 0, KV_SERVICE_REAP, job->params, KV_REAP_ATTEMPTS,
-                            x->now + AGAIN_MS);
+    return kv_exec_make_job(x, 0, KV_SERVICE_REAP, job->params, KV_REAP_ATTEMPTS, x->now + AGAIN_MS,
+                            job->id);
 }
 
 const kv_hook kv_hook_reap = {KV_SERVICE_REAP, NULL, complete, failed};

@@ -27,8 +27,13 @@ typedef struct kv_hook {
 } kv_hook;
 const kv_hook *kv_hook_of(kv_slice service); /* NULL: none */
 
-/* The job is named in the blob already. */
-kv_err kv_hooks_submit_image(kv_exec *x, uint64_t job, const kv_media_where *where);
+/* The job is named in the blob already. `retry_of`: an ended one that it does again; 0: none. */
+kv_err kv_hooks_submit_image(kv_exec *x, uint64_t job, const kv_media_where *where,
+                             uint64_t retry_of);
+/* An ended job of image-process again, as MEDIA_RETRY would. *ret_refused: why not (a literal), or
+ * NULL. */
+kv_err kv_hooks_image_again(kv_exec *x, const kv_hook_job *old, uint64_t new_job,
+                            const char **ret_refused);
 /* `key` empty: variants only. */
 kv_err kv_hooks_submit_reap(kv_exec *x, uint64_t blob, kv_slice key, bool variants,
                             int64_t not_before);

@@ -5,6 +5,7 @@
 
 #include "broker/lanes.h"
 #include "broker/pace.h"
+#include "broker/services.h"
 #include "proto/base/id.h"
 
 enum {
@@ -151,6 +152,8 @@ static void put_queue(page *p, kv_service *s)
     kv_health health = kv_health_of(p->c, s);
     kv_json_open(out, '{');
     put_text(out, "service", s->name);
+    kv_json_key(out, "own"); /* kervan makes its jobs itself: it is never drained */
+    kv_json_bool(out, kv_service_reserved(kv_slice_str(s->name)));
     kv_json_key(out, "paused");
     kv_json_bool(out, s->paused);
     kv_json_key(out, "draining");
@@ -257,7 +260,7 @@ static void put_lease(page *p, const kv_task *t)
         kv_json_null(out); /* not heard of since the restart */
     put_text(out, "lane", lane_names[t->lane]);
     put_text(out, "tenant", kv_tenant_name(t->tenant));
-    put_u64(out, "attempt", t->attempt);
+    put_u64(out, "attempt", kv_task_attempts(t));
     put_u64(out, "max_attempts", t->max_attempts);
     put_age(out, "age_ms", p->c->now.mono_ms - t->leased_at);
     put_age(out, "progress_age_ms", t->offer ? p->c->now.mono_ms - t->since : -1);
@@ -412,6 +415,10 @@ void kv_inspect_answer(kv_core *c, const kv_from *from, const kv_inspect *m)
     page p = {.c = c, .m = m};
     char what[17];
     kv_msg answer;
+    if (m->service.len && !kv_service_name_valid(m->service)) {
+        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, KV_SERVICE_NAMES);
+        return;
+    }
     snprintf(what, sizeof what, "%.*s", KV_SLICE_FMT(m->what));
     kv_buf_init(&p.out, KV_JSON_MAX * 8);
     kv_json_open(&p.out, '{');

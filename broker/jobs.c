@@ -1,8 +1,7 @@
-/* Services, tasks, and the state machine. */
+/* Tasks, and the state machine. */
 #include "broker/core_types.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "broker/gauges.h"
@@ -11,28 +10,6 @@
 #include "broker/services.h"
 #include "broker/watch.h"
 #include "proto/base/metrics.h"
-
-/* ---- services ---- */
-
-kv_service *kv_service_get(kv_core *c, kv_slice name)
-{
-    kv_service *s = kv_names_find(&c->services, name);
-    if (s)
-        return s;
-    if (c->services_n >= KV_SERVICES_MAX || !(s = calloc(1, sizeof *s)))
-        return NULL;
-    snprintf(s->name, sizeof s->name, "%.*s", KV_SLICE_FMT(name));
-    s->overflow = -1;
-    kv_lanes_open(s, c->opts.lane_share);
-    if (!kv_names_set(&c->services, name, s)) {
-        free(s);
-        return NULL;
-    }
-    s->next = c->service_list;
-    c->service_list = s;
-    s->index = (uint32_t)++c->services_n;
-    return s;
-}
 
 /* ---- tasks ---- */
 
@@ -132,34 +109,45 @@ static void count_change(const kv_core *c, const kv_task *t, int to)
         kv_metric_observe_us(KV_M_PROCESSING_SECONDS, (c->now.mono_ms - t->leased_at) * 1000);
 }
 
+enum { FAILURE_MAX = 256 }; /* bytes of what a worker says that stay in the history */
+
+static kv_slice slug_of(kv_err err)
+{
+    return err == KV_OK ? kv_slice_of(NULL, 0) : kv_slice_str(kv_err_info_of(err)->slug);
+}
+
 /* The command that writes the change; the task still is what it was. */
 static kv_cmd *move_command(kv_core *c, const kv_task *t, int to, const kv_change *ch)
 {
     const char *worker = ch->offer ? ch->offer->session->name : "";
     const char *reason = ch->reason ? ch->reason : "";
+    kv_slice failure = ch->failure_detail;
+    if (failure.len > FAILURE_MAX)
+        failure = kv_utf8_cut(failure, FAILURE_MAX);
     size_t bytes = strlen(t->service->name) + strlen(worker) + strlen(reason) + ch->result.len +
-                   ch->detail.len;
+                   ch->detail.len + failure.len;
     kv_cmd *cmd = kv_core_cmd(c, ch->from, KV_CMD_MOVE, bytes);
     if (!cmd)
         return NULL;
     bool failed = to == KV_JOB_ERROR;
-    cmd->move = (kv_cmd_move){
-        .job = t->id,
-        .from = t->state,
-        .to = to,
-        .epoch = t->epoch,
-        .attempt = t->attempt,
-        .new_epoch = to == KV_JOB_PROCESSING ? c->opts.epoch : t->epoch,
-        .new_attempt = t->attempt + (to == KV_JOB_PROCESSING),
-        .max_attempts = t->max_attempts + (ch->free_attempt && t->max_attempts < UINT16_MAX),
-        .progress = to == KV_JOB_COMPLETE ? 100 : 0,
-        .not_before = ch->not_before,
-        .service = kv_cmd_keep(cmd, kv_slice_str(t->service->name)),
-        .worker = kv_cmd_keep(cmd, kv_slice_str(worker)),
-        .reason = kv_cmd_keep(cmd, kv_slice_str(reason)),
-        .result = kv_cmd_keep(cmd, ch->result),
-        .error = failed ? kv_slice_str(kv_err_info_of(ch->err)->slug) : kv_slice_of(NULL, 0),
-        .error_detail = kv_cmd_keep(cmd, ch->detail)};
+    cmd->move = (kv_cmd_move){.job = t->id,
+                              .from = t->state,
+                              .to = to,
+                              .epoch = t->epoch,
+                              .attempt = t->attempt,
+                              .new_epoch = to == KV_JOB_PROCESSING ? c->opts.epoch : t->epoch,
+                              .new_attempt = t->attempt + (to == KV_JOB_PROCESSING),
+                              .given_back = t->given_back + ch->given_back,
+                              .progress = to == KV_JOB_COMPLETE ? 100 : 0,
+                              .not_before = ch->not_before,
+                              .service = kv_cmd_keep(cmd, kv_slice_str(t->service->name)),
+                              .worker = kv_cmd_keep(cmd, kv_slice_str(worker)),
+                              .reason = kv_cmd_keep(cmd, kv_slice_str(reason)),
+                              .result = kv_cmd_keep(cmd, ch->result),
+                              .error = slug_of(failed ? ch->err : KV_OK),
+                              .error_detail = kv_cmd_keep(cmd, ch->detail),
+                              .failure = slug_of(ch->failure),
+                              .failure_detail = kv_cmd_keep(cmd, failure)};
     cmd->seq = kv_core_seq(c);
     return cmd;
 }
@@ -180,7 +168,7 @@ bool kv_task_change(kv_core *c, kv_task *t, int to, const kv_change *ch)
     t->state = (uint8_t)to;
     t->epoch = cmd->move.new_epoch;
     t->attempt = (uint16_t)cmd->move.new_attempt;
-    t->max_attempts = (uint16_t)cmd->move.max_attempts;
+    t->given_back = (uint16_t)cmd->move.given_back;
     t->not_before = ch->not_before;
     t->in_flight++;
     if (to == KV_JOB_PROCESSING) {
@@ -238,4 +226,16 @@ void kv_jobs_cancel(kv_core *c, const kv_from *from, uint64_t job)
     kv_lease_cancel_worker(c, t);
     kv_change ch = {.from = from, .taken = true, .reason = "cancelled by a client"};
     (void)kv_task_change(c, t, KV_JOB_CANCELLED, &ch);
+}
+
+void kv_jobs_withdraw(kv_core *c, uint64_t job)
+{
+    kv_task *t = kv_ids_find(&c->jobs, job);
+    if (!t || t->state >= KV_JOB_COMPLETE)
+        return;
+    /* A running one goes on: only its worker knows whether it has the file open already. */
+    t->withdrawn = true;
+    kv_change ch = {.reason = KV_WITHDRAWN};
+    if (t->state == KV_JOB_QUEUED && !t->doubtful)
+        (void)kv_task_change(c, t, KV_JOB_CANCELLED, &ch);
 }

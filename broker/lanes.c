@@ -23,9 +23,11 @@ struct kv_tenant {
     turn turns[KV_LANES];
     kv_tenant_rule own;
     int64_t rate_full_ns; /* as of kv_service */
+    int64_t leased_sum;   /* the same */
     uint64_t number;
     uint32_t tasks, waiting, running;
     bool rate_spent;
+    bool limited; /* it has limits: its waiting jobs are counted in limited_waiting */
     uint32_t name_len;
     char name[]; /* and a NUL */
 };
@@ -50,6 +52,13 @@ static int64_t token_at_ns(int64_t full_ns, uint32_t rate)
 static int64_t ms_after(int64_t ns)
 {
     return ns <= 0 ? 0 : (ns + MS_NS - 1) / MS_NS;
+}
+
+int64_t kv_rate_wait_ms(int64_t full_ns, uint32_t rate, uint64_t before, int64_t now_ms)
+{
+    int64_t now_ns = now_ms * MS_NS, from = full_ns > now_ns ? full_ns : now_ns;
+    int64_t at = token_at_ns(from + (int64_t)before * interval_ns(rate), rate);
+    return at > now_ns ? ms_after(at - now_ns) : 0;
 }
 
 /* True: that was the last token for now. */
@@ -83,6 +92,18 @@ static bool is_full(kv_limits limits, uint32_t running)
 static bool tenant_full(const kv_service *s, const kv_tenant *t)
 {
     return is_full(limits_of(s, t), t->running);
+}
+
+/* Whether it has limits, after they may have changed. */
+static void count_limited(kv_service *s, kv_tenant *t)
+{
+    kv_limits limits = limits_of(s, t);
+    bool limited = limits.concurrency || limits.rate_per_minute;
+    if (limited && !t->limited)
+        s->limited_waiting += t->waiting;
+    else if (!limited && t->limited)
+        s->limited_waiting -= t->waiting;
+    t->limited = limited;
 }
 
 /* ---- the order of tenants ---- */
@@ -151,6 +172,7 @@ static kv_tenant *tenant_new(kv_service *s, kv_slice name)
     t->name_len = (uint32_t)name.len;
     t->own = (kv_tenant_rule){-1, -1, -1};
     t->number = ++s->tenants_made;
+    count_limited(s, t);
     t->next = s->tenant_list;
     if (t->next)
         t->next->prev = t;
@@ -232,6 +254,7 @@ static void set_rule(kv_tenant_rule *rule, int64_t concurrency, int64_t rate, in
 
 static void rate_changed(kv_service *s, kv_tenant *t, uint32_t rate_before)
 {
+    count_limited(s, t);
     if (limits_of(s, t).rate_per_minute == rate_before)
         return;
     if (t->tasks && kv_queue_has(&t->timer)) /* its time was of the old rate */
@@ -280,6 +303,19 @@ bool kv_tenant_set(kv_core *c, kv_service *s, kv_slice name, int64_t concurrency
     place_tenant(s, t); /* it is held: it has a task, or this is one */
     kv_tenant_release(s, t);
     return true;
+}
+
+void kv_tenant_unset(kv_service *s, kv_slice name)
+{
+    if (kv_slice_is(name, KV_TENANT_EACH)) {
+        s->each = (kv_tenant_rule){-1, -1, -1};
+        return;
+    }
+    kv_tenant *t = kv_tenant_hold(s, name);
+    if (!t)
+        return;
+    t->own = (kv_tenant_rule){-1, -1, -1};
+    kv_tenant_release(s, t);
 }
 
 void kv_service_set_limits(kv_core *c, kv_service *s, int64_t concurrency, int64_t rate)
@@ -387,6 +423,7 @@ void kv_lanes_add(kv_service *s, kv_task *t)
     kv_queue_add(&s->lanes[t->lane].all, &t->node);
     kv_queue_add(&tenant->turns[t->lane].jobs, &t->turn);
     tenant->waiting++;
+    s->limited_waiting += tenant->limited;
     place_turn(s, tenant, t->lane, tenant->rate_spent || tenant_full(s, tenant));
     place_timer(s, tenant);
 }
@@ -397,8 +434,20 @@ void kv_lanes_remove(kv_service *s, kv_task *t)
     kv_queue_remove(&s->lanes[t->lane].all, &t->node);
     kv_queue_remove(&tenant->turns[t->lane].jobs, &t->turn);
     tenant->waiting--;
+    s->limited_waiting -= tenant->limited;
     place_turn(s, tenant, t->lane, tenant->rate_spent || tenant_full(s, tenant));
     place_timer(s, tenant);
+}
+
+bool kv_lanes_idle(const kv_service *s)
+{
+    if (s->running || s->delayed || kv_lanes_waiting(s, -1) || has_rule(&s->each))
+        return false;
+    for (const kv_tenant *t = s->tenant_list; t; t = t->next) {
+        if (t->tasks || has_rule(&t->own) || kv_queue_has(&t->timer))
+            return false;
+    }
+    return true;
 }
 
 uint32_t kv_lanes_waiting(const kv_service *s, int lane)
@@ -421,6 +470,25 @@ uint32_t kv_lanes_rank(const kv_core *c, const kv_task *t, uint32_t *ret_in_lane
     if (ret_in_lane)
         *ret_in_lane = at;
     return kv_order_rank(&s->order, n, t->lane, at);
+}
+
+kv_tenant_place kv_lanes_tenant_place(const kv_task *t)
+{
+    const kv_service *s = t->service;
+    const kv_tenant *tenant = t->tenant;
+    kv_tenant_place at = {.others = s->limited_waiting};
+    if (!tenant->limited)
+        return at;
+    uint32_t n[KV_LANES];
+    for (int i = 0; i < KV_LANES; i++)
+        n[i] = kv_queue_size(&tenant->turns[i].jobs);
+    at.limits = limits_of(s, tenant);
+    at.rank = kv_order_rank(&s->order, n, t->lane, kv_queue_rank(&t->turn));
+    at.others -= tenant->waiting;
+    at.running = tenant->running;
+    at.leased_sum = tenant->leased_sum;
+    at.rate_full_ns = tenant->rate_full_ns;
+    return at;
 }
 
 kv_task *kv_lanes_evictable(const kv_service *s, const kv_task *but)
@@ -482,6 +550,7 @@ void kv_lanes_begun(kv_core *c, kv_service *s, const kv_task *t)
 void kv_lanes_running(kv_service *s, kv_task *t)
 {
     t->tenant->running++;
+    t->tenant->leased_sum += t->leased_at;
     if (tenant_full(s, t->tenant))
         place_tenant(s, t->tenant);
 }
@@ -490,6 +559,7 @@ void kv_lanes_ended(kv_service *s, kv_task *t)
 {
     bool was_full = tenant_full(s, t->tenant);
     t->tenant->running--;
+    t->tenant->leased_sum -= t->leased_at;
     if (was_full)
         place_tenant(s, t->tenant);
 }

@@ -31,6 +31,8 @@ const char *kv_tenant_name(const kv_tenant *tenant);
  * dispatches after both. */
 bool kv_tenant_set(kv_core *c, kv_service *s, kv_slice name, int64_t concurrency, int64_t rate,
                    int64_t weight);
+/* Its rule, which says nothing (no limits, weight 1), is none any more. */
+void kv_tenant_unset(kv_service *s, kv_slice name);
 void kv_service_set_limits(kv_core *c, kv_service *s, int64_t concurrency, int64_t rate);
 
 /* The tag a new job of this tenant and lane gets; it counts from now on. O(1). */
@@ -57,9 +59,23 @@ int64_t kv_lanes_wake_at(const kv_service *s);
  */
 bool kv_lanes_tick(kv_core *c, kv_service *s);
 
+/* No job holds it, no tenant has a rule, no rate has anything to remember. O(1) but for tenants
+ * that have jobs at the ledger only. */
+bool kv_lanes_idle(const kv_service *s);
 uint32_t kv_lanes_waiting(const kv_service *s, int lane); /* lane -1: all. O(1) */
 /* Ranks from 0 of a task in a lane: among all of the service, and inside its lane (may be NULL). */
 uint32_t kv_lanes_rank(const kv_core *c, const kv_task *t, uint32_t *ret_in_lane);
+/* What the limits of tenants do to a task in a lane; all 0 where no tenant that waits has any. */
+typedef struct kv_tenant_place {
+    uint32_t others;  /* waiting jobs of other tenants that have limits: they may be passed over */
+    kv_limits limits; /* of its own tenant; without any, all below is 0 */
+    uint32_t rank;    /* jobs of its tenant before it, as the lanes interleave them */
+    uint32_t running;
+    int64_t leased_sum, rate_full_ns; /* as of kv_service */
+} kv_tenant_place;
+kv_tenant_place kv_lanes_tenant_place(const kv_task *t);
+/* When a rate lets one begin that has so many before it: ms from now. */
+int64_t kv_rate_wait_ms(int64_t full_ns, uint32_t rate, uint64_t before, int64_t now_ms);
 /* The task with the lowest claim: the oldest of the lowest lane that has one (X08), by time and not
  * by key: a tenant that waits little has small keys. Not `but` (may be NULL). NULL: none. O(1). */
 kv_task *kv_lanes_evictable(const kv_service *s, const kv_task *but);

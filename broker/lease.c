@@ -185,8 +185,8 @@ static uint64_t random_next(kv_core *c)
     return v ^ v >> 31;
 }
 
-/* Doubled with each attempt; between half of it and all of it, so that what failed together does
- * not come back together. */
+/* Doubled with each failed attempt; between half of it and all of it, so that what failed together
+ * does not come back together. */
 static int64_t backoff(kv_core *c, const kv_task *t)
 {
     const kv_extras *x = t->extras;
@@ -194,41 +194,69 @@ static int64_t backoff(kv_core *c, const kv_task *t)
     int64_t max = x && x->backoff_max_ms ? x->backoff_max_ms : c->opts.backoff_max_ms;
     if (max < delay && !(x && x->backoff_max_ms)) /* its own first delay, above our longest */
         max = delay;
-    for (unsigned i = 1; i < t->attempt && delay < max; i++)
+    for (unsigned i = 1; i < kv_task_attempts(t) && delay < max; i++)
         delay *= 2;
     if (delay > max)
         delay = max;
     return delay / 2 + (int64_t)(random_next(c) % (uint64_t)(delay / 2 + 1));
 }
 
-void kv_lease_retry(kv_core *c, kv_task *t, const kv_from *from, kv_err err, kv_slice detail,
-                    const char *reason)
+static bool attempts_left(const kv_task *t)
 {
-    if (t->attempt < t->max_attempts) {
-        kv_change again = {
-            .from = from, .not_before = c->now.wall_ms + backoff(c, t), .reason = reason};
-        (void)kv_task_change(c, t, KV_JOB_QUEUED, &again);
+    return kv_task_attempts(t) < t->max_attempts;
+}
+
+/* To be tried again, or not: `ch` says why. */
+static void try_again(kv_core *c, kv_task *t, kv_change *ch, kv_err err, kv_slice detail)
+{
+    kv_buf text;
+    if (attempts_left(t)) {
+        ch->not_before = c->now.wall_ms + backoff(c, t);
+        (void)kv_task_change(c, t, KV_JOB_QUEUED, ch);
         return;
     }
-    kv_buf text;
     kv_buf_init(&text, 2048);
     kv_buf_adds(&text, kv_err_info_of(err)->slug);
     if (detail.len) {
         kv_buf_adds(&text, ": ");
         kv_buf_add(&text, detail.ptr, detail.len);
     }
-    kv_change over = {
-        .from = from, .err = KV_E_EXHAUSTED, .detail = kv_buf_slice(&text), .reason = reason};
-    (void)kv_task_change(c, t, KV_JOB_ERROR, &over);
+    ch->err = KV_E_EXHAUSTED;
+    ch->detail = kv_buf_slice(&text);
+    (void)kv_task_change(c, t, KV_JOB_ERROR, ch);
     kv_buf_release(&text);
+}
+
+void kv_lease_failed(kv_core *c, kv_task *t, const kv_from *from, kv_err err, kv_slice detail)
+{
+    kv_change ch = {.from = from,
+                    .reason = attempts_left(t) ? "failed, to be tried again" : "failed",
+                    .failure = err,
+                    .failure_detail = detail};
+    try_again(c, t, &ch, err, detail);
 }
 
 /* A worker that is gone; its job goes to another. */
 static void worker_failed(kv_core *c, kv_task *t, const char *reason)
 {
-    if (t->attempt < t->max_attempts)
-        kv_metric_add(KV_M_JOB_REQUEUES, 1);
-    kv_lease_retry(c, t, NULL, KV_E_INTERNAL, kv_slice_str(reason), reason);
+    kv_change ch = {.reason = reason};
+    if (attempts_left(t))
+        kv_metric_add_label(KV_M_JOB_REQUEUES, kv_gauges_label(t->service), 1);
+    try_again(c, t, &ch, KV_E_INTERNAL, kv_slice_str(reason));
+}
+
+/* Nobody is to blame, so it is no attempt. But a worker that crashes politely, or loses what it is
+ * sent, must not turn a job around as fast as it can, nor for ever. */
+static void give_back(kv_core *c, kv_task *t, const char *reason)
+{
+    kv_change ch = {.given_back = true, .reason = reason};
+    if (t->attempt >= KV_LEASES_FREE) {
+        worker_failed(c, t, reason);
+        return;
+    }
+    if (t->given_back >= KV_GIVEN_BACK_AT_ONCE)
+        ch.not_before = c->now.wall_ms + KV_GIVEN_BACK_WAIT_MS;
+    (void)kv_task_change(c, t, KV_JOB_QUEUED, &ch);
 }
 
 void kv_lease_return_all(kv_core *c, kv_session *s, bool fault, const char *reason)
@@ -238,11 +266,10 @@ void kv_lease_return_all(kv_core *c, kv_session *s, bool fault, const char *reas
         kv_offer_update(o);
     }
     for (kv_task *t; (t = s->leases.first);) {
-        kv_change back = {.free_attempt = true, .reason = reason};
         if (fault)
             worker_failed(c, t, reason);
         else
-            (void)kv_task_change(c, t, KV_JOB_QUEUED, &back);
+            give_back(c, t, reason);
         if (s->leases.first == t) { /* no memory: an orphan, tried again by the tick */
             kv_lease_drop(c, t, false);
             kv_lease_take(c, t, NULL);
@@ -261,17 +288,21 @@ static void return_unsure(kv_core *c, kv_session *s)
         next = t->next;
         if (!t->unsure || t->in_flight > 0)
             continue;
-        kv_change back = {.free_attempt = true, .reason = "lost on the way to the worker"};
-        (void)kv_task_change(c, t, KV_JOB_QUEUED, &back);
+        give_back(c, t, "lost on the way to the worker");
     }
 }
 
 void kv_lease_ready(kv_core *c, const kv_from *from, const kv_ready *m)
 {
-    kv_service *service = m->service.len ? kv_service_get(c, m->service) : NULL;
+    if (!kv_service_name_valid(m->service)) {
+        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, KV_SERVICE_NAMES);
+        return;
+    }
+    kv_service *service = kv_service_open(c, from, m->service);
     kv_offer *offer = service ? kv_offer_get(c, from->session, service) : NULL;
     if (!offer) {
-        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, "READY needs a service");
+        if (service)
+            kv_core_refuse(c, from, KV_E_NO_MEMORY, NULL);
         return;
     }
     return_unsure(c, from->session);

@@ -122,6 +122,7 @@ static void look_at_disk(kv_ledger *l)
 static void count_commit(kv_ledger *l, size_t n, uint64_t events_before, int64_t begun_us)
 {
     kv_metric_observe_us(KV_M_COMMIT_SECONDS, kv_mono_us(l->clock) - begun_us);
+    kv_metric_observe_size(KV_M_COMMIT_BATCH, (int64_t)n);
     kv_metric_add(KV_M_COMMIT_COMMANDS, (int64_t)n);
     kv_metric_add(KV_M_COMMITS, 1);
     kv_metric_add(KV_M_EVENTS, (int64_t)(l->x.last_event - events_before));

@@ -10,6 +10,7 @@
 #include "proto/base/error.h"
 
 enum { KV_MERGE_BYTES = 65536, KV_MERGE_DEPTH = 32 };
+#define KV_MERGE_LIMITS "the metadata after merging is at most 65536 bytes and 32 levels deep"
 
 /* Appends the merged object to `out`; `base` empty counts as {}. BAD_PARAMETER: not JSON objects,
  * a number beyond 64 bits or double, or a result over KV_MERGE_BYTES or nested deeper than

@@ -53,11 +53,9 @@ static const char *job_wrong(const kv_submit *m)
     if (m->retry_of >> 63)
         return "retry_of is a job id: a number of 63 bits";
     if (!kv_service_name_valid(m->service))
-        return "a service is 1 to 64 of [a-z0-9-]";
+        return KV_SERVICE_NAMES;
     if (kv_service_reserved(m->service))
         return "jobs of this service are made by kervan itself";
-    if (m->max_attempts < 1)
-        return "max_attempts is 1 to 100";
     if (m->backoff_ms && m->backoff_max_ms && m->backoff_max_ms < m->backoff_ms)
         return "backoff_max_ms is not below backoff_ms";
     return NULL;
@@ -109,25 +107,25 @@ kv_cmd *kv_submit_command(kv_core *c, const kv_from *from, const kv_submit *m)
     kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_SUBMIT, bytes);
     if (!cmd)
         return NULL;
-    cmd->submit =
-        (kv_cmd_submit){.job = m->job,
-                        .max_attempts = m->max_attempts,
-                        .lane = (int)m->lane,
-                        .not_before = m->delay_ms ? c->now.wall_ms + (int64_t)m->delay_ms : 0,
-                        .backoff_ms = m->backoff_ms,
-                        .backoff_max_ms = m->backoff_max_ms,
-                        .retention_s = m->retention_s,
-                        .credits = m->credits,
-                        .retry_of = m->retry_of,
-                        .deadline_ms = (int64_t)m->deadline_ms,
-                        .service = kv_cmd_keep(cmd, m->service),
-                        .tenant = kv_cmd_keep(cmd, m->tenant),
-                        .params = kv_cmd_keep(cmd, params),
-                        .unique_key = keep(cmd, m->unique_key),
-                        .tags = keep(cmd, m->tags),
-                        .user = keep(cmd, m->user),
-                        .operation = keep(cmd, m->operation),
-                        .metadata = keep(cmd, m->metadata)};
+    cmd->submit = (kv_cmd_submit){
+        .job = m->job,
+        .max_attempts = m->max_attempts ? m->max_attempts : c->opts.job_max_attempts,
+        .lane = (int)m->lane,
+        .not_before = m->delay_ms ? c->now.wall_ms + (int64_t)m->delay_ms : 0,
+        .backoff_ms = m->backoff_ms,
+        .backoff_max_ms = m->backoff_max_ms,
+        .retention_s = m->retention_s,
+        .credits = m->credits,
+        .retry_of = m->retry_of,
+        .deadline_ms = (int64_t)m->deadline_ms,
+        .service = kv_cmd_keep(cmd, m->service),
+        .tenant = kv_cmd_keep(cmd, m->tenant),
+        .params = kv_cmd_keep(cmd, params),
+        .unique_key = keep(cmd, m->unique_key),
+        .tags = keep(cmd, m->tags),
+        .user = keep(cmd, m->user),
+        .operation = keep(cmd, m->operation),
+        .metadata = keep(cmd, m->metadata)};
     cmd->seq = kv_core_seq(c);
     return cmd;
 }

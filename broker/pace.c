@@ -204,6 +204,12 @@ void kv_pace_release(kv_service *s)
     s->pace = NULL;
 }
 
+int64_t kv_pace_last(const kv_service *s)
+{
+    const kv_pace *p = s->pace;
+    return !p ? -1 : p->last_begun > p->last_ended ? p->last_begun : p->last_ended;
+}
+
 /* ---- what was measured ---- */
 
 /* Of the last `n` whole seconds. */
@@ -282,16 +288,22 @@ void kv_pace_look(const kv_core *c, const kv_service *s, kv_pace_view *ret)
  * of (total time on test: Epstein and Sobel, Life Testing, 1953). tests/unit/test_pace.c holds
  * forecasts against what came: two thirds to nine tenths hold, with as few as 44 measured.
  *
- * A rate limit puts a lower bound under both. What will arrive ahead of the job later, and limits
- * of single tenants, are not in it. */
+ * Limits come on top: a rate begins one at known times (the token bucket), and the jobs of a tenant
+ * that may run k at once wait for one another on k places, by their rank among themselves; the
+ * slowest decides. Jobs of other tenants that have limits may be passed over, or not: at best all
+ * of them are, at worst none. What will arrive ahead of the job later is not in it. */
 enum { FREE_STEPS = 64 };
 
 typedef struct estimate {
     double mean, sd, n; /* of the service time, ms */
-    double places, rest;
-    double interval,
-        burst; /* of a rate limit: ms between two starts; starts it lets pass at once */
+    double v;           /* see above */
+    double places;
 } estimate;
+
+/* ms from now. */
+typedef struct range {
+    double low, high;
+} range;
 
 /* While jobs wait and no limit holds them back, every free place of a worker is in use: so what
  * runs is what can run. */
@@ -304,6 +316,11 @@ static double places_of(const kv_service *s)
     if (s->limits.concurrency && places > s->limits.concurrency)
         places = s->limits.concurrency;
     return (double)places;
+}
+
+static double ages_of(const kv_core *c, uint32_t running, int64_t leased_sum)
+{
+    return (double)running * (double)c->now.mono_ms - (double)leased_sum;
 }
 
 static bool estimate_of(const kv_core *c, const kv_service *s, estimate *e)
@@ -319,44 +336,83 @@ static bool estimate_of(const kv_core *c, const kv_service *s, estimate *e)
         return false;
     double plain = sum / e->n, off = a->squares + b->squares - e->n * plain * plain;
     double sd = sqrt(((off > 0 ? off : 0) + plain * plain) / e->n);
-    double v = plain > 0 && sd < plain ? sd / plain * sd / plain : 1;
-    double ages = (double)s->running * (double)c->now.mono_ms - (double)s->leased_sum;
-    e->mean = (sum + v * ages) / e->n;
+    e->v = plain > 0 && sd < plain ? sd / plain * sd / plain : 1;
+    double ages = ages_of(c, s->running, s->leased_sum);
+    e->mean = (sum + e->v * ages) / e->n;
     e->sd = plain > 0 ? sd * e->mean / plain : sd;
-    double rest = s->running && e->mean > 0 ? 1 - (1 - v) * ages / s->running / e->mean : 1;
-    e->rest = rest < 0.1 ? 0.1 : rest;
-    e->interval = s->limits.rate_per_minute ? 60000.0 / s->limits.rate_per_minute : 0;
-    uint32_t burst = s->limits.rate_per_minute / 6; /* whole starts */
-    e->burst = burst;
     return true;
 }
 
-static uint64_t at_least(double ms, double least)
+/* Of one with `rank` before it, all on so many places. */
+static range on_places(const kv_core *c, const estimate *e, double rank, double places,
+                       uint32_t running, int64_t leased_sum)
 {
-    double v = ms > least ? ms : least;
-    return v < 1e15 ? (uint64_t)v : (uint64_t)1e15;
+    double n = rank + 1, spare = places - running, rest = 1;
+    if (running && e->mean > 0)
+        rest = 1 - (1 - e->v) * ages_of(c, running, leased_sum) / running / e->mean;
+    rest = rest < 0.1 ? 0.1 : rest;
+    n -= spare > 0 ? spare : 0; /* these begin at once */
+    double mean = n > 0 ? (n - 1 + rest) * e->mean / places : 0;
+    double sd = n > 0 ? e->sd / places * sqrt(n + n * n / e->n) : 0;
+    return (range){mean - 1.28 * sd, ceil(mean + 1.28 * sd)};
 }
 
-void kv_pace_eta_rank(const kv_core *c, const kv_service *s, uint64_t rank, uint64_t *low_ms,
+/* With so many before it at best, and at worst. */
+static range on_rate(const kv_core *c, uint32_t rate, int64_t full_ns, uint64_t low, uint64_t high)
+{
+    return (range){(double)kv_rate_wait_ms(full_ns, rate, low, c->now.mono_ms),
+                   (double)kv_rate_wait_ms(full_ns, rate, high, c->now.mono_ms) +
+                       ceil(60000.0 / rate)};
+}
+
+static void slower(range *r, range other)
+{
+    r->low = other.low > r->low ? other.low : r->low;
+    r->high = other.high > r->high ? other.high : r->high;
+}
+
+static void slower_by_tenant(const kv_core *c, const estimate *e, const kv_tenant_place *own,
+                             range *r)
+{
+    kv_limits limits = own->limits;
+    if (limits.rate_per_minute)
+        slower(r, on_rate(c, limits.rate_per_minute, own->rate_full_ns, own->rank, own->rank));
+    if (!limits.concurrency)
+        return;
+    double places = e->places < limits.concurrency ? e->places : limits.concurrency;
+    slower(r, on_places(c, e, own->rank, places, own->running, own->leased_sum));
+}
+
+static uint64_t whole_ms(double ms)
+{
+    return ms < 0 ? 0 : ms < 1e15 ? (uint64_t)ms : (uint64_t)1e15;
+}
+
+void kv_pace_eta_rank(const kv_core *c, const kv_task *t, uint64_t rank, uint64_t *low_ms,
                       uint64_t *high_ms)
 {
     estimate e;
+    const kv_service *s = t->service;
     *low_ms = *high_ms = 0;
     if (!estimate_of(c, s, &e))
         return;
-    double n = (double)rank + 1, spare = e.places - s->running;
-    double by_rate = e.interval * (double)rank;
-    double by_burst = e.interval * ((double)rank - e.burst);
-    n -= spare > 0 ? spare : 0; /* these begin at once */
-    double mean = n > 0 ? (n - 1 + e.rest) * e.mean / e.places : 0;
-    double sd = n > 0 ? e.sd / e.places * sqrt(n + n * n / e.n) : 0;
-    *low_ms = at_least(mean - 1.28 * sd, by_burst > 0 ? by_burst : 0);
-    *high_ms = at_least(ceil(mean + 1.28 * sd), by_rate + (e.interval > 1 ? e.interval : 1));
+    kv_tenant_place own = kv_lanes_tenant_place(t);
+    uint64_t best = rank > own.others ? rank - own.others : 0;
+    best = best > own.rank ? best : own.rank;
+    best = best < rank ? best : rank;
+    range r = on_places(c, &e, (double)rank, e.places, s->running, s->leased_sum);
+    if (best < rank)
+        r.low = on_places(c, &e, (double)best, e.places, s->running, s->leased_sum).low;
+    if (s->limits.rate_per_minute)
+        slower(&r, on_rate(c, s->limits.rate_per_minute, s->rate_full_ns, best, rank));
+    slower_by_tenant(c, &e, &own, &r);
+    *low_ms = whole_ms(r.low);
+    *high_ms = whole_ms(r.high > 1 ? r.high : 1);
 }
 
 void kv_pace_eta(const kv_core *c, const kv_task *t, uint64_t *low_ms, uint64_t *high_ms)
 {
     *low_ms = *high_ms = 0;
-    if (t && t->at == KV_AT_LANE && t->service->pace)
-        kv_pace_eta_rank(c, t->service, kv_lanes_rank(c, t, NULL), low_ms, high_ms);
+    if (t && t->at == KV_AT_LANE)
+        kv_pace_eta_rank(c, t, kv_lanes_rank(c, t, NULL), low_ms, high_ms);
 }

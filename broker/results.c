@@ -30,6 +30,15 @@ static int64_t retry_after(kv_err err)
     return again ? FAILED_AGAIN_MS : 0;
 }
 
+static const char *detail_of(const kv_cmd *cmd, kv_err err)
+{
+    if (cmd->detail && err == cmd->err)
+        return cmd->detail;
+    if (err == KV_E_CONFLICT && cmd->place.found)
+        return kv_cmd_job_is(cmd->place.state);
+    return kv_err_info_of(err)->en;
+}
+
 void kv_reply_error(kv_core *c, const kv_cmd *cmd, kv_err err)
 {
     kv_msg m;
@@ -39,7 +48,7 @@ void kv_reply_error(kv_core *c, const kv_cmd *cmd, kv_err err)
     }
     kv_msg_defaults(KV_ERROR, &m);
     m.error.number = err;
-    m.error.detail = kv_slice_str(kv_err_info_of(err)->en);
+    m.error.detail = kv_slice_str(detail_of(cmd, err));
     m.error.retry_after_ms = (uint64_t)retry_after(err);
     m.error.gone_seq = cmd->gone_seq;
     kv_reply(c, cmd, &m);
@@ -137,6 +146,7 @@ static void take_row(kv_core *c, kv_task *t, const kv_job_place *row)
     t->state = (uint8_t)row->state;
     t->epoch = row->epoch;
     t->attempt = (uint16_t)row->attempt;
+    t->given_back = (uint16_t)row->given_back;
     t->max_attempts = (uint16_t)row->max_attempts;
     if (row->state == KV_JOB_PROCESSING) {
         kv_lease_take(c, t, NULL);
@@ -290,8 +300,8 @@ static void take_find(kv_core *c, const kv_cmd *cmd)
             kv_reply_submit(c, cmd, cmd->id, row->state, false);
         else
             kv_reply_error(c, cmd, cmd->if_none);
-    } else if (cmd->code == KV_CANCEL) {
-        if (row->found && row->state == KV_JOB_CANCELLED)
+    } else if (cmd->code == KV_CANCEL || cmd->code == KV_PROMOTE) {
+        if (cmd->code == KV_CANCEL && row->found && row->state == KV_JOB_CANCELLED)
             reply_cancelled(c, cmd, cmd->id, row->state);
         else
             kv_reply_error(c, cmd, row->found ? KV_E_CONFLICT : KV_E_NOT_FOUND);
@@ -385,6 +395,10 @@ void kv_results_take(kv_core *c, kv_cmd *cmd)
         take_commit(c, cmd);
         break;
     case KV_CMD_MEDIA_DELETE:
+        if (cmd->err == KV_OK && cmd->other)
+            kv_jobs_withdraw(c, cmd->other);
+        kv_reply_done(c, cmd, cmd->id);
+        break;
     case KV_CMD_MEDIA_RETRY:
         kv_reply_done(c, cmd, cmd->id);
         break;

@@ -56,7 +56,7 @@ static const char *set_wrong(const kv_queue_set *m)
     bool queue_fields =
         m->paused >= 0 || m->draining >= 0 || m->max_waiting >= 0 || m->overflow >= 0;
     if (!kv_service_name_valid(m->service))
-        return "a service is 1 to 64 of [a-z0-9-]";
+        return KV_SERVICE_NAMES;
     if (m->tenant_set && queue_fields)
         return "paused, draining, max_waiting and overflow are of a queue, not of a tenant";
     if (!m->tenant_set && (m->tenant.len || m->weight >= 0))
@@ -73,10 +73,8 @@ void kv_steer_set(kv_core *c, const kv_from *from, const kv_queue_set *m)
         kv_core_refuse(c, from, KV_E_BAD_PARAMETER, wrong);
         return;
     }
-    if (!kv_service_get(c, m->service)) {
-        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, "too many services");
+    if (!kv_service_open(c, from, m->service))
         return;
-    }
     kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_QUEUE_SET, m->service.len + m->tenant.len);
     if (!cmd)
         return;
@@ -86,7 +84,7 @@ void kv_steer_set(kv_core *c, const kv_from *from, const kv_queue_set *m)
     kv_core_give(c, cmd);
 }
 
-static kv_err apply(kv_core *c, const kv_setting *set)
+static kv_err apply(kv_core *c, const kv_setting *set, bool removed)
 {
     kv_service *s = kv_service_get(c, set->service);
     if (!s)
@@ -101,21 +99,25 @@ static kv_err apply(kv_core *c, const kv_setting *set)
         s->overflow = set->overflow >= 0 ? (int8_t)set->overflow : s->overflow;
         kv_service_set_limits(c, s, set->concurrency, set->rate_per_minute);
     }
+    if (removed && set->of_tenant)
+        kv_tenant_unset(s, set->tenant);
     kv_lease_dispatch(c, s);
+    if (removed)
+        kv_service_unset(c, s);
     return KV_OK;
 }
 
 kv_err kv_core_setting(kv_core *core, kv_now now, const kv_setting *set)
 {
     core->now = now;
-    return apply(core, set);
+    return apply(core, set, false);
 }
 
 /* What is committed counts, also where there is no memory for it now: the next start reads it. */
 static void take_set(kv_core *c, const kv_cmd *cmd)
 {
     kv_setting set = kv_cmd_setting(cmd);
-    kv_err err = cmd->err == KV_OK ? apply(c, &set) : cmd->err;
+    kv_err err = cmd->err == KV_OK ? apply(c, &set, cmd->setting_removed) : cmd->err;
     if (cmd->err == KV_OK && err != KV_OK)
         kv_reply_error(c, cmd, err);
     else
@@ -127,11 +129,9 @@ static void take_set(kv_core *c, const kv_cmd *cmd)
 static kv_err promote_wrong(const kv_task *t, const char **ret_detail)
 {
     *ret_detail = NULL;
-    if (!t)
-        return KV_E_NOT_FOUND;
     if (t->doubtful)
         return KV_E_BUSY;
-    *ret_detail = "only a job that waits can be promoted";
+    *ret_detail = kv_cmd_job_is(t->state);
     return t->at == KV_AT_LANE || t->at == KV_AT_DELAY ? KV_OK : KV_E_CONFLICT;
 }
 
@@ -139,6 +139,10 @@ void kv_steer_promote(kv_core *c, const kv_from *from, const kv_promote *m)
 {
     kv_task *t = kv_ids_find(&c->jobs, m->job);
     const char *detail;
+    if (!t) {
+        kv_jobs_find(c, from, m->job, 0, 0);
+        return;
+    }
     kv_err err = promote_wrong(t, &detail);
     if (err != KV_OK) {
         kv_core_refuse(c, from, err, detail);
@@ -151,6 +155,7 @@ void kv_steer_promote(kv_core *c, const kv_from *from, const kv_promote *m)
     cmd->promote = (kv_cmd_promote){.job = t->id,
                                     .epoch = t->epoch,
                                     .attempt = t->attempt,
+                                    .given_back = t->given_back,
                                     .lane = (int)m->lane,
                                     .old_lane = t->lane,
                                     .old_seq = t->seq,
@@ -262,7 +267,7 @@ void kv_steer_purge(kv_core *c, const kv_from *from, const kv_purge *m)
         return;
     }
     if (!kv_service_name_valid(m->service)) {
-        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, "a service is 1 to 64 of [a-z0-9-]");
+        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, KV_SERVICE_NAMES);
         return;
     }
     if (m->what == PURGE_WAITING && kv_slice_is(m->service, KV_SERVICE_REAP)) {

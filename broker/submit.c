@@ -1,6 +1,7 @@
 /* One SUBMIT, alone or out of a batch: whether it is taken, and what makes room for it. */
 #include "broker/core_types.h"
 
+#include "broker/gauges.h"
 #include "broker/lanes.h"
 #include "broker/pace.h"
 #include "broker/services.h"
@@ -56,7 +57,7 @@ void kv_submit_evict(kv_core *c, kv_task *added)
                         .reason = "evicted: the queue was full"};
         if (!victim || !kv_task_change(c, victim, KV_JOB_ERROR, &ch))
             return;
-        kv_metric_add(KV_M_JOBS_EVICTED, 1);
+        kv_metric_add_label(KV_M_JOBS_EVICTED, kv_gauges_label(s), 1);
     }
 }
 
@@ -160,9 +161,7 @@ void kv_jobs_submit(kv_core *c, const kv_from *from, const kv_submit *m)
     }
     if (!kv_submit_open(c, from))
         return;
-    kv_service *service = kv_service_get(c, m->service);
-    if (!service)
-        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, "too many services");
-    else if (queue_open(c, from, service))
+    kv_service *service = kv_service_open(c, from, m->service);
+    if (service && queue_open(c, from, service))
         add(c, from, service, m);
 }

@@ -2,6 +2,7 @@
 #include "gateway/answer.h"
 #include "gateway/job_api.h"
 #include "gateway/job_body.h"
+#include "gateway/query.h"
 #include "gateway/route.h"
 #include "proto/base/id.h"
 #include "storage/read/credits.h"
@@ -14,34 +15,47 @@ static bool user_valid(kv_slice user)
     return user.len >= 1 && user.len <= KV_NAME_MAX && memchr(user.ptr, '\0', user.len) == NULL;
 }
 
-/* ?before=, the "next" of a page before. 0: from the newest. */
-static kv_err take_before(kv_request *r, uint64_t *ret)
+typedef struct asked {
+    kv_slice user;
+    uint64_t before; /* 0: from the newest */
+} asked;
+
+static kv_err take_user(void *out, kv_slice v)
 {
-    kv_slice v;
-    kv_err err = KV_OK;
-    *ret = 0;
-    if (kv_query_get(r, "before", &v, &err) && v.len != 0 && !kv_id_parse(v.ptr, v.len, ret))
-        return KV_E_BAD_PARAMETER;
-    return err;
+    ((asked *)out)->user = v;
+    return user_valid(v) ? KV_OK : KV_E_BAD_PARAMETER;
 }
+
+static kv_err take_before(void *out, kv_slice v)
+{
+    return kv_id_parse(v.ptr, v.len, &((asked *)out)->before) ? KV_OK : KV_E_BAD_PARAMETER;
+}
+
+#define USER_TEXT "1 to 64 bytes"
+static const kv_parameter parameters[] = {
+    {"before", take_before, "the \"next\" of a page before"},
+    {"user", take_user, USER_TEXT}, /* of notifications; with credits it stands in the path */
+};
 
 void kv_route_credits(kv_request *r)
 {
-    uint64_t before;
+    asked a = {0};
+    char why[KV_BODY_WHY];
     kv_buf out;
     if (!user_valid(r->param)) {
-        kv_answer_problem(r->req, KV_E_BAD_PARAMETER, "user: 1 to 64 bytes", 0);
+        kv_answer_problem(r->req, KV_E_BAD_PARAMETER, "user: " USER_TEXT, 0);
         return;
     }
-    if (take_before(r, &before) != KV_OK) {
-        kv_answer_problem(r->req, KV_E_BAD_PARAMETER, "before: the \"next\" of a page before", 0);
+    kv_err err = kv_query_read(r, parameters, 1, &a, why);
+    if (err != KV_OK) {
+        kv_answer_problem(r->req, err, why, 0);
         return;
     }
     kv_db *db = kv_loop_db(r->loop);
     kv_buf_init(&out, 0);
     kv_answer_buf(r->req,
-                  db == NULL ? KV_E_BROKER_AWAY : kv_credits_json(db, r->param, before, &out), 200,
-                  &out);
+                  db == NULL ? KV_E_BROKER_AWAY : kv_credits_json(db, r->param, a.before, &out),
+                  200, &out);
     kv_buf_release(&out);
 }
 
@@ -58,24 +72,23 @@ static void put_next(kv_buf *out, uint64_t next)
 
 void kv_route_notifications(kv_request *r)
 {
-    kv_slice user = {0};
-    kv_err err = KV_OK;
-    uint64_t before = 0, next = 0;
+    asked a = {0};
+    char why[KV_BODY_WHY];
+    uint64_t next = 0;
     kv_buf out;
-    if (!kv_query_get(r, "user", &user, &err) || !user_valid(user) ||
-        take_before(r, &before) != KV_OK) {
-        kv_answer_problem(r->req, KV_E_BAD_PARAMETER,
-                          "user: 1 to 64 bytes; before: the \"next\" of a page before", 0);
+    kv_err err = kv_query_read(r, parameters, 2, &a, why);
+    if (err != KV_OK || a.user.len == 0) {
+        kv_answer_problem(r->req, KV_E_BAD_PARAMETER, err != KV_OK ? why : "user: " USER_TEXT, 0);
         return;
     }
     kv_db *db = kv_loop_db(r->loop);
     kv_buf_init(&out, 0);
     kv_json_open(&out, '{');
     kv_json_key(&out, "user");
-    kv_json_str(&out, user);
+    kv_json_str(&out, a.user);
     kv_json_key(&out, "notifications");
     err = db == NULL ? KV_E_BROKER_AWAY
-                     : kv_notifications_json(db, user, before, LIST_DEFAULT, &out, &next);
+                     : kv_notifications_json(db, a.user, a.before, LIST_DEFAULT, &out, &next);
     put_next(&out, next);
     kv_json_close(&out, '}');
     kv_answer_buf(r->req, err, 200, &out);

@@ -61,15 +61,16 @@ kv_err kv_body_load(kv_slice text, json_t **ret, char why[KV_BODY_WHY])
     return KV_OK;
 }
 
-static kv_err unknown(const char *name, const kv_member *rows, size_t n, char *why)
+kv_err kv_body_unknown(const char *name, const char *const *first, size_t n, size_t step, char *why)
 {
     kv_slice given = kv_slice_str(name);
     const char *best = NULL;
     size_t least = SIZE_MAX;
     for (size_t i = 0; i < n; i++) {
-        size_t d = kv_text_distance(given, kv_slice_str(rows[i].name));
+        const char *known = *(const char *const *)((const char *)first + i * step);
+        size_t d = kv_text_distance(given, kv_slice_str(known));
         if (d < least)
-            least = d, best = rows[i].name;
+            least = d, best = known;
     }
     if (best != NULL && least <= 1 + given.len / 2)
         snprintf(why, KV_BODY_WHY, "%.64s is not known. Did you mean %s?", name, best);
@@ -90,7 +91,7 @@ static kv_err take(const char *name, const json_t *v, const kv_member *rows, siz
             snprintf(b->why, KV_BODY_WHY, "%s: %s", name, rows[i].must);
         return err;
     }
-    return unknown(name, rows, n, b->why);
+    return kv_body_unknown(name, &rows->name, n, sizeof(*rows), b->why);
 }
 
 kv_err kv_body_read(const json_t *o, const kv_member *rows, size_t n, kv_body *b)

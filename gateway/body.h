@@ -35,6 +35,11 @@ kv_err kv_body_load(kv_slice text, json_t **ret, char why[KV_BODY_WHY]);
 /* Every member of `o` through its row; null counts as not given. BAD_PARAMETER. */
 kv_err kv_body_read(const json_t *o, const kv_member *rows, size_t n, kv_body *b);
 
+/* "x is not known. Did you mean y?" into `why`; BAD_PARAMETER. The known names are `n`, the first
+ * at `first` and one every `step` bytes: those of a table of rows. */
+kv_err kv_body_unknown(const char *name, const char *const *first, size_t n, size_t step,
+                       char *why);
+
 /* Values; false: of another kind or out of range. */
 bool kv_body_str(const json_t *v, size_t max, kv_slice *ret); /* without NUL inside */
 bool kv_body_number(const json_t *v, double low, double high, double *ret);

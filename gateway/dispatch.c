@@ -78,7 +78,9 @@ static void call(kv_conn *c, h2o_req_t *req)
 static void on_small_body(kv_conn *c, h2o_req_t *req, kv_err err)
 {
     if (err != KV_OK) {
-        refuse(req, err, NULL);
+        char most[48];
+        snprintf(most, sizeof(most), "body: at most %d bytes", KV_SMALL_BODY_MAX);
+        refuse(req, err, err == KV_E_BODY_TOO_LARGE ? most : NULL);
         return;
     }
     call(c, req);

@@ -21,11 +21,12 @@
 #define FEED_HWM                                                                                   \
     10000 /* commits buffered by ZeroMQ; what is lost above it is read from the log                \
            */
-#define GAP_COMMITS    64    /* commits a read when the feed itself lags */
-#define GAP_SLICE_US   20000 /* of one go, so that requests are served in between */
-#define GAP_WAIT_US    3000000
-#define CLIENT_COMMITS 16    /* commits a read for one client */
-#define SOCKET_UNSENT  16384 /* bytes the kernel takes before a client's socket is full */
+#define GAP_COMMITS     64    /* commits a read when the feed itself lags */
+#define GAP_SLICE_US    20000 /* of one go, so that requests are served in between */
+#define GAP_WAIT_US     3000000
+#define CLIENT_COMMITS  16    /* commits a read for one client */
+#define CLIENT_SLICE_US 10000 /* of its reads in one go */
+#define SOCKET_UNSENT   16384 /* bytes the kernel takes before a client's socket is full */
 
 struct kv_feed {
     kv_loop *loop;
@@ -385,6 +386,7 @@ static void read_on(kv_feed_client *c)
     struct kv_feed *f = c->feed;
     kv_db *db = kv_loop_db(f->loop);
     client_read r = {.client = c};
+    int64_t until = kv_mono_us(f->loop->gw->clock) + CLIENT_SLICE_US;
     /* Half a buffer at least is written at once: reading goes on when that is sent. */
     while (db != NULL && !r.full && c->q.pending.len + c->unsent < c->q.limit / 2) {
         r.commits = 0;
@@ -399,6 +401,11 @@ static void read_on(kv_feed_client *c)
         }
         if (r.commits == 0) {
             c->q.behind = c->q.pos < f->seq.last; /* the end of the log: live from here */
+            break;
+        }
+        if (kv_mono_us(f->loop->gw->clock) > until) { /* a filter may pass over all of it */
+            f->pump_due = true;
+            schedule(f);
             break;
         }
     }

@@ -1,5 +1,5 @@
-/* Live events of one loop: one SUB socket on cfg->events, fanned out to this loop's WebSocket and
- * SSE clients.
+/* Live events of one loop: one SUB socket on cfg->events, fanned out to this loop's WebSocket,
+ * SSE and polling clients.
  *
  * Everything here runs in the loop's thread, and what touches h2o inside h2o_evloop_run (a zero
  * timer carries it there). The rule that nothing is lost: subscribe, buffer, read the log, drop
@@ -12,7 +12,10 @@
 #include "gateway/live.h"
 #include "gateway/watch.h"
 
-#define KV_PING_MS 15000 /* a ping to every client this often */
+#define KV_PING_MS         15000 /* a ping to every client this often */
+#define KV_POLL_LIMIT      100   /* events of a poll when it does not say */
+#define KV_POLL_LIMIT_MAX  1000
+#define KV_POLL_WAIT_MAX_S 25 /* below the 30 s after which proxies give up */
 
 struct kv_feed;
 
@@ -28,7 +31,7 @@ void kv_feed_drain(struct kv_feed *feed);
 /* Clients attached now; a drain may wait for 0. */
 size_t kv_feed_clients(const struct kv_feed *feed);
 
-/* ---- for ws.c and sse.c ---- */
+/* ---- for ws.c, sse.c and poll.c ---- */
 typedef struct kv_feed_client kv_feed_client;
 typedef struct kv_feed_transport {
     const char *name;                /* label of kervan_live_clients */
@@ -63,6 +66,7 @@ typedef struct kv_feed_asks {
     const uint64_t *watch; /* jobs, in the request pool */
     size_t nwatch;
     bool queues;
+    uint64_t limit, wait_s; /* of a poll: events at most, seconds until it answers without any */
 } kv_feed_asks;
 
 /* An `after` that is not in the log any more gets a resync. A hello comes first. wake() is called
@@ -78,9 +82,14 @@ void kv_feed_pump(kv_feed_client *c);
  * megabytes of send buffer behind it (tcp_wmem) before anyone notices. */
 void kv_feed_bound_socket(int fd);
 
-/* Common to both: ?after= / Last-Event-ID, ?types=, ?user=, ?watch= and ?queues= of a request.
- * BAD_PARAMETER with *ret_why naming it. */
-kv_err kv_feed_parameters(kv_request *r, kv_live_queue *q, kv_feed_asks *ret, const char **ret_why);
+/* What a request asks for, by the kind of `q`: ?after= / Last-Event-ID, ?types=, ?user=; ?watch=
+ * and ?queues= of streams, ?limit= and ?wait= of polls. BAD_PARAMETER with `why` (KV_BODY_WHY
+ * bytes) naming it. */
+kv_err kv_feed_parameters(kv_request *r, kv_live_queue *q, kv_feed_asks *ret, char *why);
+
+/* poll.c: GET /api/events of those who want application/json. */
+bool kv_poll_wanted(kv_request *r);
+void kv_poll(kv_request *r);
 
 /* A message of a client: see kv_watch_body_read. What is wrong with it is answered with
  * {"type":"error",…}; wakes the transport. */

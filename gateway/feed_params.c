@@ -1,90 +1,110 @@
 #include "gateway/feed.h"
+#include "gateway/query.h"
 #include "proto/base/id.h"
 
-static bool parse_u64(kv_slice s, uint64_t *ret)
+typedef struct asking {
+    kv_request *r;
+    kv_live_queue *q;
+    kv_feed_asks *asks;
+} asking;
+
+static kv_err take_types(void *out, kv_slice v)
 {
-    uint64_t n = 0;
-    if (s.len == 0 || s.len > 19)
-        return false;
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] < '0' || s.ptr[i] > '9')
-            return false;
-        n = n * 10 + (uint64_t)(s.ptr[i] - '0');
-    }
-    *ret = n;
-    return true;
+    return kv_live_queue_types(((asking *)out)->q, v);
+}
+
+static kv_err take_user(void *out, kv_slice v)
+{
+    return kv_live_queue_user(((asking *)out)->q, v);
+}
+
+static kv_err take_after(void *out, kv_slice v)
+{
+    kv_feed_asks *asks = ((asking *)out)->asks;
+    asks->has_after = true;
+    return kv_query_uint(v, 0, UINT64_MAX, &asks->after) ? KV_OK : KV_E_BAD_PARAMETER;
 }
 
 /* "id,id": at most what a client may watch. */
-static kv_err parse_watch(kv_request *r, kv_slice v, kv_feed_asks *ret)
+static kv_err take_watch(void *out, kv_slice v)
 {
+    const asking *a = out;
     size_t most = 1;
     for (size_t i = 0; i < v.len; i++)
         most += v.ptr[i] == ',';
     if (most > KV_WATCH_CLIENT_MAX)
         return KV_E_BAD_PARAMETER;
-    uint64_t *ids = h2o_mem_alloc_pool(&r->req->pool, sizeof(*ids) * most);
+    uint64_t *ids = h2o_mem_alloc_pool(&a->r->req->pool, sizeof(*ids) * most);
     while (v.len != 0) {
         const char *comma = memchr(v.ptr, ',', v.len);
         size_t n = comma != NULL ? (size_t)(comma - v.ptr) : v.len;
-        if (!kv_id_parse(v.ptr, n, &ids[ret->nwatch++]))
+        if (!kv_id_parse(v.ptr, n, &ids[a->asks->nwatch++]))
             return KV_E_BAD_PARAMETER;
         n += comma != NULL;
         v = kv_slice_of(v.ptr + n, v.len - n);
     }
-    ret->watch = ids;
+    a->asks->watch = ids;
     return KV_OK;
 }
 
-static kv_err parse_wishes(kv_request *r, kv_live_queue *q, kv_feed_asks *ret, const char **why)
+static kv_err take_queues(void *out, kv_slice v)
 {
-    kv_slice v;
-    kv_err err = KV_OK;
-    *why = "types: names like \"media,job\"";
-    if (kv_query_get(r, "types", &v, &err))
-        err = kv_live_queue_types(q, v);
-    if (err != KV_OK)
-        return err;
-    *why = "user: at most 64 bytes";
-    if (kv_query_get(r, "user", &v, &err) && v.len != 0)
-        err = kv_live_queue_user(q, v);
-    if (err != KV_OK)
-        return err;
-    *why = "watch: at most 1000 job ids, joined by commas";
-    if (kv_query_get(r, "watch", &v, &err))
-        err = parse_watch(r, v, ret);
-    if (err != KV_OK)
-        return err;
-    *why = "queues: 1";
-    if (kv_query_get(r, "queues", &v, &err)) {
-        ret->queues = kv_slice_is(v, "1");
-        if (!ret->queues && v.len != 0 && !kv_slice_is(v, "0"))
-            return KV_E_BAD_PARAMETER;
-    }
-    return err;
+    bool yes = kv_slice_is(v, "1");
+    ((asking *)out)->asks->queues = yes;
+    return yes || kv_slice_is(v, "0") ? KV_OK : KV_E_BAD_PARAMETER;
 }
 
-kv_err kv_feed_parameters(kv_request *r, kv_live_queue *q, kv_feed_asks *ret, const char **why)
+static kv_err take_limit(void *out, kv_slice v)
 {
-    kv_slice v;
-    kv_err err = KV_OK;
-    *ret = (kv_feed_asks){0};
-    KV_TRY(parse_wishes(r, q, ret, why));
-    /* The header first: a browser that reconnects sends the newest id there and the old one in its
+    uint64_t *limit = &((asking *)out)->asks->limit;
+    return kv_query_uint(v, 1, KV_POLL_LIMIT_MAX, limit) ? KV_OK : KV_E_BAD_PARAMETER;
+}
+
+static kv_err take_wait(void *out, kv_slice v)
+{
+    uint64_t *wait_s = &((asking *)out)->asks->wait_s;
+    return kv_query_uint(v, 0, KV_POLL_WAIT_MAX_S, wait_s) ? KV_OK : KV_E_BAD_PARAMETER;
+}
+
+#define TYPES                                                                                      \
+    {                                                                                              \
+        "types", take_types, "names like \"media,job\""                                            \
+    }
+#define USER                                                                                       \
+    {                                                                                              \
+        "user", take_user, "at most 64 bytes"                                                      \
+    }
+#define AFTER                                                                                      \
+    {                                                                                              \
+        "after", take_after, "an event id"                                                         \
+    }
+static const kv_parameter streamed[] = {
+    TYPES,
+    USER,
+    AFTER,
+    {"watch", take_watch, "at most 1000 job ids, joined by commas"},
+    {"queues", take_queues, "1 or 0"},
+};
+static const kv_parameter polled[] = {
+    TYPES, USER, AFTER, {"limit", take_limit, "1 to 1000"}, {"wait", take_wait, "seconds, 0 to 25"},
+};
+
+kv_err kv_feed_parameters(kv_request *r, kv_live_queue *q, kv_feed_asks *ret, char *why)
+{
+    asking a = {r, q, ret};
+    bool poll = q->kind == KV_LIVE_POLL;
+    *ret = (kv_feed_asks){.limit = KV_POLL_LIMIT};
+    KV_TRY(kv_query_read(
+        r, poll ? polled : streamed,
+        poll ? sizeof(polled) / sizeof(*polled) : sizeof(streamed) / sizeof(*streamed), &a, why));
+    /* The header wins: a browser that reconnects sends the newest id there and the old one in its
      * URL. */
     kv_slice header = kv_header_get(r->req, "last-event-id");
-    if (header.len != 0) {
-        ret->has_after = true;
-        if (!parse_u64(header, &ret->after))
-            ret->after = UINT64_MAX; /* not one of ours: it gets a resync; a browser would never
-                                        come back from a 400 */
+    if (header.len == 0)
         return KV_OK;
-    }
-    *why = "after: an event id";
-    if (kv_query_get(r, "after", &v, &err)) {
-        if (!parse_u64(v, &ret->after))
-            return KV_E_BAD_PARAMETER;
-        ret->has_after = true;
-    }
-    return err;
+    ret->has_after = true;
+    if (!kv_query_uint(header, 0, UINT64_MAX, &ret->after))
+        ret->after = UINT64_MAX; /* not one of ours: it gets a resync; a browser would never come
+                                    back from a 400 */
+    return KV_OK;
 }

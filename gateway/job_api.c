@@ -10,6 +10,7 @@
 #include "gateway/job_key.h"
 #include "gateway/json_scan.h"
 #include "gateway/position.h"
+#include "gateway/query.h"
 #include "gateway/route.h"
 #include "gateway/tap.h"
 #include "proto/base/id.h"
@@ -114,6 +115,10 @@ static void answer_submitted(h2o_req_t *req, const kv_submit_ok *ok)
 static void on_submitted(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, const kv_msg *answer)
 {
     submitting *s = arg;
+    if (err == KV_E_JOB_DEADLINE) { /* and it was not one that came before */
+        kv_answer_problem(req, KV_E_BAD_PARAMETER, "deadline: is in the past", 0);
+        return;
+    }
     if (err != KV_OK) {
         refuse(req, err, answer);
         return;
@@ -326,26 +331,29 @@ static void on_metadata(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, co
     kv_buf_release(&out);
 }
 
+#define VERSION_MAX  999999999999999999u
+#define VERSION_TEXT "metadata_version of the job"
+
+static kv_err take_version(void *out, kv_slice v)
+{
+    return kv_slice_is(v, "*") || kv_query_uint(v, 1, VERSION_MAX, out) ? KV_OK
+                                                                        : KV_E_BAD_PARAMETER;
+}
+
+static const kv_parameter metadata_parameters[] = {{"version", take_version, VERSION_TEXT}};
+
 /* If-Match: "3", or ?version=3. 0: any. */
-static kv_err metadata_version(kv_request *r, uint64_t *ret)
+static kv_err metadata_version(kv_request *r, uint64_t *ret, char *why)
 {
     kv_slice v = kv_slice_trim(kv_header_get(r->req, "if-match"));
-    kv_err err = KV_OK;
     *ret = 0;
+    KV_TRY(kv_query_read(r, metadata_parameters, 1, ret, why));
     if (v.len >= 2 && v.ptr[0] == '"' && v.ptr[v.len - 1] == '"')
         v = kv_slice_of(v.ptr + 1, v.len - 2);
-    if (v.len == 0 && !kv_query_get(r, "version", &v, &err))
-        return err;
-    if (kv_slice_is(v, "*"))
+    if (v.len == 0 || take_version(ret, v) == KV_OK)
         return KV_OK;
-    uint64_t n = 0;
-    for (size_t i = 0; i < v.len; i++) {
-        if (v.ptr[i] < '0' || v.ptr[i] > '9' || i > 17)
-            return KV_E_BAD_PARAMETER;
-        n = n * 10 + (uint64_t)(v.ptr[i] - '0');
-    }
-    *ret = n;
-    return n > 0 ? KV_OK : KV_E_BAD_PARAMETER;
+    snprintf(why, KV_BODY_WHY, "If-Match: " VERSION_TEXT);
+    return KV_E_BAD_PARAMETER;
 }
 
 void kv_route_job_metadata(kv_request *r)
@@ -355,9 +363,9 @@ void kv_route_job_metadata(kv_request *r)
     kv_msg_defaults(KV_METADATA, &m);
     if (!kv_job_take_id(r, &m.metadata.job))
         return;
-    kv_err err = metadata_version(r, &m.metadata.version);
+    kv_err err = metadata_version(r, &m.metadata.version, why);
     if (err != KV_OK) {
-        kv_answer_problem(r->req, err, "If-Match or version: metadata_version of the job", 0);
+        kv_answer_problem(r->req, err, why, 0);
         return;
     }
     m.metadata.patch = kv_request_body(r);

@@ -50,7 +50,15 @@ static kv_err take_lane(kv_body *b, const char *name, const json_t *v)
 static kv_err take_params(kv_body *b, const char *name, const json_t *v)
 {
     (void)v;
-    return judged(kv_body_raw(b, name, &job_of(b)->submit.params));
+    kv_slice *s = &job_of(b)->submit.params;
+    if (!kv_body_raw(b, name, s))
+        return KV_E_BAD_PARAMETER;
+    if (s->len <= KV_JSON_MAX)
+        return KV_OK;
+    snprintf(b->why, KV_BODY_WHY,
+             "params: at most %d bytes; upload larger data as a file and send its URL",
+             KV_JSON_MAX);
+    return KV_E_BODY_TOO_LARGE;
 }
 
 static kv_err take_metadata(kv_body *b, const char *name, const json_t *v)

@@ -7,7 +7,7 @@
 #include "gateway/body.h"
 #include "proto/messages.h"
 
-#define KV_TAGS_MAX 512 /* bytes of joined tags */
+#define KV_TAGS_MAX 520 /* bytes of 8 joined tags */
 #define KV_NAME_MAX 64  /* bytes of a service, tenant, user */
 
 /* A body of POST /api/jobs. submit.job 0: the client made no id. Slices point into the text and

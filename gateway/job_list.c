@@ -7,6 +7,7 @@
 #include "gateway/job_body.h"
 #include "gateway/json_scan.h"
 #include "gateway/position.h"
+#include "gateway/query.h"
 #include "gateway/route.h"
 #include "proto/base/id.h"
 #include "storage/read/jobs.h"
@@ -25,93 +26,76 @@ static bool name_in(const char *const *names, int n, kv_slice v, int *ret)
     return false;
 }
 
-static bool take_status(kv_slice v, kv_jobs_query *q)
+static kv_err judged(bool good)
+{
+    return good ? KV_OK : KV_E_BAD_PARAMETER;
+}
+
+static kv_err take_status(void *out, kv_slice v)
 {
     static const char *const names[] = {"queued", "processing", "complete", "error", "cancelled"};
+    kv_jobs_query *q = out;
     if (kv_slice_is(v, "unfinished")) {
         q->state = ANY_UNFINISHED;
-        return true;
+        return KV_OK;
     }
-    return name_in(names, 5, v, &q->state);
+    return judged(name_in(names, 5, v, &q->state));
 }
 
-static bool take_lane(kv_slice v, kv_jobs_query *q)
+static kv_err take_lane(void *out, kv_slice v)
 {
     static const char *const names[] = {"urgent", "normal", "background"};
-    return name_in(names, 3, v, &q->lane);
+    return judged(name_in(names, 3, v, &((kv_jobs_query *)out)->lane));
 }
 
-static bool take_limit(kv_slice v, kv_jobs_query *q)
+static kv_err take_limit(void *out, kv_slice v)
 {
-    q->limit = 0;
-    for (size_t i = 0; i < v.len; i++) {
-        if (v.ptr[i] < '0' || v.ptr[i] > '9' || i > 3)
-            return false;
-        q->limit = q->limit * 10 + (v.ptr[i] - '0');
-    }
-    return q->limit >= 1 && q->limit <= KV_JOBS_PAGE_MAX;
-}
-
-static bool take_before(kv_slice v, kv_jobs_query *q)
-{
-    return kv_id_parse(v.ptr, v.len, &q->before);
-}
-
-static bool take_service(kv_slice v, kv_jobs_query *q)
-{
-    q->service = v;
-    return kv_service_name_valid(v);
-}
-
-static bool take_tenant(kv_slice v, kv_jobs_query *q)
-{
-    q->tenant = v;
-    return v.len <= KV_NAME_MAX;
-}
-
-static bool take_user(kv_slice v, kv_jobs_query *q)
-{
-    q->user = v;
-    return v.len <= KV_NAME_MAX;
-}
-
-static bool take_tag(kv_slice v, kv_jobs_query *q)
-{
-    q->tag = v;
-    return v.len <= KV_NAME_MAX && memchr(v.ptr, ',', v.len) == NULL;
-}
-
-static const struct {
-    const char *name;
-    bool (*take)(kv_slice v, kv_jobs_query *q);
-    const char *must;
-} parameters[] = {
-    {"service", take_service, "service: 1 to 64 characters of [a-z0-9-]"},
-    {"status", take_status, "status: queued, processing, complete, error, cancelled or unfinished"},
-    {"lane", take_lane, "lane: urgent, normal or background"},
-    {"tenant", take_tenant, "tenant: at most 64 bytes"},
-    {"user", take_user, "user: at most 64 bytes"},
-    {"tag", take_tag, "tag: one word"},
-    {"limit", take_limit, "limit: 1 to 200"},
-    {"before", take_before, "before: the \"next\" of a page before"},
-};
-
-/* An empty value is as good as none: forms send those. */
-static kv_err read_query(kv_request *r, kv_jobs_query *q, const char **why)
-{
-    *q = (kv_jobs_query){.state = -1, .lane = -1, .limit = LIST_DEFAULT};
-    for (size_t i = 0; i < sizeof(parameters) / sizeof(*parameters); i++) {
-        kv_slice v;
-        kv_err err = KV_OK;
-        *why = parameters[i].must;
-        bool given = kv_query_get(r, parameters[i].name, &v, &err) && v.len != 0;
-        if (err != KV_OK)
-            return err;
-        if (given && (memchr(v.ptr, '\0', v.len) != NULL || !parameters[i].take(v, q)))
-            return KV_E_BAD_PARAMETER;
-    }
+    uint64_t n;
+    if (!kv_query_uint(v, 1, KV_JOBS_PAGE_MAX, &n))
+        return KV_E_BAD_PARAMETER;
+    ((kv_jobs_query *)out)->limit = (int)n;
     return KV_OK;
 }
+
+static kv_err take_before(void *out, kv_slice v)
+{
+    return judged(kv_id_parse(v.ptr, v.len, &((kv_jobs_query *)out)->before));
+}
+
+static kv_err take_service(void *out, kv_slice v)
+{
+    ((kv_jobs_query *)out)->service = v;
+    return judged(kv_service_name_valid(v));
+}
+
+static kv_err take_tenant(void *out, kv_slice v)
+{
+    ((kv_jobs_query *)out)->tenant = v;
+    return judged(v.len <= KV_NAME_MAX);
+}
+
+static kv_err take_user(void *out, kv_slice v)
+{
+    ((kv_jobs_query *)out)->user = v;
+    return judged(v.len <= KV_NAME_MAX);
+}
+
+static kv_err take_tag(void *out, kv_slice v)
+{
+    ((kv_jobs_query *)out)->tag = v;
+    return judged(v.len <= KV_NAME_MAX && memchr(v.ptr, ',', v.len) == NULL);
+}
+
+static const kv_parameter parameters[] = {
+    {"service", take_service, "1 to 64 characters of [a-z0-9-]"},
+    {"status", take_status, "queued, processing, complete, error, cancelled or unfinished"},
+    {"lane", take_lane, "urgent, normal or background"},
+    {"tenant", take_tenant, "at most 64 bytes"},
+    {"user", take_user, "at most 64 bytes"},
+    {"tag", take_tag, "one word"},
+    {"limit", take_limit, "1 to 200"},
+    {"before", take_before, "the \"next\" of a page before"},
+};
 
 typedef struct listing {
     uint64_t next;
@@ -188,11 +172,11 @@ static void answer_list(kv_request *r, kv_slice jobs, uint64_t next)
 
 void kv_route_job_list(kv_request *r)
 {
-    kv_jobs_query q;
-    const char *why;
+    kv_jobs_query q = {.state = -1, .lane = -1, .limit = LIST_DEFAULT};
+    char why[KV_BODY_WHY];
     uint64_t next = 0;
     kv_buf out;
-    kv_err err = read_query(r, &q, &why);
+    kv_err err = kv_query_read(r, parameters, sizeof(parameters) / sizeof(*parameters), &q, why);
     if (err != KV_OK) {
         kv_answer_problem(r->req, err, why, 0);
         return;

@@ -74,7 +74,7 @@ kv_live_verdict kv_live_seq_head(kv_live_seq *s, uint64_t last)
 
 void kv_live_queue_init(kv_live_queue *q, kv_live_kind kind, size_t limit)
 {
-    *q = (kv_live_queue){.kind = kind, .limit = limit};
+    *q = (kv_live_queue){.kind = kind, .limit = limit, .room = SIZE_MAX};
     kv_buf_init(&q->pending, 0);
 }
 
@@ -185,15 +185,24 @@ static void put_sse(kv_buf *out, uint64_t id, kv_slice event, kv_slice data)
 
 static void put_event(kv_live_queue *q, const kv_live_event *e)
 {
-    if (q->kind == KV_LIVE_WS)
+    if (q->kind == KV_LIVE_WS) {
         put_ws(&q->pending, e->json);
-    else
+    } else if (q->kind == KV_LIVE_SSE) {
         put_sse(&q->pending, e->id, e->type, e->json);
+    } else {
+        if (q->pending.len != 0)
+            kv_buf_addc(&q->pending, ',');
+        kv_buf_add(&q->pending, e->json.ptr, e->json.len);
+    }
+    if (q->room != SIZE_MAX)
+        q->room--;
 }
 
 static void put_note(kv_live_queue *q, const char *type, uint64_t last)
 {
     kv_buf json;
+    if (q->kind == KV_LIVE_POLL)
+        return; /* it says where it stands in its answer */
     kv_buf_init(&json, 256);
     kv_buf_addf(&json, "{\"type\":\"%s\",\"last\":%llu}", type, (unsigned long long)last);
     if (q->kind == KV_LIVE_WS)
@@ -220,12 +229,16 @@ bool kv_live_offer(kv_live_queue *q, const kv_live_batch *b, size_t unsent, uint
     bool was_idle = q->pending.len == 0 && unsent == 0;
     for (size_t i = 0; i < b->n; i++) {
         const kv_live_event *e = &b->events[i];
+        if (q->room == 0)
+            return false; /* nothing may be passed over behind what it could not take */
         if (e->id <= q->pos)
             continue;
         if (wanted(q, e)) {
             if (q->pending.len + unsent + cost(e) > q->limit) {
                 if (was_idle)
                     q->behind = true;
+                else if (q->kind == KV_LIVE_POLL)
+                    q->room = 0; /* its answer is on its way: the rest with the next one */
                 else
                     overflow(q, last);
                 return false;
@@ -245,6 +258,8 @@ bool kv_live_fill(kv_live_queue *q, const kv_live_batch *b, size_t unsent)
 {
     for (size_t i = 0; i < b->n; i++) {
         const kv_live_event *e = &b->events[i];
+        if (q->room == 0)
+            return false; /* nothing may be passed over behind what it could not take */
         if (e->id <= q->pos)
             continue;
         if (wanted(q, e)) {
@@ -277,7 +292,7 @@ void kv_live_resync(kv_live_queue *q, uint64_t last)
 
 void kv_live_ping(kv_live_queue *q, uint64_t last)
 {
-    if (q->kind == KV_LIVE_WS) {
+    if (q->kind != KV_LIVE_SSE) {
         put_note(q, "ping", last);
         return;
     }
@@ -294,6 +309,7 @@ void kv_live_ping(kv_live_queue *q, uint64_t last)
 bool kv_live_put(kv_live_queue *q, const char *type, kv_slice json)
 {
     kv_slice name = kv_slice_str(type);
+    assert(q->kind != KV_LIVE_POLL); /* it watches nothing */
     if (q->pending.len != 0 && q->pending.len + json.len + name.len + FRAME_EXTRA > q->limit)
         return false;
     if (q->kind == KV_LIVE_WS)

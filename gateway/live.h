@@ -42,7 +42,8 @@ kv_live_verdict kv_live_seq_events(kv_live_seq *s, uint64_t prev, uint64_t first
 kv_live_verdict kv_live_seq_head(kv_live_seq *s, uint64_t last);
 
 /* ---- one client ---- */
-typedef enum kv_live_kind { KV_LIVE_WS, KV_LIVE_SSE } kv_live_kind;
+/* POLL: JSON objects joined by commas; what is not in the log is not for it. */
+typedef enum kv_live_kind { KV_LIVE_WS, KV_LIVE_SSE, KV_LIVE_POLL } kv_live_kind;
 
 typedef struct kv_live_queue {
     kv_live_kind kind;
@@ -51,6 +52,7 @@ typedef struct kv_live_queue {
     uint64_t pos;   /* last event that was queued (or skipped by the filter) */
     bool behind;    /* reads the log; live commits are not for it yet */
     char types[64]; /* "media,job": first parts of the types wanted; empty: all */
+    size_t room;    /* events it still takes (POLL); SIZE_MAX: any number */
     char *user;     /* as JSON text: events of other users are not wanted; NULL: all. Owned */
     uint64_t resyncs;
 } kv_live_queue;

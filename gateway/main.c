@@ -11,13 +11,13 @@
 #include <unistd.h>
 
 #include "gateway/loop.h"
+#include "gateway/tap.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
 #include "proto/base/process.h"
 
-#define SMALL_BODY_MAX 65536
-#define NEVER_MS       (24 * 3600 * 1000ull)
-#define SPARE_FDS      1024 /* besides connections: files, database, sockets */
+#define NEVER_MS  (24 * 3600 * 1000ull)
+#define SPARE_FDS 1024 /* besides connections: files, database, sockets */
 
 typedef struct gateway {
     kv_gw_own own;
@@ -37,7 +37,7 @@ static void configure_h2o(kv_gw_own *gw)
 {
     h2o_config_init(&gw->conf);
     gw->conf.server_name = h2o_iovec_init(H2O_STRLIT("kervan"));
-    gw->conf.max_request_entity_size = SMALL_BODY_MAX;
+    gw->conf.max_request_entity_size = KV_SMALL_BODY_MAX;
     gw->conf.http1.upgrade_to_http2 = 0;
     gw->conf.http1.req_timeout = NEVER_MS; /* the tap has its own */
     kv_dispatch_register(gw);

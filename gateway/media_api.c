@@ -6,6 +6,7 @@
 
 #include "gateway/answer.h"
 #include "gateway/json_scan.h"
+#include "gateway/query.h"
 #include "gateway/route.h"
 #include "gateway/static.h"
 #include "proto/base/id.h"
@@ -30,64 +31,56 @@ static bool parse_status(kv_slice s, int *ret)
     return false;
 }
 
-static bool parse_limit(kv_slice s, uint32_t *ret)
+static kv_err judged(bool good)
 {
-    uint32_t n = 0;
-    if (s.len == 0 || s.len > 4)
-        return false;
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] < '0' || s.ptr[i] > '9')
-            return false;
-        n = n * 10 + (uint32_t)(s.ptr[i] - '0');
-    }
-    *ret = n;
-    return n >= 1 && n <= LIST_MAX;
+    return good ? KV_OK : KV_E_BAD_PARAMETER;
 }
 
-/* BAD_PARAMETER with *why naming the parameter. An empty value is as good as none: forms send
- * those. */
-static kv_err read_filter(kv_request *r, kv_media_filter *f, const char **why)
+static kv_err take_folder(void *out, kv_slice v)
 {
-    kv_slice v;
-    kv_err err = KV_OK;
-    *f = (kv_media_filter){.status = -1, .limit = LIST_DEFAULT};
-    *why = "folder: names of [a-z0-9_-] joined by \"/\"";
-    if (kv_query_get(r, "folder", &v, &err) && v.len != 0) {
-        if (!kv_folder_valid(v))
-            return KV_E_BAD_PARAMETER;
-        f->folder = v;
-    }
-    if (err != KV_OK)
-        return err;
-    *why = "status: PENDING, READY or FAILED";
-    if (kv_query_get(r, "status", &v, &err) && v.len != 0 && !parse_status(v, &f->status))
-        return KV_E_BAD_PARAMETER;
-    if (err != KV_OK)
-        return err;
-    *why = "search: at most 100 bytes";
-    if (kv_query_get(r, "search", &v, &err)) {
-        if (v.len > SEARCH_MAX || (v.len != 0 && memchr(v.ptr, '\0', v.len) != NULL))
-            return KV_E_BAD_PARAMETER;
-        f->search = v;
-    }
-    if (err != KV_OK)
-        return err;
-    *why = "cursor: the \"next\" of a page before";
-    if (kv_query_get(r, "cursor", &v, &err) && v.len != 0 && !kv_id_parse(v.ptr, v.len, &f->before))
-        return KV_E_BAD_PARAMETER;
-    if (err != KV_OK)
-        return err;
-    *why = "limit: 1 to 200";
-    if (kv_query_get(r, "limit", &v, &err) && !parse_limit(v, &f->limit))
-        return KV_E_BAD_PARAMETER;
-    return err;
+    ((kv_media_filter *)out)->folder = v;
+    return judged(kv_folder_valid(v));
 }
+
+static kv_err take_status(void *out, kv_slice v)
+{
+    return judged(parse_status(v, &((kv_media_filter *)out)->status));
+}
+
+static kv_err take_search(void *out, kv_slice v)
+{
+    ((kv_media_filter *)out)->search = v;
+    return judged(v.len <= SEARCH_MAX);
+}
+
+static kv_err take_cursor(void *out, kv_slice v)
+{
+    return judged(kv_id_parse(v.ptr, v.len, &((kv_media_filter *)out)->before));
+}
+
+static kv_err take_limit(void *out, kv_slice v)
+{
+    uint64_t n;
+    if (!kv_query_uint(v, 1, LIST_MAX, &n))
+        return KV_E_BAD_PARAMETER;
+    ((kv_media_filter *)out)->limit = (uint32_t)n;
+    return KV_OK;
+}
+
+static const kv_parameter parameters[] = {
+    {"folder", take_folder, "names of [a-z0-9_-] joined by \"/\""},
+    {"status", take_status, "PENDING, READY or FAILED"},
+    {"search", take_search, "at most 100 bytes"},
+    {"cursor", take_cursor, "the \"next\" of a page before"},
+    {"limit", take_limit, "1 to 200"},
+};
 
 void kv_route_media_list(kv_request *r)
 {
-    kv_media_filter filter;
-    const char *why;
-    kv_err err = read_filter(r, &filter, &why);
+    kv_media_filter filter = {.status = -1, .limit = LIST_DEFAULT};
+    char why[KV_BODY_WHY];
+    kv_err err =
+        kv_query_read(r, parameters, sizeof(parameters) / sizeof(*parameters), &filter, why);
     if (err != KV_OK) {
         kv_answer_problem(r->req, err, why, 0);
         return;

@@ -9,6 +9,7 @@
 #include "gateway/job_api.h"
 #include "gateway/job_body.h"
 #include "gateway/json_scan.h"
+#include "gateway/query.h"
 #include "gateway/route.h"
 #include "gateway/tap.h"
 #include "storage/read/dead_letters.h"
@@ -162,37 +163,34 @@ static void on_queues(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, cons
     kv_buf_release(&out);
 }
 
-static bool take_number(kv_request *r, const char *name, uint64_t *ret)
+static kv_err take_service(void *out, kv_slice v)
 {
-    kv_slice v;
-    kv_err err = KV_OK;
-    if (!kv_query_get(r, name, &v, &err))
-        return err == KV_OK;
-    *ret = 0;
-    for (size_t i = 0; i < v.len; i++) {
-        if (v.ptr[i] < '0' || v.ptr[i] > '9' || i > 17)
-            return false;
-        *ret = *ret * 10 + (uint64_t)(v.ptr[i] - '0');
-    }
-    return v.len > 0;
+    ((kv_inspect *)out)->service = v;
+    return kv_service_name_valid(v) ? KV_OK : KV_E_BAD_PARAMETER;
 }
+
+static kv_err take_after(void *out, kv_slice v)
+{
+    uint64_t *after = &((kv_inspect *)out)->after;
+    return kv_query_uint(v, 0, INT64_MAX, after) ? KV_OK : KV_E_BAD_PARAMETER;
+}
+
+#define SERVICE_TEXT "1 to 64 characters of [a-z0-9-]"
+static const kv_parameter parameters[] = {
+    {"service", take_service, SERVICE_TEXT},
+    {"after", take_after, "the \"next\" of a page before"},
+};
 
 void kv_route_queues(kv_request *r)
 {
     kv_msg m;
-    kv_slice service;
-    kv_err err = KV_OK;
+    char why[KV_BODY_WHY];
     if (!admitted(r))
         return;
     kv_queues_question(&m);
-    if (kv_query_get(r, "service", &service, &err) && service.len != 0) {
-        m.inspect.service = service;
-        if (!kv_service_name_valid(service))
-            err = KV_E_BAD_PARAMETER;
-    }
-    if (err != KV_OK || !take_number(r, "after", &m.inspect.after)) {
-        kv_answer_problem(r->req, KV_E_BAD_PARAMETER,
-                          "service: [a-z0-9-]{1,64}; after: the \"next\" of a page before", 0);
+    kv_err err = kv_query_read(r, parameters, 2, &m.inspect, why);
+    if (err != KV_OK) {
+        kv_answer_problem(r->req, err, why, 0);
         return;
     }
     bool *all = h2o_mem_alloc_pool(&r->req->pool, sizeof(*all));
@@ -257,7 +255,7 @@ static void set(kv_request *r, const kv_queue_set *q)
     kv_slice *text = h2o_mem_alloc_pool(&r->req->pool, sizeof(*text));
     m.queue_set.service = r->param;
     if (!kv_service_name_valid(r->param)) {
-        kv_answer_problem(r->req, KV_E_BAD_PARAMETER, "service: [a-z0-9-]{1,64}", 0);
+        kv_answer_problem(r->req, KV_E_BAD_PARAMETER, "service: " SERVICE_TEXT, 0);
         return;
     }
     *text = describe(r->req, &m.queue_set);

@@ -1,8 +1,9 @@
-/* GET /api/events: live events as text/event-stream. */
+/* GET /api/events: live events as text/event-stream; polling is poll.c. */
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #include "gateway/feed.h"
+#include "gateway/body.h"
 #include "gateway/queue_api.h"
 #include "gateway/route.h"
 
@@ -113,10 +114,10 @@ static void sse_drop(kv_feed_client *c)
 static const kv_feed_transport sse_transport = {
     .name = "sse", .wake = sse_wake, .tick = sse_tick, .drain = sse_drain, .drop = sse_drop};
 
-static kv_err sse_new(kv_request *r, sse_client **ret, const char **why)
+static kv_err sse_new(kv_request *r, sse_client **ret, char why[KV_BODY_WHY])
 {
     sse_client *s = calloc(1, sizeof(*s));
-    *why = NULL;
+    why[0] = '\0';
     if (s == NULL)
         return KV_E_NO_MEMORY;
     s->req = r->req;
@@ -131,7 +132,7 @@ static kv_err sse_new(kv_request *r, sse_client **ret, const char **why)
     s->c.admin = kv_admin_request(r->req);
     kv_err err = kv_feed_parameters(r, &s->c.q, &asks, why);
     if (err == KV_OK) {
-        *why = NULL;
+        why[0] = '\0';
         err = kv_feed_attach(r->loop->feed, &s->c, &asks);
     }
     if (err != KV_OK) {
@@ -146,10 +147,14 @@ void kv_route_events(kv_request *r)
 {
     static h2o_generator_t nothing = {NULL, NULL};
     h2o_req_t *req = r->req;
+    if (kv_poll_wanted(r)) {
+        kv_poll(r);
+        return;
+    }
     bool head = h2o_memis(req->input.method.base, req->input.method.len, H2O_STRLIT("HEAD"));
     sse_client *s = NULL;
-    const char *why = NULL;
-    kv_err err = head ? KV_OK : sse_new(r, &s, &why);
+    char why[KV_BODY_WHY];
+    kv_err err = head ? KV_OK : sse_new(r, &s, why);
     if (err != KV_OK) {
         kv_answer_problem(req, err, why, kv_err_info_of(err)->http == 503 ? 2000 : 0);
         return;

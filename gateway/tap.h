@@ -2,9 +2,9 @@
  *
  * h2o reads whole bodies into memory before a handler runs, and is lenient about heads. So nothing
  * is ever read by h2o: the tap reads heads, checks them strictly, hides the body's length from h2o
- * and gives it the head alone; the body is then read by the upload, or collected here (64 KiB at
- * most). h2o's own read callback is kept and called when there is something for it. After each
- * answer h2o puts its callback back; the loop takes it out again before the next read
+ * and gives it the head alone; the body is then read by the upload, or collected here
+ * (KV_SMALL_BODY_MAX). h2o's own read callback is kept and called when there is something for it.
+ * After each answer h2o puts its callback back; the loop takes it out again before the next read
  * (kv_tap_turn). */
 #ifndef KV_GATEWAY_TAP_H
 #define KV_GATEWAY_TAP_H
@@ -15,7 +15,9 @@
 #include "gateway/head.h"
 #include "gateway/loop.h"
 
-#define KV_SMALL_BODY_MAX 65536 /* of requests that are not uploads */
+/* Of requests that are not uploads: the params of a job (KV_JSON_MAX), its metadata (16 KiB) and
+ * what stands around them. A connection holds so much while it is read and answered. */
+#define KV_SMALL_BODY_MAX 98304
 
 typedef enum kv_conn_state {
     KV_CONN_HEAD,     /* idle, or a head is coming */

@@ -12,6 +12,7 @@
 #include <wslay/wslay.h>
 
 #include "gateway/feed.h"
+#include "gateway/body.h"
 #include "gateway/queue_api.h"
 #include "gateway/route.h"
 #include "proto/base/log.h"
@@ -296,13 +297,13 @@ static void on_upgraded(void *arg, h2o_socket_t *sock, size_t head_size)
     ws_read(w);
 }
 
-static kv_err ws_new(kv_request *r, ws_client **ret, const char **why)
+static kv_err ws_new(kv_request *r, ws_client **ret, char why[KV_BODY_WHY])
 {
     struct wslay_event_callbacks callbacks = {.recv_callback = on_wslay_recv,
                                               .send_callback = on_wslay_send,
                                               .on_msg_recv_callback = on_wslay_message};
     ws_client *w = calloc(1, sizeof(*w));
-    *why = NULL;
+    why[0] = '\0';
     if (w == NULL || wslay_event_context_server_init(&w->ws, &callbacks, w) != 0) {
         free(w);
         return KV_E_NO_MEMORY;
@@ -318,7 +319,7 @@ static kv_err ws_new(kv_request *r, ws_client **ret, const char **why)
     w->c.admin = kv_admin_request(r->req);
     kv_err err = kv_feed_parameters(r, &w->c.q, &asks, why);
     if (err == KV_OK) {
-        *why = NULL;
+        why[0] = '\0';
         err = kv_feed_attach(r->loop->feed, &w->c, &asks);
     }
     if (err != KV_OK) {
@@ -332,7 +333,8 @@ static kv_err ws_new(kv_request *r, ws_client **ret, const char **why)
 void kv_route_ws(kv_request *r)
 {
     h2o_req_t *req = r->req;
-    const char *key, *why;
+    const char *key;
+    char why[KV_BODY_WHY];
     int bad = h2o_is_websocket_handshake(req, &key);
     if (bad == 0 && key == NULL) {
         kv_add_header(req, "upgrade", "websocket");
@@ -354,7 +356,7 @@ void kv_route_ws(kv_request *r)
         return;
     }
     ws_client *w;
-    kv_err err = ws_new(r, &w, &why);
+    kv_err err = ws_new(r, &w, why);
     if (err != KV_OK) {
         kv_answer_problem(req, err, why, kv_err_info_of(err)->http == 503 ? 2000 : 0);
         return;

@@ -108,7 +108,7 @@ void kv_job_worker_stop(kv_job_worker **self, int64_t drain_ms);
 
 /* For the handler; strings live until it returns. */
 uint64_t kv_work_id(const kv_work *job);
-uint64_t kv_work_attempt(const kv_work *job); /* 1 for the first */
+uint64_t kv_work_attempt(const kv_work *job); /* number of its lease: 1 for the first */
 kv_slice kv_work_params(const kv_work *job);  /* JSON, as submitted */
 /* Stop working on it: nobody wants the result. Any thread. */
 bool kv_work_cancelled(const kv_work *job);

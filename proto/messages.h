@@ -52,13 +52,13 @@
     F(T, u64, lane, 2, 1, "", "0 urgent, 1 normal, 2 background") \
     F(T, str, params, KV_JSON_MAX, 0, "JSON", "handed to the worker as it is") \
     F(T, str, tenant, 64, 0, "", "for fairness; empty: one for all") \
-    F(T, u64, max_attempts, 100, 3, "", "attempts before error") \
+    F(T, u64, max_attempts, 100, 0, "", "attempts before error; 0: JOB_MAX_ATTEMPTS") \
     F(T, u64, delay_ms, 31536000000, 0, "ms", "not begun before so long after it was taken") \
     F(T, str, unique_key, 128, 0, "", "while a job of this service with this key is unfinished, SUBMIT meets it (created false, its id) instead of making another") \
     F(T, u64, backoff_ms, 3600000, 0, "ms", "delay after the first failed attempt, doubled each time; 0: as the broker has it") \
     F(T, u64, backoff_max_ms, 86400000, 0, "ms", "longest delay between attempts; 0: as the broker has it") \
     F(T, u64, deadline_ms, 0, 0, "Unix ms", "not leased by then it ends in error job_deadline; 0: none") \
-    F(T, str, tags, 512, 0, "", "at most 8 words of [A-Za-z0-9_.:-]{1,64}, joined by commas; for lists") \
+    F(T, str, tags, 520, 0, "", "at most 8 words of [A-Za-z0-9_.:-]{1,64}, joined by commas; for lists") \
     F(T, u64, retention_s, 31536000, 0, "s", "kept so long after its end; 0: JOB_RETENTION_HOURS") \
     F(T, str, user, 64, 0, "", "who is notified, and whose credits are held; empty: nobody") \
     F(T, u64, credits, 1000000000, 0, "", "held with the commit of the job, spent when it is complete, refunded when it ends otherwise; 0: none") \
@@ -113,7 +113,8 @@
     F(T, u64, what, 3, 0, "", "0 grant, 1 reserve, 2 confirm, 3 refund; 2 and 3 name the transaction of a reserve") \
     F(T, str, user, 64, 0, "", "whose; with 2 and 3 empty") \
     F(T, u64, amount, 1000000000, 0, "", "credits; with 2 and 3 0") \
-    F(T, str, operation, 64, 0, "", "what for")
+    F(T, str, operation, 64, 0, "", "what for") \
+    F(T, str, key, 64, 0, "", "grant: the giver's own name for it. One that was used before grants nothing and answers with the transaction of then; CONFLICT where user or amount differ. Empty: none")
 #define KV_CREDIT_OK_FIELDS(F, T) \
     F(T, u64, transaction, 0, 0, "id", "") \
     F(T, str, state, 16, 0, "", "\"granted\", \"held\", \"spent\" or \"refunded\"") \
@@ -164,7 +165,7 @@
 #define KV_JOB_FIELDS(F, T) \
     F(T, u64, job, 0, 0, "job id", "the job") \
     F(T, u64, epoch, 0, 0, "", "lease token, first half: give it back with every answer") \
-    F(T, u64, attempt, 0, 1, "", "lease token, second half: 1 for the first try") \
+    F(T, u64, attempt, 0, 1, "", "lease token, second half: number of the lease, 1 for the first") \
     F(T, str, service, 64, 0, "", "queue") \
     F(T, str, params, KV_JSON_MAX, 0, "JSON", "as submitted")
 #define KV_JOB_PROGRESS_FIELDS(F, T) \

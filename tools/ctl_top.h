@@ -6,6 +6,7 @@
 
 /* Whether this is a terminal that can be drawn on. */
 bool kv_ctl_top_possible(void);
-int kv_ctl_top(kv_ctl_link *link);
+/* `command`: "top", or "top SERVICE". */
+kv_ctl_end kv_ctl_top(kv_ctl_link *link, const char *command);
 
 #endif

@@ -46,7 +46,7 @@
     V(IMAGE_MAX_MEGAPIXELS, image_max_megapixels, INT, "Mpx", "100", 1, 1000, false, "Larger pictures end FAILED.") \
     V(IMAGE_MEMORY_MB, image_memory_mb, INT, "MiB", "1024", 128, 65536, false, "Memory of one image process.") \
     V(IMAGE_TIMEOUT, image_timeout, INT, "s", "120", 1, 3600, false, "CPU and wall time of one image process.") \
-    V(JOB_MAX_ATTEMPTS, job_max_attempts, INT, "", "3", 1, 100, false, "Attempts of a job before it ends in error.") \
+    V(JOB_MAX_ATTEMPTS, job_max_attempts, INT, "", "3", 1, 100, false, "Attempts of a job before it ends in error, where its SUBMIT names no max_attempts.") \
     V(STUCK_AFTER, stuck_after, INT, "s", "300", 1, 86400, false, "A job in processing without progress this long ends in error (Stuck Job Guard).") \
     V(JOB_RETENTION_HOURS, job_retention_hours, INT, "h", "168", 1, 8760, false, "How long a finished job is kept, unless it says otherwise.") \
     V(LANE_SHARE, lane_share, INT, "", "10", 0, 1000, false, "Every so many starts one goes to the next lower lane while jobs of the higher one wait, so that it does not starve; 0: strict order.") \

@@ -11,7 +11,7 @@
 #define LAST_LABEL  "other" /* takes what comes when all places are taken */
 #define BUCKETS_MAX 16
 
-typedef enum kind { COUNTER, GAUGE, HISTOGRAM } kind;
+typedef enum kind { COUNTER, GAUGE, HISTOGRAM, SIZES } kind;
 
 static const struct row {
     const char *name, *label, *text;
@@ -22,19 +22,27 @@ static const struct row {
 #undef KV_METRIC_ROW
 };
 
-/* Upper bounds in microseconds and as Prometheus writes them. */
-static const struct bound {
-    int64_t us;
+/* Upper bounds in microseconds and as Prometheus writes them; those of sizes. */
+typedef struct bound {
+    int64_t most;
     const char *le;
-} bounds[BUCKETS_MAX] = {
+} bound;
+static const bound times[BUCKETS_MAX] = {
     {500, "0.0005"},  {1000, "0.001"},  {2500, "0.0025"}, {5000, "0.005"},
     {10000, "0.01"},  {25000, "0.025"}, {50000, "0.05"},  {100000, "0.1"},
     {250000, "0.25"}, {500000, "0.5"},  {1000000, "1"},   {2500000, "2.5"},
     {5000000, "5"},   {15000000, "15"}, {60000000, "60"}, {300000000, "300"},
 };
 
+static const bound sizes[BUCKETS_MAX] = {
+    {1, "1"},       {2, "2"},       {4, "4"},         {8, "8"},
+    {16, "16"},     {32, "32"},     {64, "64"},       {128, "128"},
+    {256, "256"},   {512, "512"},   {1024, "1024"},   {2048, "2048"},
+    {4096, "4096"}, {8192, "8192"}, {16384, "16384"}, {32768, "32768"},
+};
+
 typedef struct histogram {
-    _Atomic int64_t sum; /* in microseconds */
+    _Atomic int64_t sum; /* in microseconds, or as counted */
     _Atomic int64_t buckets[BUCKETS_MAX + 1];
 } histogram;
 
@@ -53,12 +61,13 @@ static struct metric {
 
 #define RELAXED memory_order_relaxed
 
-static struct metric *use(kv_metric m, bool labelled, bool timed)
+/* `as`: HISTOGRAM or SIZES; COUNTER stands for a GAUGE, too. */
+static struct metric *use(kv_metric m, bool labelled, kind as)
 {
     assert((unsigned)m < KV_METRIC_COUNT);
     assert((rows[m].label[0] != '\0') == labelled);
-    assert((rows[m].kind == HISTOGRAM) == timed);
-    (void)labelled, (void)timed;
+    assert((rows[m].kind == GAUGE ? COUNTER : rows[m].kind) == as);
+    (void)labelled, (void)as;
     if (!atomic_load_explicit(&all[m].shown, RELAXED))
         atomic_store_explicit(&all[m].shown, true, RELAXED);
     return &all[m];
@@ -66,12 +75,12 @@ static struct metric *use(kv_metric m, bool labelled, bool timed)
 
 void kv_metric_add(kv_metric m, int64_t by)
 {
-    atomic_fetch_add_explicit(&use(m, false, false)->value, by, RELAXED);
+    atomic_fetch_add_explicit(&use(m, false, COUNTER)->value, by, RELAXED);
 }
 
 void kv_metric_set(kv_metric m, int64_t value)
 {
-    atomic_store_explicit(&use(m, false, false)->value, value, RELAXED);
+    atomic_store_explicit(&use(m, false, COUNTER)->value, value, RELAXED);
 }
 
 static int places(const struct metric *metric)
@@ -104,7 +113,7 @@ static slot *place(struct metric *metric, const char *value)
 
 void kv_metric_add_label(kv_metric m, const char *label_value, int64_t by)
 {
-    slot *at = place(use(m, true, false), label_value);
+    slot *at = place(use(m, true, COUNTER), label_value);
 
     if (at)
         atomic_fetch_add_explicit(&at->value, by, RELAXED);
@@ -112,27 +121,32 @@ void kv_metric_add_label(kv_metric m, const char *label_value, int64_t by)
 
 void kv_metric_set_label(kv_metric m, const char *label_value, int64_t value)
 {
-    slot *at = place(use(m, true, false), label_value);
+    slot *at = place(use(m, true, COUNTER), label_value);
 
     if (at)
         atomic_store_explicit(&at->value, value, RELAXED);
 }
 
-static void observe(histogram *h, int64_t microseconds)
+static void observe(histogram *h, const bound *bounds, int64_t value)
 {
     int i = 0;
 
-    if (microseconds < 0)
-        microseconds = 0;
-    while (i < BUCKETS_MAX && microseconds > bounds[i].us)
+    if (value < 0)
+        value = 0;
+    while (i < BUCKETS_MAX && value > bounds[i].most)
         i++;
     atomic_fetch_add_explicit(&h->buckets[i], 1, RELAXED);
-    atomic_fetch_add_explicit(&h->sum, microseconds, RELAXED);
+    atomic_fetch_add_explicit(&h->sum, value, RELAXED);
 }
 
 void kv_metric_observe_us(kv_metric m, int64_t microseconds)
 {
-    observe(&use(m, false, true)->histogram, microseconds);
+    observe(&use(m, false, HISTOGRAM)->histogram, times, microseconds);
+}
+
+void kv_metric_observe_size(kv_metric m, int64_t size)
+{
+    observe(&use(m, false, SIZES)->histogram, sizes, size);
 }
 
 /* NULL: no memory. */
@@ -151,11 +165,11 @@ static histogram *histogram_of(slot *s)
 
 void kv_metric_observe_label_us(kv_metric m, const char *label_value, int64_t microseconds)
 {
-    slot *at = place(use(m, true, true), label_value);
+    slot *at = place(use(m, true, HISTOGRAM), label_value);
     histogram *h = at ? histogram_of(at) : NULL;
 
     if (h)
-        observe(h, microseconds);
+        observe(h, times, microseconds);
 }
 
 static int64_t count_of(const histogram *h)
@@ -173,7 +187,7 @@ int64_t kv_metric_get(kv_metric m)
     int64_t sum = 0;
 
     if (!rows[m].label[0])
-        return rows[m].kind == HISTOGRAM ? count_of(&metric->histogram)
+        return rows[m].kind >= HISTOGRAM ? count_of(&metric->histogram)
                                          : atomic_load_explicit(&metric->value, RELAXED);
     for (int i = 0; i < PAIRS_MAX; i++)
         sum += atomic_load_explicit(&metric->slots[i].value, RELAXED) +
@@ -225,7 +239,15 @@ static void render_histogram(const struct row *row, const char *value, const his
                              kv_buf *out)
 {
     int64_t count = 0, sum = atomic_load_explicit(&h->sum, RELAXED);
+    const bound *bounds = row->kind == SIZES ? sizes : times;
+    char total[48];
     kv_buf labels;
+
+    if (row->kind == SIZES)
+        snprintf(total, sizeof total, "%lld", (long long)sum);
+    else
+        snprintf(total, sizeof total, "%lld.%06lld", (long long)(sum / 1000000),
+                 (long long)(sum % 1000000));
 
     kv_buf_init(&labels, 0);
     if (value)
@@ -237,9 +259,8 @@ static void render_histogram(const struct row *row, const char *value, const his
                     i == BUCKETS_MAX ? "+Inf" : bounds[i].le, (long long)count);
     }
     const char *open = value ? "{" : "", *close = value ? "}" : "";
-    kv_buf_addf(out, "%s_sum%s%s%s %lld.%06lld\n%s_count%s%s%s %lld\n", row->name, open, pair,
-                close, (long long)(sum / 1000000), (long long)(sum % 1000000), row->name, open,
-                pair, close, (long long)count);
+    kv_buf_addf(out, "%s_sum%s%s%s %s\n%s_count%s%s%s %lld\n", row->name, open, pair, close, total,
+                row->name, open, pair, close, (long long)count);
     if (!kv_buf_ok(&labels))
         out->failed = true;
     kv_buf_release(&labels);
@@ -268,7 +289,7 @@ static void render_labels(const struct row *row, struct metric *metric, kv_buf *
 
 void kv_metrics_render(kv_buf *out)
 {
-    static const char *const kinds[] = {"counter", "gauge", "histogram"};
+    static const char *const kinds[] = {"counter", "gauge", "histogram", "histogram"};
 
     for (int m = 0; m < KV_METRIC_COUNT; m++) {
         const struct row *row = &rows[m];
@@ -279,7 +300,7 @@ void kv_metrics_render(kv_buf *out)
         kv_buf_addf(out, "\n# TYPE %s %s\n", row->name, kinds[row->kind]);
         if (row->label[0])
             render_labels(row, &all[m], out);
-        else if (row->kind == HISTOGRAM)
+        else if (row->kind >= HISTOGRAM)
             render_histogram(row, NULL, &all[m].histogram, out);
         else
             kv_buf_addf(out, "%s %lld\n", row->name,

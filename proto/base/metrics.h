@@ -24,6 +24,7 @@ void kv_metric_add_label(kv_metric m, const char *label_value,
                          int64_t by); /* label_value: copied; two of them joined by a comma */
 void kv_metric_set_label(kv_metric m, const char *label_value, int64_t value);
 void kv_metric_observe_us(kv_metric m, int64_t microseconds); /* HISTOGRAM without label */
+void kv_metric_observe_size(kv_metric m, int64_t size);       /* SIZES */
 void kv_metric_observe_label_us(kv_metric m, const char *label_value, int64_t microseconds);
 int64_t kv_metric_get(kv_metric m); /* tests; sum over labels; a histogram's count */
 void kv_metrics_declare(const kv_metric *list,

@@ -66,10 +66,10 @@ static kv_err add_transactions(kv_db *db, kv_slice user, uint64_t before, kv_buf
     KV_TRY(
         kv_db_prepare(db,
                       "SELECT id, job, amount, state, operation, created_at, updated_at FROM "
-                      "credit_transactions WHERE user = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+                      "credit_transactions WHERE user = $1 AND id <= $2 ORDER BY id DESC LIMIT $3",
                       &s));
     kv_bind_str(s, 1, user);
-    kv_bind_i64(s, 2, before == 0 || before > INT64_MAX ? INT64_MAX : (int64_t)before);
+    kv_bind_i64(s, 2, before == 0 || before > INT64_MAX ? INT64_MAX : (int64_t)before - 1);
     kv_bind_i64(s, 3, PAGE + 1);
     kv_json_key(out, "transactions");
     kv_json_open(out, '[');

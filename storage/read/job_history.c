@@ -1,9 +1,17 @@
 #include "storage/read/job_history.h"
 
+#include <stdio.h>
+
 #include "proto/base/id.h"
 #include "storage/read/jobs.h"
 
-enum { US = 0x1f, RS = 0x1e };
+enum {
+    US = 0x1f,
+    RS = 0x1e,
+    HEAD_STEPS = 6, /* what a cut leaves: so many of the first, */
+    HEAD_BYTES = 1024,
+    TAIL_BYTES = 3000 /* and these of the newest */
+};
 
 /* ---- written ---- */
 
@@ -19,17 +27,27 @@ static void add_text(kv_buf *b, kv_slice text)
     b->data[b->len] = '\0';
 }
 
-void kv_job_history_add(kv_buf *b, const kv_job_step *step)
+static void add_numbers(kv_buf *b, const kv_job_step *step)
 {
     kv_buf_addc(b, (char)('0' + step->state));
     kv_buf_addc(b, ' ');
     kv_buf_addi(b, step->at - KV_ID_EPOCH_MS);
     kv_buf_addc(b, ' ');
     kv_buf_addu(b, step->attempt);
-    if (step->worker.len || step->reason.len)
+}
+
+void kv_job_history_add(kv_buf *b, const kv_job_step *step)
+{
+    bool failed = step->error.len > 0, why = failed || step->reason.len;
+    add_numbers(b, step);
+    if (why || step->worker.len)
         add_text(b, step->worker);
-    if (step->reason.len)
+    if (why)
         add_text(b, step->reason);
+    if (failed) {
+        add_text(b, step->error);
+        add_text(b, step->detail);
+    }
     kv_buf_addc(b, RS);
 }
 
@@ -69,8 +87,23 @@ static kv_slice take_text(kv_slice *s)
     return text;
 }
 
-static bool read_step(kv_slice record, kv_job_step *step)
+/* The next record without its RS; false: none is left. */
+static bool take_record(kv_slice *history, kv_slice *ret)
 {
+    if (!history->len)
+        return false;
+    const char *end = memchr(history->ptr, RS, history->len);
+    size_t n = end ? (size_t)(end - history->ptr) : history->len;
+    size_t used = end ? n + 1 : n;
+    *ret = kv_slice_of(history->ptr, n);
+    *history = kv_slice_of(history->ptr + used, history->len - used);
+    return true;
+}
+
+/* *ret_left_out: how many it stands for that were cut out; 0: it is a step itself. */
+static bool read_step(kv_slice record, kv_job_step *step, uint64_t *ret_left_out)
+{
+    int64_t left_out = 0;
     int64_t state, at, attempt;
     if (!take_number(&record, &state) || !take_char(&record, ' ') || !take_number(&record, &at) ||
         !take_char(&record, ' ') || !take_number(&record, &attempt))
@@ -79,10 +112,85 @@ static bool read_step(kv_slice record, kv_job_step *step)
     step->attempt = (uint64_t)attempt;
     step->worker = take_text(&record);
     step->reason = take_text(&record);
+    step->error = take_text(&record);
+    step->detail = take_text(&record);
+    kv_slice number = take_text(&record);
+    *ret_left_out = take_number(&number, &left_out) && left_out > 0 ? (uint64_t)left_out : 0;
     return true;
 }
 
-static void add_step(kv_buf *out, const kv_job_step *step)
+/* ---- cut ---- */
+
+/* Bytes of the first steps that stay: up to where steps were cut out before. */
+static size_t head_of(kv_slice history)
+{
+    kv_slice rest = history, record;
+    size_t head = 0;
+    for (int i = 0; i < HEAD_STEPS && take_record(&rest, &record); i++) {
+        kv_job_step step;
+        uint64_t left_out;
+        size_t end = history.len - rest.len;
+        if (end > HEAD_BYTES || (read_step(record, &step, &left_out) && left_out))
+            break;
+        head = end;
+    }
+    return head;
+}
+
+/* Where the newest that stay begin. */
+static size_t tail_of(kv_slice history, size_t head)
+{
+    if (history.len <= head + TAIL_BYTES)
+        return head;
+    size_t at = history.len - TAIL_BYTES - 1;
+    const char *end = memchr(history.ptr + at, RS, history.len - at);
+    return end ? (size_t)(end - history.ptr) + 1 : history.len;
+}
+
+void kv_job_history_cut(kv_slice history, kv_buf *out)
+{
+    size_t head = head_of(history), tail = tail_of(history, head);
+    kv_slice middle = kv_slice_of(history.ptr + head, tail - head), record;
+    kv_job_step step, newest = {.state = 0};
+    uint64_t steps = 0, left_out;
+    while (take_record(&middle, &record)) {
+        if (!read_step(record, &step, &left_out))
+            continue;
+        newest = step;
+        steps += left_out ? left_out : 1;
+    }
+    kv_buf_add(out, history.ptr, head);
+    if (steps) {
+        add_numbers(out, &newest);
+        for (int i = 0; i < 5; i++)
+            kv_buf_addc(out, US);
+        kv_buf_addu(out, steps);
+        kv_buf_addc(out, RS);
+    }
+    kv_buf_add(out, history.ptr + tail, history.len - tail);
+}
+
+/* ---- shown ---- */
+
+static void add_member(kv_buf *out, const char *key, kv_slice text)
+{
+    if (!text.len)
+        return;
+    kv_json_key(out, key);
+    kv_json_str(out, text);
+}
+
+static void add_left_out(kv_buf *out, uint64_t steps)
+{
+    char text[48];
+    snprintf(text, sizeof text, "%llu step%s left out", (unsigned long long)steps,
+             steps == 1 ? "" : "s");
+    add_member(out, "reason", kv_slice_str(text));
+    kv_json_key(out, "left_out");
+    kv_json_u64(out, steps);
+}
+
+static void add_step(kv_buf *out, const kv_job_step *step, uint64_t left_out)
 {
     kv_json_open(out, '{');
     kv_json_key(out, "status");
@@ -91,13 +199,13 @@ static void add_step(kv_buf *out, const kv_job_step *step)
     kv_json_time(out, step->at);
     kv_json_key(out, "attempt");
     kv_json_u64(out, step->attempt);
-    if (step->worker.len) {
-        kv_json_key(out, "worker");
-        kv_json_str(out, step->worker);
-    }
-    if (step->reason.len) {
-        kv_json_key(out, "reason");
-        kv_json_str(out, step->reason);
+    if (left_out) {
+        add_left_out(out, left_out);
+    } else {
+        add_member(out, "worker", step->worker);
+        add_member(out, "reason", step->reason);
+        add_member(out, "error", step->error);
+        add_member(out, "error_detail", step->detail);
     }
     kv_json_close(out, '}');
 }
@@ -105,15 +213,21 @@ static void add_step(kv_buf *out, const kv_job_step *step)
 void kv_job_history_read(kv_slice history, int64_t created_at, kv_buf *out)
 {
     kv_job_step step = {.state = KV_JOB_QUEUED, .at = created_at};
+    kv_slice record;
+    uint64_t left_out;
+    kv_buf shorter;
+    kv_buf_init(&shorter, 0);
+    if (history.len > KV_HISTORY_MAX) { /* of a row from before it was cut when written */
+        kv_job_history_cut(history, &shorter);
+        history = kv_buf_slice(&shorter);
+        out->failed |= !kv_buf_ok(&shorter);
+    }
     kv_json_open(out, '[');
-    add_step(out, &step);
-    while (history.len) {
-        const char *end = memchr(history.ptr, RS, history.len);
-        size_t n = end ? (size_t)(end - history.ptr) : history.len;
-        if (read_step(kv_slice_of(history.ptr, n), &step))
-            add_step(out, &step);
-        size_t used = end ? n + 1 : n;
-        history = kv_slice_of(history.ptr + used, history.len - used);
+    add_step(out, &step, 0);
+    while (take_record(&history, &record)) {
+        if (read_step(record, &step, &left_out))
+            add_step(out, &step, left_out);
     }
     kv_json_close(out, ']');
+    kv_buf_release(&shorter);
 }

@@ -8,7 +8,8 @@
 /* What a statement selects first, and from where. A job without options is not looked for among
  * them. */
 #define KV_JOB_ROW_COLUMNS                                                                         \
-    "j.id, v.name, j.lane, j.state, j.progress, j.attempt, j.max_attempts, o.metadata, "           \
+    "j.id, v.name, j.lane, j.state, j.progress, j.attempt - j.given_back, j.max_attempts, "        \
+    "o.metadata, "                                                                                 \
     "ifnull(o.metadata_version, 0), j.error, j.error_detail, j.tenant, o.user, o.tags, "           \
     "o.unique_key, ifnull(o.credits, 0), o.deadline, j.not_before, o.retry_of, o.retried_by, "     \
     "j.created_at, j.updated_at"

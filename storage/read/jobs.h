@@ -17,15 +17,15 @@ enum {
 /* Appends {"jobId","service","lane","status","progress","attempts","max_attempts","params",
  * "metadata","metadata_version","result","error","error_detail","tenant","user","tags":[…],
  * "unique_key","credits","deadline","not_before","retry_of","retried_by","created_at","updated_at",
- * "history":[…]}. */
+ * "history":[…]}. `attempts` are those that count: leases but for those given back. */
 kv_err kv_job_get_json(kv_db *db, uint64_t id, kv_buf *out); /* NOT_FOUND */
-/* Appends [{"status","at","attempt","worker","reason"},…], oldest first: a transition each. */
+/* Appends what kv_job_history_read does. */
 kv_err kv_job_history_json(kv_db *db, uint64_t id, kv_buf *out); /* NOT_FOUND */
 
 /* Unfinished jobs in seq order, at start of the broker. Their order (28 bytes each) is known before
  * the first is read. NO_MEMORY. */
 typedef struct kv_job_row {
-    uint64_t id, seq, epoch, attempt, max_attempts, not_before, created_at;
+    uint64_t id, seq, epoch, attempt, given_back, max_attempts, not_before, created_at;
     uint64_t tag, backoff_ms, backoff_max_ms, deadline_ms;
     int lane, state;
     const char *service; /* this and the tenant: valid during the call */

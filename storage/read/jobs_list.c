@@ -39,7 +39,7 @@ typedef struct source {
     kv_stmt *row;  /* the candidate in hand, where it is looked up */
     head *heads;   /* of the dead letters; NULL: the walk gives the candidates */
     size_t heads_n;
-    int64_t before;
+    int64_t newest; /* the first candidate is this one or older */
 } source;
 
 #define CANDIDATE "SELECT j.id, j.service, j.lane, j.state, j.tenant FROM "
@@ -52,14 +52,14 @@ static candidate candidate_of(kv_stmt *s)
 
 /* ---- dead letters: a walk a service, merged ---- */
 
-static kv_err next_dead(source *s, head *h, int64_t before)
+static kv_err next_dead(source *s, head *h, int64_t newest)
 {
     kv_stmt *st;
     bool row;
-    KV_TRY(kv_db_prepare(s->db, "SELECT max(job) FROM dead_letter WHERE service = $1 AND job < $2",
+    KV_TRY(kv_db_prepare(s->db, "SELECT max(job) FROM dead_letter WHERE service = $1 AND job <= $2",
                          &st));
     kv_bind_i64(st, 1, h->service);
-    kv_bind_i64(st, 2, before);
+    kv_bind_i64(st, 2, newest);
     kv_err err = kv_db_step(st, &row);
     h->id = err == KV_OK ? (uint64_t)kv_col_i64(st, 0) : 0;
     kv_db_done(st);
@@ -79,7 +79,7 @@ static kv_err open_dead(source *s, int64_t service)
         head h = {.service = kv_col_i64(st, 0)};
         if (service != 0 && h.service != service)
             continue;
-        err = next_dead(s, &h, s->before);
+        err = next_dead(s, &h, s->newest);
         if (err != KV_OK)
             break;
         if (h.id != 0)
@@ -97,7 +97,7 @@ static kv_err take_dead(source *s, uint64_t *ret_id)
             newest = &s->heads[i];
     }
     *ret_id = newest ? newest->id : 0;
-    return newest ? next_dead(s, newest, (int64_t)newest->id) : KV_OK;
+    return newest ? next_dead(s, newest, (int64_t)newest->id - 1) : KV_OK;
 }
 
 /* ---- any source ---- */
@@ -106,25 +106,28 @@ static kv_err take_dead(source *s, uint64_t *ret_id)
  * by u.job, for j.id would be sorted. */
 #define UNFINISHED                                                                                 \
     CANDIDATE "job j WHERE j.id >= (SELECT value FROM counter WHERE name = 'open_from') "          \
-              "AND j.id < $1 AND j.state < 2 UNION ALL "                                           \
+              "AND j.id <= $1 AND j.state < 2 UNION ALL "                                          \
               "SELECT u.job, j.service, j.lane, j.state, j.tenant FROM job_open u "                \
-              "CROSS JOIN job j ON j.id = u.job WHERE u.job < $1 ORDER BY 1 DESC"
+              "CROSS JOIN job j ON j.id = u.job WHERE u.job <= $1 ORDER BY 1 DESC"
 
 static kv_err open_walk(source *s, const kv_jobs_query *q)
 {
     if (q->user.len > 0) {
         KV_TRY(kv_db_prepare(s->db,
                              CANDIDATE "job_option o CROSS JOIN job j ON j.id = o.job "
-                                       "WHERE o.user = $2 AND o.job < $1 ORDER BY o.job DESC",
+                                       "WHERE o.user = $2 AND o.job <= $1 AND NOT ($3 AND "
+                                       "o.retried_by IS NOT NULL) ORDER BY o.job DESC",
                              &s->walk));
         kv_bind_str(s->walk, 2, q->user);
+        kv_bind_i64(s->walk, 3,
+                    q->state == KV_JOB_ERROR); /* dead letters only, as without a user */
     } else if (q->state == -2 || q->state == KV_JOB_QUEUED || q->state == KV_JOB_PROCESSING) {
         KV_TRY(kv_db_prepare(s->db, UNFINISHED, &s->walk));
     } else {
         KV_TRY(
-            kv_db_prepare(s->db, CANDIDATE "job j WHERE j.id < $1 ORDER BY j.id DESC", &s->walk));
+            kv_db_prepare(s->db, CANDIDATE "job j WHERE j.id <= $1 ORDER BY j.id DESC", &s->walk));
     }
-    kv_bind_i64(s->walk, 1, s->before);
+    kv_bind_i64(s->walk, 1, s->newest);
     return KV_OK;
 }
 
@@ -243,7 +246,8 @@ kv_err kv_jobs_list_json(kv_db *db, const kv_jobs_query *query, kv_buf *out, uin
     *ret_next = 0;
     if (!valid(query))
         return KV_E_BAD_PARAMETER;
-    s.before = query->before == 0 || query->before > INT64_MAX ? INT64_MAX : (int64_t)query->before;
+    s.newest =
+        query->before == 0 || query->before > INT64_MAX ? INT64_MAX : (int64_t)query->before - 1;
     kv_err err = query->service.len > 0 ? find_service(db, query->service, &service) : KV_OK;
     kv_json_open(out, '[');
     if (err == KV_OK && service >= 0)
@@ -269,6 +273,36 @@ kv_err kv_jobs_dead_count(kv_db *db, kv_slice service, uint64_t max, uint64_t *r
     kv_err err = kv_db_step(s, &row);
     if (err == KV_OK)
         *ret = (uint64_t)kv_col_i64(s, 0);
+    kv_db_done(s);
+    return err;
+}
+
+kv_err kv_jobs_service_known(kv_db *db, kv_slice service, bool *ret)
+{
+    int64_t id = -1;
+    kv_err err = find_service(db, service, &id);
+    *ret = id > 0;
+    return err;
+}
+
+kv_err kv_jobs_dead_oldest(kv_db *db, kv_slice service, uint64_t after, int max, uint64_t *ret_ids,
+                           int *ret_n)
+{
+    int64_t id = 0;
+    bool row;
+    kv_stmt *s;
+    kv_err err;
+    *ret_n = 0;
+    KV_TRY(find_service(db, service, &id));
+    KV_TRY(kv_db_prepare(db,
+                         "SELECT job FROM dead_letter WHERE service = $1 AND job > $2 "
+                         "ORDER BY job LIMIT $3",
+                         &s));
+    kv_bind_i64(s, 1, id);
+    kv_bind_i64(s, 2, after > INT64_MAX ? INT64_MAX : (int64_t)after);
+    kv_bind_i64(s, 3, max);
+    while ((err = kv_db_step(s, &row)) == KV_OK && row)
+        ret_ids[(*ret_n)++] = (uint64_t)kv_col_i64(s, 0);
     kv_db_done(s);
     return err;
 }

@@ -19,7 +19,8 @@ typedef struct key {
 
 /* A row that was read. */
 typedef struct kept {
-    uint64_t id, seq, tag, epoch, attempt, max_attempts;
+    uint64_t id, seq, tag, epoch;
+    uint32_t attempt, given_back, max_attempts;
     uint64_t not_before, created_at, backoff_ms, backoff_max_ms, deadline_ms;
     uint32_t tenant, service; /* where their names stand */
     uint32_t next;            /* among the free ones: number of the next one, from 1; 0: none */
@@ -134,7 +135,7 @@ static kv_err find_service(reading *r, int64_t id, uint32_t *ret_name)
 
 #define COLUMNS                                                                                    \
     "SELECT id, state, epoch, attempt, options, service, lane, max_attempts, tag, not_before, "    \
-    "created_at, tenant FROM job "
+    "created_at, tenant, given_back FROM job "
 
 static kv_err read_options(reading *r, kept *k)
 {
@@ -175,12 +176,13 @@ static kv_err keep_row(reading *r, const key *of, uint32_t *ret_number)
                 .seq = of->seq,
                 .state = (uint8_t)kv_col_i64(s, 1),
                 .epoch = (uint64_t)kv_col_i64(s, 2),
-                .attempt = (uint64_t)kv_col_i64(s, 3),
+                .attempt = (uint32_t)kv_col_i64(s, 3),
                 .lane = (uint8_t)kv_col_i64(s, 6),
-                .max_attempts = (uint64_t)kv_col_i64(s, 7),
+                .max_attempts = (uint32_t)kv_col_i64(s, 7),
                 .tag = (uint64_t)kv_col_i64(s, 8),
                 .not_before = (uint64_t)kv_col_i64(s, 9),
                 .created_at = (uint64_t)kv_col_i64(s, 10),
+                .given_back = (uint32_t)kv_col_i64(s, 12),
                 .tenant = tenant.at,
                 .tenant_len = tenant.len};
     KV_TRY(find_service(r, kv_col_i64(s, 5), &k->service));
@@ -285,6 +287,7 @@ static bool give(reading *r, uint32_t number, bool (*fn)(void *arg, const kv_job
                       .seq = k->seq,
                       .epoch = k->epoch,
                       .attempt = k->attempt,
+                      .given_back = k->given_back,
                       .max_attempts = k->max_attempts,
                       .not_before = k->not_before,
                       .created_at = k->created_at,

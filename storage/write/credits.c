@@ -60,6 +60,28 @@ kv_err kv_credit_grant(kv_db *db, const kv_credit_new *c)
     return add_transaction(db, c, KV_CREDIT_GRANTED);
 }
 
+kv_err kv_credit_key_find(kv_db *db, kv_slice key, uint64_t *ret_id)
+{
+    kv_stmt *s;
+    bool row;
+    KV_TRY(kv_db_prepare(db, "SELECT id FROM grant_key WHERE key = $1", &s));
+    kv_bind_str(s, 1, key);
+    kv_err err = kv_db_step(s, &row);
+    if (err == KV_OK && row)
+        *ret_id = (uint64_t)kv_col_i64(s, 0);
+    kv_db_done(s);
+    return err;
+}
+
+kv_err kv_credit_key_add(kv_db *db, kv_slice key, uint64_t id)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db, "INSERT INTO grant_key (key, id) VALUES ($1, $2)", &s));
+    kv_bind_str(s, 1, key);
+    kv_bind_i64(s, 2, (int64_t)id);
+    return kv_run(s);
+}
+
 kv_err kv_credit_hold(kv_db *db, const kv_credit_new *c, bool *ret_held)
 {
     kv_stmt *s;

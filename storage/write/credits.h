@@ -26,6 +26,9 @@ typedef struct kv_credit_new {
 kv_err kv_credit_grant(kv_db *db, const kv_credit_new *credit);
 /* *ret_held false: not enough there, nothing was written. */
 kv_err kv_credit_hold(kv_db *db, const kv_credit_new *credit, bool *ret_held);
+/* The key of a grant. find: *ret_id stays where the key is new. */
+kv_err kv_credit_key_find(kv_db *db, kv_slice key, uint64_t *ret_id);
+kv_err kv_credit_key_add(kv_db *db, kv_slice key, uint64_t id);
 /* A hold ends as SPENT or REFUNDED. *ret_settled false: it is not held, nothing was written. */
 kv_err kv_credit_settle(kv_db *db, uint64_t id, int to, int64_t now, bool *ret_settled);
 

@@ -229,7 +229,7 @@ static void bind_move(kv_stmt *s, const kv_job_move *m)
     kv_bind_i64(s, 2, m->to);
     bind_u64(s, 3, m->new_epoch);
     bind_u64(s, 4, m->new_attempt);
-    bind_u64(s, 5, m->max_attempts);
+    bind_u64(s, 5, m->given_back);
     kv_bind_i64(s, 6, m->not_before);
     kv_bind_i64(s, 7, m->now);
     bind_u64(s, 8, m->progress);
@@ -254,16 +254,19 @@ static kv_err add_dead(kv_db *db, uint64_t id)
 
 /* No RETURNING: it would make, fill and free a table of its own each time (two thirds of the
  * statement's instructions). */
+#define MOVE(progress)                                                                             \
+    "UPDATE job SET state = $2, epoch = $3, attempt = $4, given_back = $5, not_before = $6, "      \
+    "updated_at = $7, progress = " progress ", result = $9, error = $10, error_detail = $11, "     \
+    "history = history || $12 WHERE id = $1 AND state = $13 AND epoch = $14 AND attempt = $15"
+
 kv_err kv_job_move_row(kv_db *db, const kv_jobs_open *open, const kv_job_move *move,
                        bool *ret_moved)
 {
     kv_stmt *s;
-    KV_TRY(kv_db_prepare(
-        db,
-        "UPDATE job SET state = $2, epoch = $3, attempt = $4, max_attempts = $5, not_before = $6, "
-        "updated_at = $7, progress = $8, result = $9, error = $10, error_detail = $11, "
-        "history = history || $12 WHERE id = $1 AND state = $13 AND epoch = $14 AND attempt = $15",
-        &s));
+    if (move->to == KV_JOB_ERROR || move->to == KV_JOB_CANCELLED) /* S3-18: how far it was */
+        KV_TRY(kv_db_prepare(db, MOVE("iif($8, $8, progress)"), &s));
+    else
+        KV_TRY(kv_db_prepare(db, MOVE("$8"), &s));
     bind_move(s, move);
     KV_TRY(kv_run_one(db, s, ret_moved));
     if (!*ret_moved || move->to < KV_JOB_COMPLETE)
@@ -402,7 +405,9 @@ kv_err kv_job_find(kv_db *db, uint64_t id, kv_job_place *ret)
     kv_stmt *s;
     *ret = (kv_job_place){.found = false};
     KV_TRY(kv_db_prepare(
-        db, "SELECT state, epoch, attempt, max_attempts, not_before FROM job WHERE id = $1", &s));
+        db,
+        "SELECT state, epoch, attempt, max_attempts, not_before, given_back FROM job WHERE id = $1",
+        &s));
     bind_u64(s, 1, id);
     kv_err err = kv_db_step(s, &ret->found);
     if (err == KV_OK && ret->found) {
@@ -411,6 +416,7 @@ kv_err kv_job_find(kv_db *db, uint64_t id, kv_job_place *ret)
         ret->attempt = (uint64_t)kv_col_i64(s, 2);
         ret->max_attempts = (uint64_t)kv_col_i64(s, 3);
         ret->not_before = kv_col_i64(s, 4);
+        ret->given_back = (uint64_t)kv_col_i64(s, 5);
     }
     kv_db_done(s);
     return err;
@@ -467,6 +473,17 @@ void kv_job_again_done(kv_job_again *again)
     again->held = NULL;
 }
 
+static kv_err drop_dead(kv_db *db, uint64_t id)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db,
+                         "DELETE FROM dead_letter WHERE job = $1 AND "
+                         "service = (SELECT service FROM job WHERE id = $1)",
+                         &s));
+    bind_u64(s, 1, id);
+    return kv_run(s);
+}
+
 kv_err kv_job_retried(kv_db *db, uint64_t id, uint64_t by)
 {
     kv_stmt *s;
@@ -477,6 +494,7 @@ kv_err kv_job_retried(kv_db *db, uint64_t id, uint64_t by)
     KV_TRY(kv_run_one(db, s, &ended));
     if (!ended)
         return KV_OK;
+    KV_TRY(drop_dead(db, id));
     KV_TRY(kv_db_prepare(db,
                          "INSERT INTO job_option (job, retried_by) VALUES ($1, $2) "
                          "ON CONFLICT (job) DO UPDATE SET retried_by = excluded.retried_by",

@@ -60,10 +60,10 @@ typedef struct kv_job_move {
     int from, to;
     uint64_t epoch, attempt;         /* the row's now */
     uint64_t new_epoch, new_attempt; /* the row's then */
-    uint64_t max_attempts;
+    uint64_t given_back;             /* the row's then: leases that do not count as attempts */
     int64_t not_before, now;
-    uint64_t progress;
-    kv_slice result;              /* JSON; ptr NULL: none */
+    uint64_t progress; /* not of a job that failed or was cancelled: that keeps its own */
+    kv_slice result;   /* JSON; ptr NULL: none */
     kv_slice error, error_detail; /* slug and sentence; ptr NULL: none */
     kv_slice history;
 } kv_job_move;
@@ -82,6 +82,9 @@ kv_err kv_job_owner_get(kv_db *db, uint64_t id, kv_job_owner *ret_owner, kv_buf 
 kv_err kv_job_move_row(kv_db *db, const kv_jobs_open *open, const kv_job_move *move,
                        bool *ret_moved);
 kv_err kv_job_free_key(kv_db *db, uint64_t id);
+/* Shortens a history that has grown long (kv_job_history_cut); to be asked now and then, where one
+ * may grow without end. */
+kv_err kv_job_trim_history(kv_db *db, uint64_t id);
 
 /* A waiting job to the end of a lane; its delay ends. */
 typedef struct kv_job_promote {
@@ -114,7 +117,7 @@ kv_err kv_job_set_metadata(kv_db *db, uint64_t id, uint64_t version, kv_slice me
 typedef struct kv_job_place {
     bool found;
     int state;
-    uint64_t epoch, attempt, max_attempts;
+    uint64_t epoch, attempt, given_back, max_attempts;
     int64_t not_before;
 } kv_job_place;
 kv_err kv_job_find(kv_db *db, uint64_t id, kv_job_place *ret);
@@ -132,7 +135,7 @@ typedef struct kv_job_again {
 } kv_job_again;
 kv_err kv_job_again_get(kv_db *db, uint64_t id, kv_job_again *ret);
 void kv_job_again_done(kv_job_again *again);
-/* Only where the job is in error or cancelled. */
+/* Only where the job is in error or cancelled. It is no dead letter any more. */
 kv_err kv_job_retried(kv_db *db, uint64_t id, uint64_t by);
 
 /* Removes up to `max_rows` dead letters (state error) of a service, oldest first. */

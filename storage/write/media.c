@@ -39,7 +39,7 @@ void kv_media_where_key(const kv_media_where *w, kv_buf *out)
 
 typedef struct blob_row {
     bool found;
-    uint64_t id;
+    uint64_t id, job;
     int state, status;
     bool has_variants, job_unfinished;
 } blob_row;
@@ -50,7 +50,7 @@ static kv_err find_blob(kv_db *db, kv_slice stored_hash, blob_row *ret)
     *ret = (blob_row){.found = false};
     KV_TRY(kv_db_prepare(db,
                          "SELECT id, state, status, variants IS NOT NULL, "
-                         "coalesce((SELECT j.state < 2 FROM job j WHERE j.id = b.job), 0) "
+                         "coalesce((SELECT j.state < 2 FROM job j WHERE j.id = b.job), 0), job "
                          "FROM blob b WHERE stored_hash = $1",
                          &s));
     kv_bind_blob(s, 1, stored_hash);
@@ -61,6 +61,7 @@ static kv_err find_blob(kv_db *db, kv_slice stored_hash, blob_row *ret)
         ret->status = (int)kv_col_i64(s, 2);
         ret->has_variants = kv_col_i64(s, 3) != 0;
         ret->job_unfinished = kv_col_i64(s, 4) != 0;
+        ret->job = (uint64_t)kv_col_i64(s, 5);
     }
     kv_db_done(s);
     return err;
@@ -256,6 +257,7 @@ static kv_err add_known_bytes(kv_db *db, const kv_media_new *m, const blob_row *
     if (ret->outcome != KV_MEDIA_MADE && ret->outcome != KV_MEDIA_SHARED)
         return KV_OK;
     ret->wants_job = m->process && !blob->has_variants && !blob->job_unfinished;
+    ret->job_before = ret->wants_job ? blob->job : 0;
     if (ret->outcome == KV_MEDIA_MADE) {
         int status = ret->wants_job ? KV_STATUS_PENDING
                      : m->process   ? blob->status
@@ -318,13 +320,14 @@ static kv_err drop_blob(kv_db *db, kv_media_removed *ret)
     bool row;
     KV_TRY(kv_db_prepare(db,
                          "UPDATE blob SET refs = refs - 1, state = refs <= 1 WHERE id = $1 "
-                         "RETURNING refs, stored_hash, ext, mime",
+                         "RETURNING refs, stored_hash, ext, mime, iif(status = 0, job, 0)",
                          &s));
     kv_bind_i64(s, 1, (int64_t)ret->where.blob);
     kv_err err = kv_db_step(s, &row);
     if (err == KV_OK && row) {
         kv_slice hash = kv_col_blob(s, 1);
         ret->blob_dying = kv_col_i64(s, 0) <= 0;
+        ret->job = ret->blob_dying ? (uint64_t)kv_col_i64(s, 4) : 0;
         if (hash.len == sizeof ret->where.stored_hash)
             memcpy(ret->where.stored_hash, hash.ptr, hash.len);
         copy_text(ret->where.ext, sizeof ret->where.ext, kv_col_str(s, 2));

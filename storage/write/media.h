@@ -40,13 +40,15 @@ typedef struct kv_media_added {
     uint64_t media, blob; /* the row and its blob */
     bool deduplicated;    /* the bytes were here already */
     bool wants_job;       /* blob.job is set to the id given: the caller inserts that job now */
+    uint64_t job_before;  /* the one it was set to, which has ended; 0: none */
 } kv_media_added;
 kv_err kv_media_add(kv_db *db, const kv_media_new *m, kv_media_added *ret);
 
 /* What stands behind a media row, copied. */
 typedef struct kv_media_where {
     uint64_t blob;
-    int status; /* of the media row */
+    uint64_t job; /* the last one that processed the blob; 0: none, or not asked for */
+    int status;   /* of the media row, or where a blob was asked for, of it */
     char folder[256], ext[16], mime[128];
     uint8_t stored_hash[32];
 } kv_media_where;
@@ -56,6 +58,7 @@ void kv_media_where_key(const kv_media_where *w, kv_buf *out);
 typedef struct kv_media_removed {
     bool found;
     bool placement_dying, blob_dying; /* last reference: the files are to be removed now */
+    uint64_t job;                     /* unfinished, of a dying blob; 0: none */
     kv_media_where where;
 } kv_media_removed;
 kv_err kv_media_remove(kv_db *db, uint64_t media, kv_media_removed *ret);

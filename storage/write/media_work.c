@@ -21,7 +21,7 @@ static void bind_text_or_null(kv_stmt *s, int index, kv_slice v)
         kv_bind_null(s, index);
 }
 
-/* Columns: blob, folder, stored_hash, ext, mime. */
+/* Columns: blob, folder, stored_hash, ext, mime, job, status. */
 static void read_where(kv_stmt *s, kv_media_where *ret)
 {
     kv_slice hash = kv_col_blob(s, 2);
@@ -31,6 +31,8 @@ static void read_where(kv_stmt *s, kv_media_where *ret)
         memcpy(ret->stored_hash, hash.ptr, hash.len);
     snprintf(ret->ext, sizeof ret->ext, "%.*s", KV_SLICE_FMT(kv_col_str(s, 3)));
     snprintf(ret->mime, sizeof ret->mime, "%.*s", KV_SLICE_FMT(kv_col_str(s, 4)));
+    ret->job = (uint64_t)kv_col_i64(s, 5);
+    ret->status = (int)kv_col_i64(s, 6);
 }
 
 kv_err kv_media_again(kv_db *db, uint64_t media, uint64_t job, int64_t now, bool *ret_found,
@@ -40,15 +42,13 @@ kv_err kv_media_again(kv_db *db, uint64_t media, uint64_t job, int64_t now, bool
     *ret = (kv_media_where){.blob = 0};
     KV_TRY(kv_db_prepare(
         db,
-        "SELECT m.blob, m.folder, b.stored_hash, b.ext, b.mime, m.status FROM media m "
+        "SELECT m.blob, m.folder, b.stored_hash, b.ext, b.mime, b.job, m.status FROM media m "
         "JOIN blob b ON b.id = m.blob WHERE m.id = $1",
         &s));
     kv_bind_i64(s, 1, (int64_t)media);
     kv_err err = kv_db_step(s, ret_found);
-    if (err == KV_OK && *ret_found) {
+    if (err == KV_OK && *ret_found)
         read_where(s, ret);
-        ret->status = (int)kv_col_i64(s, 5);
-    }
     kv_db_done(s);
     if (err != KV_OK || !*ret_found || ret->status != KV_STATUS_FAILED)
         return err;
@@ -151,7 +151,7 @@ kv_err kv_blob_place(kv_db *db, uint64_t blob, kv_slice folder, bool *ret_found,
     *ret = (kv_media_where){.blob = 0};
     KV_TRY(kv_db_prepare(
         db,
-        "SELECT b.id, p.folder, b.stored_hash, b.ext, b.mime FROM blob b "
+        "SELECT b.id, p.folder, b.stored_hash, b.ext, b.mime, b.job, b.status FROM blob b "
         "JOIN placement p ON p.blob = b.id WHERE b.id = $1 AND b.state = 0 AND p.state = 0 "
         "ORDER BY p.folder <> $2, p.folder LIMIT 1",
         &s));

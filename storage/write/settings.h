@@ -4,7 +4,9 @@
 
 #include "storage/read/settings.h"
 
-/* Makes or changes the row; -1 in a field leaves it as it is. */
-kv_err kv_setting_set(kv_db *db, const kv_setting *setting);
+/* Makes or changes the row; -1 in a field leaves it as it is. A row that says nothing any more goes
+ * (*ret_removed). That of a tenant without limits does only where it had some before, and where no
+ * rule for "*" is there: else it is an exemption. */
+kv_err kv_setting_set(kv_db *db, const kv_setting *setting, bool *ret_removed);
 
 #endif

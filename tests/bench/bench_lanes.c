@@ -105,6 +105,26 @@ static void ranks(kv_core *c, uint64_t waiting, int64_t *ns)
         puts("no ranks");
 }
 
+/* Where any job is and when it begins, as POSITION asks; after urgent(), so something is measured.
+ */
+static void positions(kv_core *c, const char *what, uint64_t waiting, int64_t *ns)
+{
+    kv_service *s = kv_service_get(c, kv_slice_str("ai"));
+    uint64_t at = 54321, told = 0;
+    s->paused = false;
+    for (int i = 0; i < SAMPLES; i++) {
+        at = (at * 6364136223846793005u + 1442695040888963407u);
+        int64_t from = now_ns();
+        told +=
+            kv_task_standing(c, kv_ids_find(&c->jobs, 1 + (at >> 20) % waiting)).eta_high_ms != 0;
+        ns[i] = now_ns() - from;
+    }
+    s->paused = true;
+    print(what, ns, SAMPLES);
+    if (told == 0)
+        puts("no times");
+}
+
 static void done(kv_core *c, uint64_t job)
 {
     kv_msg m;
@@ -201,6 +221,10 @@ int main(int argc, char **argv)
         (double)bytes / (double)waiting, (long long)(took / (int64_t)waiting));
     ranks(c, waiting, ns);
     urgent(c, waiting, ns);
+    positions(c, "place and time of any job", waiting, ns);
+    (void)kv_tenant_set(c, kv_service_get(c, kv_slice_str("ai")), kv_slice_str("*"), 3, 600, -1);
+    positions(c, "the same, tenants limited", waiting, ns);
+    (void)kv_tenant_set(c, kv_service_get(c, kv_slice_str("ai")), kv_slice_str("*"), 0, 0, -1);
     if (tenants > 1)
         toggle(c, ns);
     drain(c, waiting, ns);

@@ -241,3 +241,46 @@ def test_rate_limit(fresh):
 def test_virus_place_is_honest(kervan):
     """S0-26: the scan comes with clamd; until then the page and the API claim none."""
     assert "virus" not in kervan.get("/api/config").text.lower()
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("/api/jobs?state=error", "state is not known. Did you mean status?"),
+        ("/api/jobs?foo=1", "foo is not known"),
+        ("/api/jobs?limit=0", "limit: 1 to 200"),
+        ("/api/jobs?limit=201", "limit: 1 to 200"),
+        ("/api/jobs?service=Bad_Name", "service: "),
+        ("/api/jobs?service=ai&service=backup", "service is given twice"),
+        ("/api/jobs?stat%75s=error&status=queued", "status is given twice"),
+        ("/api/media?stat=READY", "stat is not known. Did you mean status?"),
+        ("/api/media?limit=0", "limit: 1 to 200"),
+        ("/api/media?limit=5&limit=6", "limit is given twice"),
+        ("/api/events?type=media", "type is not known. Did you mean types?"),
+        ("/api/events?after=1&after=2", "after is given twice"),
+        ("/api/notifications?user=u&befor=1", "befor is not known. Did you mean before?"),
+        ("/api/notifications?", "user: "),
+        ("/api/credits/u?user=u", "user is not known"),
+        ("/api/admin/queues?servce=ai", "servce is not known. Did you mean service?"),
+        ("/api/admin/queues?after=x", "after: "),
+    ],
+)
+def test_parameters_are_read_strictly(kervan, query, says):
+    """A parameter that would be passed over in silence answers another question than was asked."""
+    answer = kervan.get(query, headers={"Accept-Language": "en"}, stream=True)
+    assert answer.status_code == 400, query
+    assert says in refused(answer, 400, "bad_parameter")["detail"]
+
+
+def test_empty_parameters_are_none(kervan):
+    """Forms send those."""
+    for query in ("/api/jobs?service=&status=&limit=&", "/api/media?folder=&limit=&cursor=", "/api/admin/queues?service=&after="):
+        assert kervan.get(query).status_code == 200, query
+
+
+@pytest.mark.parametrize("query", ["lane=%zz", "lane=urgent%00", "l%00ane=urgent", "lane=%u"])
+def test_bad_escapes_in_parameters(kervan, query):
+    with kervan.connect() as s:
+        s.sendall(f"GET /api/jobs?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = s.makefile("rb").read()
+    assert answer.split(b" ")[1] == b"400" and b"percent escape" in answer

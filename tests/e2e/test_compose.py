@@ -184,7 +184,7 @@ def test_processes_apart_serve_an_upload(compose):
 def metrics():
     """name -> (type, label, text)"""
     text = (ROOT / "proto/base/metrics_table.h").read_text(encoding="utf-8")
-    return {n: (t, label, what) for n, t, label, what in re.findall(r'\bM\(\w+, "(\w+)", (\w+), "([\w,]*)", "(.*?)"\)', text)}
+    return {n: ("HISTOGRAM" if t == "SIZES" else t, label, what) for n, t, label, what in re.findall(r'\bM\(\w+, "(\w+)", (\w+), "([\w,]*)", "(.*?)"\)', text)}
 
 
 KEYWORDS = {"by", "on", "unless", "and", "or", "without", "ignoring", "group_left", "group_right", "bool", "offset"}

@@ -1,11 +1,14 @@
 """The admin socket and `kervan ctl`, with real processes."""
+import fcntl
 import json
 import os
 import pty
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -52,7 +55,15 @@ def test_help_lists_all_and_each_says_its_usage(kervan):
     assert good(kervan, "version").startswith("kervan ")
 
 
+@pytest.fixture(scope="module")
+def ai(kervan, peer):
+    """A queue that is known and in which nothing waits."""
+    good(kervan, "cancel", peer.submit("ai"))
+    return "ai"
+
+
 @pytest.mark.parametrize("command", ["queues", "jobs", "workers", "leases", "dead", "stats", "top", "version", "help", "tenants ai", "limit ai", "maintain", "doctor", "events limit=1"])
+@pytest.mark.usefixtures("ai")
 def test_every_look_in_text_and_json(kervan, command):
     text = good(kervan, *command.split())
     assert "\x1b" not in text and "OK" not in text.splitlines()
@@ -98,16 +109,20 @@ def test_dead_letter_retried(kervan, peer):
         text = good(kervan, "dead")
         assert job in text and "\x1b" not in text
         assert queue(kervan, "fragile")["dead"] == 1
-        assert "dead letters" in good(kervan, "doctor")
+        assert "queue fragile: 1 dead letter." in good(kervan, "doctor")
         again = as_json(kervan, "retry", job)
         assert again["created"] and again["jobId"] != job
         second = w.wait_job()
         w.ask(JOB_DONE, [*second[:3], "{}"])
+        assert as_json(kervan, "dead", "fragile")["jobs"] == []
+        peer.submit("fragile", max_attempts=1)
+        lease = w.wait_job()
+        w.ask(JOB_FAIL, [*lease[:3], 66, "again", False])
     assert as_json(kervan, "job", again["jobId"])["retry_of"] == job
     assert ctl(kervan, "retry", again["jobId"]).returncode == 1  # it is complete
     asked = ctl(kervan, "purge", "fragile", "dead")
     assert asked.returncode == 1 and "yes-1" in asked.stderr
-    assert "1 jobs" in good(kervan, "--yes", "purge", "fragile", "dead")
+    assert "1 job\n" == good(kervan, "--yes", "purge", "fragile", "dead")
     assert as_json(kervan, "dead", "fragile")["jobs"] == []
 
 
@@ -154,8 +169,8 @@ def test_limits(kervan):
     assert "acme" in good(kervan, "limit", "lake")
     for words in (["rate=x"], ["rate=-1"], ["overflow=maybe"], ["weight=0"], ["weight=101"], ["color=red"], ["rate=1", "rate=2"]):
         got = ctl(kervan, "limit", "lake", *words)
-        assert got.returncode == 1 and got.stdout == "", (words, got)
-    assert ctl(kervan, "limit", "../lake", "rate=1").returncode == 1
+        assert got.returncode == 2 and got.stdout == "", (words, got)
+    assert ctl(kervan, "limit", "../lake", "rate=1").returncode == 2
 
 
 def test_maintenance_on_demand(kervan):
@@ -173,7 +188,7 @@ def test_purge_wants_a_second_word(kervan, peer):
     asked = ctl(kervan, "purge", "pond", "waiting")
     assert asked.returncode == 1 and "yes-13" in asked.stderr
     assert ctl(kervan, "purge", "pond", "waiting", "yes-3").returncode == 1
-    assert ctl(kervan, "purge", "pond", "all").returncode == 1
+    assert ctl(kervan, "purge", "pond", "all").returncode == 2
     assert queue(kervan, "pond")["waiting"] == 12
     assert "13 jobs" in good(kervan, "purge", "pond", "waiting", "yes-13")
     assert queue(kervan, "pond")["waiting"] == 0
@@ -256,7 +271,7 @@ def test_lines_from_stdin(kervan):
     got = ctl(kervan, stdin="version\n# a comment\n\nqueues\nquit\nbogus\n")
     assert got.returncode == 0 and "kervan" in got.stdout and "SERVICE" in got.stdout
     got = ctl(kervan, stdin="bogus\nversion\n")
-    assert got.returncode == 1 and "bogus" in got.stderr and "kervan" in got.stdout
+    assert got.returncode == 2 and "bogus" in got.stderr and "kervan" in got.stdout
 
 
 def on_terminal(k, *words):
@@ -299,7 +314,7 @@ def test_on_a_terminal(kervan, peer):
     os.write(fd, b"purge quiz waiting\n")
     read_until(fd, b"[y/N]")
     os.write(fd, b"y\n")
-    read_until(fd, b"1 jobs")
+    read_until(fd, b"1 job\r\n")
     os.write(fd, b"quit\n")
     assert ended(pid) == 0
     os.close(fd)
@@ -374,3 +389,283 @@ def test_a_long_list_does_not_stop_the_broker(fresh):
         times.sort()
         assert times[len(times) // 2] < 0.5, times[-5:]  # the median: a slow disk has the rest
         assert "100000 jobs" in good(k, "--yes", "purge", "crowd", "waiting")
+
+
+# ---- a broker that hangs ----
+
+
+def timed(k, *words):
+    begun = time.monotonic()
+    got = ctl(k, *words)
+    return got, time.monotonic() - begun
+
+
+def test_a_stopped_broker_is_said_to_be(fresh):
+    k = fresh()
+    pid = k.children()["broker"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for words in (["queues"], ["-j", "queues"], ["doctor"], ["-j", "doctor"]):
+            got, took = timed(k, *words)
+            assert got.returncode == 1 and 3 < took < 15, (words, got, took)
+            said = got.stdout if "-j" in words else got.stderr
+            assert "does not answer" in said and f"kill -CONT {pid}" in said, got
+        assert "problem  broker: it" in ctl(k, "doctor").stdout
+        found = as_json_of(ctl(k, "-j", "doctor"))
+        assert found["healthy"] is False and found["findings"][0]["where"] == "broker"
+        got = ctl(k, stdin="version\nversion\n")
+        assert got.returncode == 1 and got.stderr.count("does not answer") == 1
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_for("health", lambda: ctl(k, "doctor").returncode == 0)
+
+
+def test_news_that_take_long_are_waited_for(kervan, peer):
+    """Nothing for longer than ctl waits in silence: the broker answers others meanwhile."""
+    last = as_json(kervan, "events", "limit=1")["id"]
+    process = subprocess.Popen([str(BINARY), "ctl", "-j", "events", f"after={last}", "limit=1", "follow"], env={"PATH": os.environ["PATH"], "KERVAN_DATA": str(kervan.data), "ASAN_OPTIONS": "detect_leaks=0"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(7)
+    peer.submit("news")
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0 and json.loads(out)["id"] == last + 1 and err == ""
+
+
+# ---- exit status and errors ----
+
+
+@pytest.mark.parametrize("line", ["bogus", "job", "pause a b", "jobs foo=1", "job nope", "help bogus", "jobs limit=0", "jobs limit=1000001", "jobs service=T!", "jobs status=maybe", "jobs status=error state=error", "events limit=0", "retry", "retry service=x 0123456789abc", "limit ai weight=3", "limit ai tenant=a max-waiting=3", "limit ai weight=0 tenant=a", "purge ai all", "queues ../x", "grant ayse 5", "grant ayse 0 key=a", "grant ayse -5 key=a", "grant ayse 1.5 key=a", "grant ayse 1000000001 key=a", "grant ayse 5 key=", "credits"])
+@pytest.mark.usefixtures("ai")
+def test_wrong_usage_ends_with_2(kervan, line):
+    got = ctl(kervan, *line.split())
+    assert got.returncode == 2 and got.stdout == "" and got.stderr.startswith("kervan ctl: "), got
+    as_it_is = ctl(kervan, "-j", *line.split())
+    error = as_json_of(as_it_is)
+    assert as_it_is.returncode == 2 and as_it_is.stderr == "" and set(error) == {"error", "detail"}
+    assert error["detail"] in got.stderr
+
+
+def test_words_of_the_command_not_of_the_message(kervan, ai):
+    assert "weight= needs tenant=NAME" in ctl(kervan, "limit", ai, "weight=3").stderr
+    assert "1 to 1000000" in ctl(kervan, "jobs", "limit=0").stderr
+    assert as_json(kervan, "jobs", "status=cancelled", f"service={ai}") == as_json(kervan, "jobs", "state=cancelled", f"service={ai}")
+
+
+@pytest.mark.parametrize("line", ["queues nope", "tenants nope", "workers nope", "leases nope", "limit nope", "dead nope", "top nope", "resume nope", "purge nope waiting", "purge nope dead", "jobs service=nope", "retry service=nope"])
+@pytest.mark.usefixtures("ai")
+def test_a_queue_that_is_not_there(kervan, line):
+    got = ctl(kervan, *line.split())
+    assert got.returncode == 1 and 'no queue named "nope"' in got.stderr and got.stdout == "", got
+    got = ctl(kervan, "-j", *line.split())
+    assert got.returncode == 1 and as_json_of(got)["error"] == "not_found" and got.stderr == ""
+
+
+def test_steering_before_the_first_job_says_so(kervan):
+    assert "new queue" in good(kervan, "pause", "early-bird")
+    assert "new queue" not in good(kervan, "resume", "early-bird")
+
+
+def test_errors_are_json_too(tmp_path):
+    env = {"PATH": os.environ["PATH"], "KERVAN_DATA": str(tmp_path), "ASAN_OPTIONS": "detect_leaks=0"}
+    for words, error in ((["-j", "queues"], "no_broker"), (["queues", "-j"], "no_broker"), (["-j", "--bogus"], "usage")):
+        got = subprocess.run([str(BINARY), "ctl", *words], env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert got.returncode == 2 and as_json_of(got)["error"] == error and got.stderr == "", got
+
+
+# ---- doctor ----
+
+
+def test_doctor_in_words(fresh):
+    k = fresh()
+    with Peer(k) as p, Peer(k, "worker", "slow") as w:
+        good(k, "pause", "rest")
+        got = ctl(k, "doctor")
+        assert got.returncode == 0 and "note     queue rest: paused, 0 waiting" in got.stdout
+        w.ask(READY, ["f1", 1])
+        p.submit("f1")
+        lease = w.wait_job()
+        w.ask(JOB_DONE, [*lease[:3], "{}"])
+        assert w.ask(JOB_DONE, [lease[0], lease[1], lease[2] + 7, "{}"])[0] == ERROR
+        job = p.submit("f1", max_attempts=1)
+        lease = w.wait_job()
+        w.ask(JOB_FAIL, [*lease[:3], 66, "broke", False])
+        p.submit("lonely")
+        got = ctl(k, "doctor")
+        assert got.returncode == 1
+        lines = got.stdout.splitlines()
+        levels = [line.split()[0] for line in lines]
+        assert levels == sorted(levels, reverse=True) and levels[0] == "problem", lines  # problems first
+        assert "queue lonely: no_workers, 1 waiting" in lines[0]
+        assert any("queue f1: 1 answer came after its lease was over" in line for line in lines)
+        assert any("queue f1: 1 dead letter. See: dead f1; then retry ID, or retry service=f1" in line for line in lines)
+        assert "{" not in got.stdout and "1 jobs" not in got.stdout and "1 dead letters" not in got.stdout
+        assert "1 problem" in got.stderr
+        assert job in good(k, "dead", "f1")
+    with Peer(k) as p:
+        good(k, "--yes", "purge", "lonely", "waiting")
+        workers = len(as_json(k, "workers")["workers"])
+        wait_for("the worker to be gone", lambda: f" {workers} workers; broker, database and disk" in good(k, "doctor"))
+
+
+# ---- figures ----
+
+
+def test_of_nothing_there_is_no_percentile(fresh):
+    k = fresh()
+    empty = as_json(k, "stats")["processing_duration_seconds"]
+    assert empty["count"] == 0 and empty["p50"] is None and empty["p99"] is None and empty["mean"] is None
+    assert good(k, "stats")
+
+
+# ---- many dead letters again ----
+
+
+def test_dead_letters_of_a_queue_again(kervan, peer):
+    jobs = [peer.submit("brittle", {"n": n}, max_attempts=1) for n in range(5)]
+    with Peer(kervan, "worker", "breaker") as w:
+        w.ask(READY, ["brittle", 5])
+        for _ in jobs:
+            lease = w.wait_job()
+            w.ask(JOB_FAIL, [*lease[:3], 66, "broke", False])
+        w.ask(READY, ["brittle", 0])
+    asked = ctl(kervan, "retry", "service=brittle", "limit=2")
+    assert asked.returncode == 1 and "2 dead letters" in asked.stderr and "yes-2" in asked.stderr
+    assert as_json(kervan, "jobs", "service=brittle", "status=queued")["jobs"] == []
+    assert "2 jobs done again" in good(kervan, "--yes", "retry", "service=brittle", "limit=2")
+    again = as_json(kervan, "jobs", "service=brittle", "status=queued")["jobs"]
+    assert sorted(j["retry_of"] for j in again) == jobs[:2]  # the oldest
+    assert as_json(kervan, "retry", "service=brittle", "yes-3") == {"jobs": 3, "refused": 0}
+    assert as_json(kervan, "retry", "service=brittle") == {"jobs": 0, "refused": 0}  # none twice
+    assert len(as_json(kervan, "jobs", "service=brittle", "status=queued")["jobs"]) == 5
+    good(kervan, "--yes", "purge", "brittle", "waiting")
+    good(kervan, "--yes", "purge", "brittle", "dead")
+
+
+# ---- credits ----
+
+
+def test_credits_are_granted_once_a_key(kervan, peer):
+    assert as_json(kervan, "credits", "fatma")["granted"] == 0
+    assert "never" in good(kervan, "credits", "fatma")
+    first = as_json(kervan, "grant", "fatma", "100", "key=order-1", "reason=paid by card")
+    assert first["available"] == 100 and first["state"] == "granted"
+    assert as_json(kervan, "grant", "fatma", "100", "key=order-1", "reason=again")["transaction"] == first["transaction"]
+    for words in (["fatma", "90", "key=order-1"], ["ali", "100", "key=order-1"]):
+        got = ctl(kervan, "grant", *words)
+        assert got.returncode == 1 and "order-1" in got.stderr, got
+    assert "150" in good(kervan, "grant", "fatma", "50", "key=order-2")
+    job = peer.submit("paid", user="fatma")
+    account = as_json(kervan, "credits", "fatma")
+    assert (account["granted"], account["available"], account["held"], account["spent"]) == (150, 150, 0, 0)
+    assert [(t["amount"], t["operation"]) for t in account["transactions"]] == [(50, ""), (100, "paid by card")]
+    text = good(kervan, "credits", "fatma")
+    assert "150 available" in text and "paid by card" in text and first["transaction"] in text
+    good(kervan, "cancel", job)
+    assert any("grant fatma" in o["line"] for o in kervan.events("admin_command"))
+
+
+# ---- top ----
+
+
+def screen(fd, rows, cols):
+    """What stands on the terminal after a drawing."""
+
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+    got = b""
+    end = time.monotonic() + PATIENCE
+    while got.count(b"\x1b[J") < 3 and time.monotonic() < end:
+        got += os.read(fd, 65536)
+    last = got.split(b"\x1b[H")[-2].split(b"\x1b[J")[0]
+    return [line.replace("\x1b[K", "").rstrip() for line in last.decode().split("\r\n")]
+
+
+def test_top_fits_its_screen(fresh):
+    k = fresh()
+    with Peer(k) as p, Peer(k, "worker", "weaver-of-a-very-long-name-indeed") as w:
+        names = [f"a-queue-with-a-name-that-is-far-too-long-for-a-small-screen-{n:02}" for n in range(30)]
+        for name in names:
+            w.ask(READY, [name, 1])
+        good(k, "pause", names[29])
+        p.submit("alone")
+        pid, fd = on_terminal(k, "top")
+        lines = screen(fd, 24, 80)
+        assert len(lines) <= 24 and max(map(len, lines)) <= 80, lines
+        heads = next(line for line in lines if line.startswith("SERVICE"))
+        assert heads.endswith("HEALTH")
+        first = lines[lines.index(heads) + 1:]
+        assert first[0].startswith("alone") and first[0].endswith("no_workers")
+        assert first[1].endswith("paused") and "…" in first[1] and "-29 " in first[1]
+        assert first[2].endswith("ok") and "-00 " in first[2]
+        assert any(line.startswith("… ") and line.endswith(" more queues") for line in lines)
+        assert any("WORKER" in line and "HEARD" in line for line in lines)
+        assert lines[-1].startswith("… ") and lines[-1].endswith(" more workers")
+        wide = screen(fd, 90, 200)
+        assert not any("… " in line for line in wide) and names[29] in "\n".join(wide) and max(map(len, wide)) > 80
+        os.write(fd, b"q")
+        read_until(fd, b"\x1b[?25h")
+        assert ended(pid) == 0
+        os.close(fd)
+        pid, fd = on_terminal(k, "top", "alone")
+        assert not any("a-queue" in line for line in screen(fd, 24, 80))
+        os.write(fd, b"q")
+        read_until(fd, b"\x1b[?25h")
+        assert ended(pid) == 0
+        os.close(fd)
+        listed = [q["service"] for q in as_json(k, "queues")["queues"]]
+        assert listed == sorted(listed) and set(listed) >= {"alone", *names}
+        assert [q["service"] for q in as_json(k, "top")["queues"]][:2] == ["alone", names[29]]
+
+
+# ---- metrics ----
+
+
+def test_metrics_by_queue(kervan, peer):
+    good(kervan, "limit", "tight", "max-waiting=1", "overflow=evict")
+    peer.submit("tight")
+    peer.submit("tight")
+    wait_for("the eviction", lambda: 'kervan_jobs_evicted_total{service="tight"} 1' in kervan.get("/metrics").text)
+    text = kervan.get("/metrics").text
+    assert 'kervan_jobs_overdue_total{service="tight"} 0' in text and 'kervan_job_requeues_total{service="tight"} 0' in text
+    assert 'kervan_ledger_commit_commands_bucket{le="1"}' in text
+    wait_for("the dead letter", lambda: 'kervan_dead_letters{service="tight"} 1' in kervan.get("/metrics").text)
+    good(kervan, "--yes", "purge", "tight", "dead")
+    wait_for("its end", lambda: 'kervan_dead_letters{service="tight"} 0' in kervan.get("/metrics").text)
+
+
+# ---- history ----
+
+
+def test_history_has_milliseconds_and_causes(kervan, peer):
+    job = peer.submit("teller", max_attempts=1)
+    with Peer(kervan, "worker", "stumbler") as w:
+        w.ask(READY, ["teller", 1])
+        lease = w.wait_job()
+        w.ask(JOB_FAIL, [*lease[:3], 66, "the disk was full of frogs", False])
+    step = as_json(kervan, "job", job)["history"][-1]
+    text = good(kervan, "job", job)
+    at = step["at"].replace("T", " ").rstrip("Z")
+    assert step["error_detail"] == "the disk was full of frogs"
+    assert any(line.startswith(f"{at}  error ") and "error=internal" in line and step["error_detail"] in line for line in text.splitlines())
+    assert "worker=stumbler" in text
+    good(kervan, "--yes", "purge", "teller", "dead")
+
+
+def test_some_of_many_cannot_be_done_again(kervan, peer):
+    """Each is a job with a hold of its own: who cannot pay keeps others from nothing."""
+    good(kervan, "grant", "veli", "5", "key=veli-1")
+    first = peer.new_id()
+    with Peer(kervan, "worker", "spender") as w:
+        w.ask(READY, ["pricey", 2])
+        for job, user, credits in ((first, "veli", 5), (peer.new_id(), "", 0)):
+            code, answer = peer.ask(0x10, [job, "pricey", 1, "{}", "", 1, 0, "", 0, 0, 0, "", 0, user, credits])
+            assert code == 0x11, answer
+            lease = w.wait_job()
+            w.ask(JOB_FAIL, [*lease[:3], 66, "broke", False])
+        w.ask(READY, ["pricey", 0])
+    code, _ = peer.ask(0x10, [peer.new_id(), "pricey", 1, "{}", "", 1, 0, "", 0, 0, 0, "", 0, "veli", 5])  # holds all there is
+    assert code == 0x11 and as_json(kervan, "credits", "veli")["held"] == 5
+    got = ctl(kervan, "retry", "service=pricey", "yes-2")
+    assert got.returncode == 1 and "1 job done again" in got.stdout and "1 of 2 could not be done again: " in got.stderr and "credit" in got.stderr, got
+    assert as_json_of(ctl(kervan, "-j", "retry", "service=pricey", "yes-1")) == {"jobs": 0, "refused": 1}
+    good(kervan, "--yes", "purge", "pricey", "waiting")
+    good(kervan, "--yes", "purge", "pricey", "dead")

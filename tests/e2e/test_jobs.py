@@ -154,9 +154,39 @@ def test_refused_with_words(kervan, body, part):
     assert part in problem["detail"] and problem["code"], problem
 
 
-def test_body_over_64_kib_is_refused(kervan):
-    big = kervan.post("/api/jobs", json={"service": "big", "params": "x" * 70_000})
-    assert big.status_code == 413 and big.json()["code"] == "body_too_large" and "64 KiB" in big.json()["detail"]
+def test_params_of_64_kib_are_taken_and_no_more(kervan):
+    """The limit is the payload's, beside metadata and options."""
+    q = name()
+    text = "x" * (65536 - 2)
+    made = submit(kervan, q, params=text, metadata={"note": "y" * 16000}, tags=["a" * 60] * 8, tenant="t" * 64)
+    assert job(kervan, made["jobId"])["params"] == text
+    with Worker(kervan, q) as w:
+        assert json.loads(w.wait_job()[4]) == text
+    for body, says in (({"params": text + "x"}, "params: at most 65536 bytes"), ({"params": "x" * 200_000}, "body: at most 98304 bytes")):
+        big = kervan.post("/api/jobs", json={"service": q, **body}, headers={"Accept-Language": "en"})
+        assert big.status_code == 413 and big.json()["code"] == "body_too_large" and says in big.json()["detail"], big.text
+    assert jobs(kervan, service=q)["jobs"][0]["jobId"] == made["jobId"]
+
+
+def test_a_deadline_that_has_passed_is_a_bad_parameter(kervan):
+    """Not a gateway timeout: sending it again would not help."""
+    q = name()
+    for deadline in ("2020-01-01T00:00:00Z", int(time.time() * 1000) - 5):
+        problem = submit(kervan, q, 400, {"Accept-Language": "en"}, deadline=deadline)
+        assert problem["code"] == "bad_parameter" and "deadline: is in the past" in problem["detail"]
+    # one that was taken in time is found again by its key, however late
+    made = submit(kervan, q, headers={"Idempotency-Key": q}, deadline=int(time.time() * 1000) + 300, params=1)
+    time.sleep(0.4)
+    assert submit(kervan, q, headers={"Idempotency-Key": q}, deadline=int(time.time() * 1000) - 1, params=1)["jobId"] == made["jobId"]
+
+
+def test_the_largest_id_of_a_client_is_listed(kervan):
+    q = name()
+    made = [submit(kervan, q, jobId=i)["jobId"] for i in ("7zzzzzzzzzzzy", "7zzzzzzzzzzzz")]
+    assert [j["jobId"] for j in jobs(kervan, service=q)["jobs"]] == made[::-1]
+    assert [j["jobId"] for j in jobs(kervan, service=q, before=made[1])["jobs"]] == made[:1]
+    for i in made:
+        kervan.post(f"/api/jobs/{i}/cancel")
 
 
 def test_the_same_id_meets_its_own_row(kervan):
@@ -514,6 +544,13 @@ def test_dead_letters_are_shown_after_a_restart_too(fresh):
     wait_for("the dead letter", lambda: (queue(k, q) or {}).get("dead_letters") == 1)
     k.kill("broker")
     wait_for("the dead letter after a restart", lambda: k.get("/api/admin/queues").status_code == 200 and (queue(k, q) or {}).get("dead_letters") == 1)
+
+
+def test_as_many_and_as_long_tags_as_promised(kervan):
+    tags = [f"{n}" * 64 for n in range(8)]
+    assert job(kervan, submit(kervan, "tagged", tags=tags)["jobId"])["tags"] == tags
+    assert kervan.get("/api/jobs", params={"tag": tags[7]}).json()["jobs"][0]["tags"] == tags
+    assert kervan.post("/api/jobs", json={"service": "tagged", "tags": [*tags, "a"]}).status_code == 400
 
 
 def test_a_picture_tells_its_job(kervan):

@@ -1,6 +1,8 @@
 """Live state. S0-55 S0-56 S3-39 S3-40 S3-41 S3-42 (X24)"""
+import concurrent.futures
 import json
 import socket
+import time
 
 import pytest
 import websocket
@@ -194,3 +196,114 @@ def _ready(k):
         return k.get("/api/v1/health/ready/").status_code == 200
     except OSError:
         return False
+
+
+# ---- polling: the same log over plain requests (X24) ----
+
+
+def poll(k, **params):
+    answer = k.get("/api/events", params=params, headers={"Accept": "application/json"})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"].startswith("application/json") and answer.headers["Cache-Control"] == "no-store"
+    page = answer.json()
+    assert set(page) == {"events", "last", "resync"} and isinstance(page["last"], str)
+    return page
+
+
+def test_polling_reads_what_sse_reads(kervan):
+    """X24: one log, three ways: page by page, the same objects in the same order."""
+    start = poll(kervan)
+    assert start["events"] == [] and start["resync"] is False
+    ids = [kervan.upload(png(), f"poll-{i}.png").json()["id"] for i in range(5)]
+    s = Sse(kervan, last_id=start["last"])
+    streamed = []
+    while not any(e["type"] == "media.created" and e["mediaId"] == ids[-1] for e in streamed):
+        streamed.append(json.loads(s.until(lambda e: "id" in e)["data"]))
+    s.close()
+    polled, last = [], start["last"]
+    while len(polled) < len(streamed):
+        page = poll(kervan, after=last, limit=3)
+        assert 1 <= len(page["events"]) <= 3 and page["resync"] is False
+        assert page["last"] == str(page["events"][-1]["id"]) or len(page["events"]) < 3
+        polled += page["events"]
+        last = page["last"]
+    assert polled[: len(streamed)] == streamed
+    header = kervan.get("/api/events?limit=1", headers={"Accept": "application/json", "Last-Event-ID": start["last"]}).json()
+    assert header["events"] == streamed[:1]
+
+
+def test_polling_takes_filters(kervan):
+    start = poll(kervan)["last"]
+    media = kervan.upload(png()).json()["id"]
+    kervan.wait_ready(media)
+    assert {e["type"].split(".")[0] for e in poll(kervan, after=start)["events"]} == {"media", "job"}
+    page = poll(kervan, after=start, types="job")
+    assert {e["type"].split(".")[0] for e in page["events"]} == {"job"}
+    assert int(page["last"]) >= int(page["events"][-1]["id"])
+    assert poll(kervan, after=start, types="none") == {"events": [], "last": poll(kervan)["last"], "resync": False}
+
+
+def test_a_long_poll_answers_at_once(kervan):
+    """It waits for the event, not for the end of its time; what its filter does not want does not wake it."""
+    start = poll(kervan)["last"]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        began = time.monotonic()
+        waiting = pool.submit(poll, kervan, after=start, wait=25, types="media")
+        wait_for("the poller", lambda: kervan.metric("kervan_live_clients") >= 1)
+        media = kervan.upload(png()).json()["id"]
+        page = waiting.result(PATIENCE)
+        assert time.monotonic() - began < 20
+    assert page["events"][0]["type"] == "media.created" and page["events"][0]["mediaId"] == media
+    wait_for("nobody to be left", lambda: kervan.metric("kervan_live_clients") == 0)
+
+
+def test_a_long_poll_ends_empty(kervan):
+    start = poll(kervan)["last"]
+    began = time.monotonic()
+    page = poll(kervan, wait=1, types="none", after=start)
+    assert page["events"] == [] and page["resync"] is False and 0.9 < time.monotonic() - began < 10
+
+
+def test_polling_says_resync(fresh):
+    """An id that is not in the log any more, or never was: read everything anew, then go on from `last`."""
+    k = fresh()
+    k.upload(png())
+    page = poll(k, after=999_999_999)
+    assert page["resync"] is True and page["events"] == [] and 0 < int(page["last"]) < 999_999_999
+    assert poll(k, after=page["last"])["resync"] is False
+
+
+def test_who_polls_and_leaves_is_forgotten(kervan):
+    """Also before the end of its wait."""
+    for _ in range(20):
+        s = kervan.connect()
+        s.sendall(b"GET /api/events?wait=25&types=none HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n\r\n")
+        wait_for("the poller", lambda: kervan.metric("kervan_live_clients") == 1)
+        s.close()
+        wait_for("the poller to be gone", lambda: kervan.metric("kervan_live_clients") == 0, 10)
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "wait=26", "wait=-1", "wait=x", "after=x", "types=1", "watch=0123456789abc", "wait=1&wait=2"])
+def test_bad_polls(kervan, query):
+    answer = kervan.get("/api/events?" + query, headers={"Accept": "application/json"})
+    assert answer.status_code == 400 and answer.json()["code"] == "bad_parameter"
+
+
+def test_polling_is_for_those_who_ask_for_json(kervan):
+    """A stream stays what it was for everyone else."""
+    for accept in ("*/*", "text/event-stream", "text/event-stream, application/json"):
+        answer = kervan.session.get(kervan.url("/api/events"), headers={"Accept": accept}, stream=True, timeout=PATIENCE)
+        assert answer.headers["Content-Type"].startswith("text/event-stream"), accept
+        answer.close()
+    head = kervan.session.head(kervan.url("/api/events?wait=20"), headers={"Accept": "application/json"}, timeout=5)
+    assert head.status_code == 200 and head.headers["Content-Type"].startswith("application/json")
+
+
+def test_a_drain_ends_polls(fresh):
+    k = fresh()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(poll, k, wait=25, types="none")
+        wait_for("the poller", lambda: k.metric("kervan_live_clients") == 1)
+        began = time.monotonic()
+        k.stop()
+        assert waiting.result(PATIENCE)["events"] == [] and time.monotonic() - began < 15

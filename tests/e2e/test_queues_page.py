@@ -47,12 +47,21 @@ def inner(browser, selector, part=""):
     return browser.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", f"{selector} {part}".strip())
 
 
+def unfold(browser, service):
+    """Where there are many, queues are lines that open."""
+    browser.execute_script("""
+        document.querySelector('[data-testid="queues-resting"]')?.setAttribute("open", "");
+        document.querySelector(arguments[0])?.click()""", f'[data-testid="queue"][data-service="{service}"] [aria-expanded="false"]')
+
+
 def card(browser, service):
+    unfold(browser, service)
     found = browser.find_elements(By.CSS_SELECTOR, f'[data-testid="queue"][data-service="{service}"]')
     return found[0] if found else None
 
 
 def text(browser, service, test_id):
+    unfold(browser, service)
     return inner(browser, f'[data-testid="queue"][data-service="{service}"]', f'[data-testid="{test_id}"]')
 
 
@@ -152,6 +161,28 @@ def test_job_detail_cancel_and_retry(kervan, browser):
     wait_for("cancelled", lambda: said(browser, "job-now").startswith("iptal"))
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)
     wait_for("closed", lambda: not all_of(browser, "job-detail"))
+
+
+def test_kervans_own_queue(browser):
+    """What the server would refuse is not offered; a dead picture is tried again from the page."""
+    with Kervan() as k:
+        broken = noise_png(600, 400)
+        media = k.upload(broken[: len(broken) // 2], "bozuk.png").json()
+        k.wait_status(media["id"], "FAILED")
+        open_queues(k, browser)
+        wait_for("the dead letter", lambda: text(browser, "image-process", "queue-dead") == "1")
+        assert card(browser, "image-process").find_elements(By.CSS_SELECTOR, '[data-testid="queue-pause"]')
+        assert not card(browser, "image-process").find_elements(By.CSS_SELECTOR, '[data-testid="queue-drain"]')
+        card(browser, "image-process").find_element(By.CSS_SELECTOR, '[data-testid="queue-dead"]').click()
+        wait_for("the job", lambda: len(all_of(browser, "job")) == 1)
+        dead = one(browser, "job").get_attribute("data-id")
+        one(browser, "job").find_element(By.TAG_NAME, "a").click()
+        wait_for("its reason", lambda: "bad_image" in said(browser, "job-error"))
+        shot(browser, "job-dead-picture")
+        one(browser, "job-detail").find_element(By.CSS_SELECTOR, '[data-testid="job-retry"]').click()
+        wait_for("the new job", lambda: dead not in browser.current_url and "#/jobs/" in browser.current_url)
+        wait_for("the same end", lambda: "hata" in said(browser, "job-now"))
+        assert k.media(media["id"])["status"] == "FAILED"
 
 
 def test_the_badge_of_a_picture_says_its_place(browser):

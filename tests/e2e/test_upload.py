@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from kervan import wait_for
-from pictures import gif, jpeg, padded_png, png, webp
+from pictures import gif, jpeg, noise_png, padded_png, png, webp
 
 pytestmark = pytest.mark.threads
 
@@ -187,6 +187,29 @@ def test_list_get_delete(kervan):
     assert kervan.get(url).status_code == 404 and kervan.get(f"/api/media/{ids[0]}").status_code == 404
     assert kervan.delete(f"/api/media/{ids[0]}").status_code == 404
     wait_for("the file to be gone", lambda: not (kervan.data / "media" / url[len("/api/static/"):]).exists())
+
+
+def test_delete_takes_the_job_along(fresh):
+    """Y09: the job of a deleted picture is cancelled; it is no failure that anybody has to look at."""
+    k = fresh()
+
+    def job_of(media):
+        return wait_for("the end of its job", lambda: (j := k.get(f"/api/jobs/{media['jobId']}").json())["status"] not in ("queued", "processing") and j)
+
+    assert k.post("/api/admin/queues/image-process/pause").status_code == 200
+    media = k.upload(noise_png(300, 200)).json()
+    assert k.delete(f"/api/media/{media['id']}").status_code == 204
+    job = job_of(media)
+    assert job["status"] == "cancelled" and job["history"][-1]["reason"] == "its file was deleted"
+    assert k.post("/api/admin/queues/image-process/resume").status_code == 200
+    raced = [k.upload(noise_png(200 + i, 150)).json() for i in range(1)]
+    for i in range(25):
+        raced.append(k.upload(noise_png(300 + i, 200)).json())
+        k.delete(f"/api/media/{raced[-1]['id']}")
+    k.delete(f"/api/media/{raced[0]['id']}")
+    assert {job_of(m)["status"] for m in raced} <= {"cancelled", "complete"}
+    assert k.metric("kervan_job_failures_total") == 0
+    wait_for("no file of theirs", lambda: k.files() == [] and k.variant_files() == [])
 
 
 def test_nothing_left_in_tmp(kervan):

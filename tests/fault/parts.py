@@ -200,25 +200,30 @@ def check_money(parts):
 
 
 def check_histories(parts):
-    """Each job: queued first, attempts that grow by one, exactly one terminal event, no state event behind it, and the row agrees."""
+    """Each job: queued first, attempts that grow by one but where a lease was given back, exactly one terminal event, no state event behind it, and the row agrees."""
     log, per_job = parts.event_log(), {}
     states = {"job.queued": 0, "job.processing": 1, **TERMINAL}
     for e in log.values():
         if e["type"] in states:
             per_job.setdefault(id_number(e["jobId"]), []).append((e["type"], e["attempt"]))
-    rows = {r[0]: r[1:] for r in parts.rows("SELECT id, state, attempt FROM job")}
+    rows = {r[0]: r[1:] for r in parts.rows("SELECT id, state, attempt, given_back FROM job")}
     assert rows.keys() == per_job.keys()
     for job, events in per_job.items():
         types = [t for t, _ in events]
         assert types[0] == "job.queued", (job, events)
         ends = [t for t in types if t in TERMINAL]
-        state, attempt = rows[job]
+        state, leases, given_back = rows[job]
         if state < 2:
             assert not ends and states[types[-1]] == state, (job, events, state)
             continue
         assert len(ends) == 1 and types[-1] == ends[0] and TERMINAL[ends[0]] == state, (job, events, state)
-        begun = [a for t, a in events if t == "job.processing"]
-        assert begun == list(range(1, len(begun) + 1)) and attempt == len(begun), (job, events)
+        counted, begun, back = 0, 0, 0
+        for (kind, attempt), before in zip(events, [("", 0), *events]):
+            begun += kind == "job.processing"
+            back += before[0] == "job.processing" and attempt < before[1]
+            counted = begun - back
+            assert attempt == counted, (job, events)
+        assert (leases, given_back) == (begun, back), (job, events)
     return log
 
 
@@ -234,7 +239,7 @@ def check_job_tables(parts):
     for told, kept in (
         ("SELECT id, seq FROM job WHERE state < 2 AND id < ?1", "SELECT job, seq FROM job_open WHERE ?1 >= 0"),
         ("SELECT service, unique_key, id FROM job JOIN job_option ON job = id WHERE state < 2 AND unique_key IS NOT NULL AND ?1 >= 0", "SELECT service, unique_key, job FROM job_key WHERE ?1 >= 0"),
-        ("SELECT service, id FROM job WHERE state = 3 AND ?1 >= 0", "SELECT service, job FROM dead_letter WHERE ?1 >= 0"),
+        ("SELECT service, id FROM job LEFT JOIN job_option ON job = id WHERE state = 3 AND retried_by IS NULL AND ?1 >= 0", "SELECT service, job FROM dead_letter WHERE ?1 >= 0"),
         ("SELECT id, options FROM job WHERE options > 0 AND ?1 >= 0", "SELECT job, 1 + 2 * (unique_key IS NOT NULL) FROM job_option WHERE ?1 >= 0"),
     ):
         assert set(parts.rows(told, open_from)) == set(parts.rows(kept, open_from)), told

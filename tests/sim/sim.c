@@ -8,7 +8,8 @@
 
 enum { STEPS = 9000, CALM_ROUNDS = 4000, BATCH = 16, TICK_MS = 100 };
 
-const char *const sim_service[SIM_SERVICES] = {"ai", "backup", "mail"};
+const char *const sim_service[SIM_SERVICES] = {"ai", "backup", "mail", "x1", "x2",
+                                               "x3", "x4",     "x5",   "x6"};
 
 uint64_t sim_pick(sim *s, uint64_t n)
 {
@@ -37,6 +38,8 @@ int64_t sim_ms(const sim *s)
 
 static void core_commands(void *arg, kv_cmd *cmd)
 {
+    if (cmd->type == KV_CMD_MOVE)
+        sim_check_move(arg, &cmd->move);
     kv_cmd_push(&((sim *)arg)->at_ledger, cmd);
 }
 
@@ -54,6 +57,8 @@ static void broker_start(sim *s)
     opts.epoch = s->x.epoch;
     opts.seed = s->random;
     opts.stuck_after_ms = 15000;
+    if (s->seed % 4 < 2)
+        opts.services_max = SIM_PLACES;
     SIM_HOLDS(s, kv_core_new(&opts, sim_now(s), &s->core) == KV_OK, "no core");
     SIM_HOLDS(s, kv_jobs_unfinished(s->x.db, load_row, s) == KV_OK, "no jobs");
 }
@@ -239,6 +244,8 @@ static void calm_down(sim *s)
     for (int round = 0; round < CALM_ROUNDS; round++) {
         if (s->held_back && round % 200 == 20)
             sim_unsteer(s);
+        if (round % 50 == 10)
+            sim_cancel_unworked(s);
         calm_round(s);
         s->step++;
         if (kv_core_jobs(s->core) == 0 && !asks_wait(s) && !s->at_ledger.first)
@@ -283,14 +290,16 @@ static void world_end(sim *s)
         free(s->before[i]);
 }
 
-static void history(uint64_t seed, uint64_t totals[4])
+static void history(uint64_t seed, uint64_t totals[6])
 {
     static sim s;
     world_start(&s, seed);
     for (s.step = 0; s.step < STEPS; s.step++) {
         any_step(&s);
-        if (s.step % 64 == 0)
+        if (s.step % 64 == 0) {
             sim_check_positions(&s);
+            sim_check_places(&s);
+        }
         if (s.step % 512 == 0) {
             sim_check_money(&s);
             sim_check_tables(&s);
@@ -302,6 +311,8 @@ static void history(uint64_t seed, uint64_t totals[4])
     totals[1] += s.begun;
     totals[2] += s.commits;
     totals[3] += s.restarts;
+    totals[4] += s.given_back;
+    totals[5] += s.waited;
     world_end(&s);
 }
 
@@ -309,7 +320,7 @@ static void history(uint64_t seed, uint64_t totals[4])
  * (1 and 8). */
 int main(void)
 {
-    uint64_t totals[4] = {0};
+    uint64_t totals[6] = {0};
     kv_log_setup("sim", KV_LOG_ERROR);
     const char *one = getenv("KV_SIM_SEED"), *from = getenv("KV_SIM_FROM"),
                *seconds = getenv("KV_SIM_SECONDS");
@@ -319,9 +330,11 @@ int main(void)
         history(seed++, totals);
         n++;
     } while (!one && time(NULL) < until);
-    printf("%llu histories up to seed %llu: %llu jobs, %llu starts, %llu commits, %llu restarts\n",
+    printf("%llu histories up to seed %llu: %llu jobs, %llu starts, %llu commits, %llu restarts, "
+           "%llu given back, %llu of them to wait\n",
            (unsigned long long)n, (unsigned long long)seed - 1, (unsigned long long)totals[0],
            (unsigned long long)totals[1], (unsigned long long)totals[2],
-           (unsigned long long)totals[3]);
+           (unsigned long long)totals[3], (unsigned long long)totals[4],
+           (unsigned long long)totals[5]);
     return 0;
 }

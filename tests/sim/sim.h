@@ -4,7 +4,8 @@
  *
  * sim.c: the world, its steps, the end. sim_net.c: connections that delay, break and lose.
  * sim_client.c: clients that submit, resend, cancel, retry; an operator. sim_worker.c: workers that
- * work, freeze, die and answer late. sim_check.c: what must hold. */
+ * work, freeze, die and answer late. sim_check.c: what must hold. sim_places.c: the places of
+ * queues. */
 #ifndef KV_TESTS_SIM_H
 #define KV_TESTS_SIM_H
 
@@ -18,7 +19,9 @@
 enum {
     SIM_CLIENTS = 3,
     SIM_WORKERS = 4,
-    SIM_SERVICES = 3,
+    SIM_SERVICES = 9, /* names; the first ones have workers, the rest come and go */
+    SIM_WORKED = 3,
+    SIM_PLACES = 5, /* for services, in some histories */
     SIM_USERS = 3,
     SIM_TENANTS = 3,
     SIM_JOBS = 400, /* of one history */
@@ -81,6 +84,9 @@ typedef struct sim_worker {
     int64_t frozen_until;
     uint64_t credit;
     int service;
+    bool leaves;      /* as soon as it has something to do */
+    uint64_t ready;   /* request of its READY */
+    int64_t ready_at; /* that was refused: once more; 0: it was not */
     sim_held held[SIM_HELD];
     int n;
 } sim_worker;
@@ -96,7 +102,8 @@ typedef struct sim_fact {
     int last_terminal; /* KV_JOB_… */
     int events_after;  /* job state events behind a terminal one */
     uint64_t credits;
-    int user;         /* -1: none */
+    int user; /* -1: none */
+    uint64_t max_attempts, backoff_ms;
     bool waited;      /* before the input being handled: in a lane */
     int before_state; /* before it: as kv_core_job_state */
     uint64_t before_attempt;
@@ -122,7 +129,7 @@ struct sim {
     /* order of dispatch: waiting jobs by rank before the input being handled */
     uint64_t *before[SIM_SERVICES];
     uint32_t before_n[SIM_SERVICES];
-    uint64_t commits, restarts, begun;
+    uint64_t commits, restarts, begun, given_back, waited; /* the last: given back, with a wait */
 };
 
 extern const char *const sim_service[SIM_SERVICES];
@@ -172,11 +179,16 @@ void sim_worker_step(sim *s, sim_worker *w);
 void sim_worker_die(sim *s, sim_worker *w);
 void sim_worker_release(sim_worker *w);
 
+/* ---- sim_places.c ---- */
+void sim_check_places(sim *s);
+void sim_cancel_unworked(sim *s); /* what no worker will ever take */
+
 /* ---- sim_check.c ---- */
 sim_fact *sim_fact_of(sim *s, uint64_t job);
 sim_fact *sim_fact_new(sim *s, uint64_t job,
                        int service); /* the one that is there, or a new one; NULL: enough */
 void sim_check_events(sim *s, const kv_event_row *rows);
+void sim_check_move(sim *s, const kv_cmd_move *m); /* as the core gives it away */
 void sim_check_positions(sim *s);
 void sim_check_money(sim *s);
 void sim_check_tables(sim *s);

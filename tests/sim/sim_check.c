@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "broker/core_types.h"
 #include "broker/lanes.h"
 #include "proto/base/id.h"
 #include "storage/read/jobs.h"
@@ -70,6 +71,54 @@ void sim_check_events(sim *s, const kv_event_row *rows)
                 see_event(s, number, state);
         }
     }
+}
+
+/* ---- attempts: what is given back is none, and is bounded; the backoff counts failures ---- */
+
+static void check_given_back(sim *s, const kv_cmd_move *m, int64_t wait)
+{
+    unsigned long long job = m->job;
+    bool at_once = m->given_back <= KV_GIVEN_BACK_AT_ONCE;
+    SIM_HOLDS(s, wait == (at_once ? 0 : KV_GIVEN_BACK_WAIT_MS),
+              "job %llu, given back %llu times, waits %lld ms", job,
+              (unsigned long long)m->given_back, (long long)wait);
+    s->given_back++;
+    s->waited += !at_once;
+}
+
+static void check_backoff(sim *s, const sim_fact *f, const kv_cmd_move *m, int64_t wait)
+{
+    uint64_t failed = m->new_attempt - m->given_back;
+    int64_t most = f->backoff_ms ? (int64_t)f->backoff_ms : s->core->opts.backoff_ms;
+    int64_t limit = s->core->opts.backoff_max_ms;
+    for (uint64_t i = 1; i < failed && most < limit; i++)
+        most *= 2;
+    most = most < limit ? most : limit;
+    SIM_HOLDS(s, wait >= most / 2 && wait <= most,
+              "job %llu waits %lld ms of %lld after failure %llu", (unsigned long long)m->job,
+              (long long)wait, (long long)most, (unsigned long long)failed);
+}
+
+void sim_check_move(sim *s, const kv_cmd_move *m)
+{
+    const sim_fact *f = sim_fact_of(s, m->job);
+    const kv_task *t = kv_ids_find(&s->core->jobs, m->job);
+    SIM_HOLDS(s, f && t, "a move of a job nobody made: %llu", (unsigned long long)m->job);
+    SIM_HOLDS(s, t->max_attempts == f->max_attempts, "job %llu: max_attempts %u, submitted %llu",
+              (unsigned long long)f->id, t->max_attempts, (unsigned long long)f->max_attempts);
+    SIM_HOLDS(s,
+              m->given_back <= m->new_attempt && m->new_attempt - m->given_back <= f->max_attempts,
+              "job %llu: lease %llu, %llu given back, %llu attempts", (unsigned long long)f->id,
+              (unsigned long long)m->new_attempt, (unsigned long long)m->given_back,
+              (unsigned long long)f->max_attempts);
+    if (m->from != KV_JOB_PROCESSING || m->to != KV_JOB_QUEUED)
+        return;
+    int64_t wait = m->not_before ? m->not_before - s->clock.wall_ms_now : 0;
+    if (kv_slice_is(m->reason, "worker left") ||
+        kv_slice_is(m->reason, "lost on the way to the worker"))
+        check_given_back(s, m, wait);
+    else
+        check_backoff(s, f, m, wait);
 }
 
 /* ---- positions: unique and dense ---- */
@@ -211,6 +260,12 @@ static void check_fact(sim *s, const sim_fact *f)
     SIM_HOLDS(s, at.found || !f->acknowledged, "acknowledged job %llu is lost", id);
     if (!at.found)
         return;
+    SIM_HOLDS(s,
+              at.max_attempts == f->max_attempts && at.given_back <= at.attempt &&
+                  at.attempt - at.given_back <= at.max_attempts,
+              "row of %llu: attempt %llu, given back %llu, max_attempts %llu of %llu", id,
+              (unsigned long long)at.attempt, (unsigned long long)at.given_back,
+              (unsigned long long)at.max_attempts, (unsigned long long)f->max_attempts);
     SIM_HOLDS(s, at.state >= KV_JOB_COMPLETE, "job %llu never ended", id);
     SIM_HOLDS(s, f->terminals == 1 && f->last_terminal == at.state,
               "job %llu has %d ends, the last %s, its row says %s", id, f->terminals,

@@ -76,7 +76,8 @@ static void submit(sim *s, sim_client *c, sim_ask *ask)
     kv_msg m;
     sim_fact *f = sim_chance(s, 100) ? any_fact(s) : NULL; /* some other one's, once more */
     if (!f)
-        f = sim_fact_new(s, FIRST_JOB_ID + (uint64_t)s->facts_n, (int)sim_pick(s, SIM_SERVICES));
+        f = sim_fact_new(s, FIRST_JOB_ID + (uint64_t)s->facts_n,
+                         (int)sim_pick(s, sim_chance(s, 150) ? SIM_SERVICES : SIM_WORKED));
     if (!f)
         return;
     kv_msg_defaults(KV_SUBMIT, &m);
@@ -85,15 +86,18 @@ static void submit(sim *s, sim_client *c, sim_ask *ask)
     m.submit.lane = sim_pick(s, 3);
     m.submit.params = kv_slice_str("{\"n\":1}");
     m.submit.tenant = kv_slice_str(tenant_name[sim_pick(s, SIM_TENANTS)]);
-    m.submit.max_attempts = 1 + sim_pick(s, 4);
+    if (!f->max_attempts) { /* what is asked again is the same */
+        f->max_attempts = 1 + sim_pick(s, 4);
+        f->backoff_ms = sim_chance(s, 200) ? 1 + sim_pick(s, 2000) : 0;
+    }
+    m.submit.max_attempts = f->max_attempts;
+    m.submit.backoff_ms = f->backoff_ms;
     if (sim_chance(s, 150))
         m.submit.delay_ms = sim_pick(s, 5000);
     if (sim_chance(s, 150))
         m.submit.unique_key = kv_slice_str(key_name[sim_pick(s, 4)]);
-    if (sim_chance(s, 100))
+    if (f->service >= SIM_WORKED || sim_chance(s, 100))
         m.submit.deadline_ms = (uint64_t)s->clock.wall_ms_now + 100 + sim_pick(s, 8000);
-    if (sim_chance(s, 200))
-        m.submit.backoff_ms = 1 + sim_pick(s, 2000);
     if (!f->sent && sim_chance(s, 500)) {
         f->user = (int)sim_pick(s, SIM_USERS);
         f->credits = 1 + sim_pick(s, 5);
@@ -121,6 +125,8 @@ static void retry(sim *s, sim_client *c, sim_ask *ask)
     if (!f)
         return;
     f->sent = true;
+    f->max_attempts = old->max_attempts;
+    f->backoff_ms = old->backoff_ms;
     kv_msg_defaults(KV_RETRY, &m);
     m.retry.job = id;
     m.retry.new_job = f->id;
@@ -152,7 +158,8 @@ static void steer(sim *s, sim_client *c, sim_ask *ask)
 {
     kv_msg m;
     kv_msg_defaults(KV_QUEUE_SET, &m);
-    m.queue_set.service = kv_slice_str(sim_service[sim_pick(s, SIM_SERVICES)]);
+    m.queue_set.service =
+        kv_slice_str(sim_service[sim_pick(s, sim_chance(s, 200) ? SIM_SERVICES : SIM_WORKED)]);
     switch (sim_pick(s, 5)) {
     case 0:
         m.queue_set.paused = (int64_t)sim_pick(s, 2);

@@ -48,6 +48,16 @@ static void on_answer(sim *s, sim_worker *w, const kv_header *head, const kv_msg
     }
 }
 
+static void say_ready(sim *s, sim_worker *w)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_READY, &m);
+    m.ready.service = kv_slice_str(sim_service[w->service]);
+    m.ready.credit = w->credit;
+    w->ready_at = 0;
+    w->ready = sim_send(s, &w->node, &m, 0);
+}
+
 static void on_message(sim *s, sim_node *n, const kv_header *head, const kv_msg *m)
 {
     sim_worker *w = (sim_worker *)n;
@@ -58,6 +68,8 @@ static void on_message(sim *s, sim_node *n, const kv_header *head, const kv_msg 
         if (h && h->epoch == m->job_cancel.epoch && h->attempt == m->job_cancel.attempt &&
             sim_chance(s, 700)) /* else it answers late */
             drop(w, h);
+    } else if (m->code == KV_ERROR && head->request && head->request == w->ready) {
+        w->ready_at = sim_ms(s) + 500; /* all places are taken */
     } else if (m->code == KV_OKAY || m->code == KV_ERROR) {
         on_answer(s, w, head, m);
     }
@@ -67,15 +79,14 @@ static void on_session(sim *s, sim_node *n)
 {
     sim_worker *w = (sim_worker *)n;
     kv_msg m;
+    if (!s->calm && w->n && sim_chance(s, 50))
+        drop(w, &w->held[w->n - 1]); /* as if it had got lost on its way */
     for (int i = 0; i < w->n; i++) {
         kv_msg_defaults(KV_LEASE_HELD, &m);
         m.lease_held = (kv_lease_held){w->held[i].job, w->held[i].epoch, w->held[i].attempt};
         sim_send(s, n, &m, 0);
     }
-    kv_msg_defaults(KV_READY, &m);
-    m.ready.service = kv_slice_str(sim_service[w->service]);
-    m.ready.credit = w->credit;
-    sim_send(s, n, &m, 0);
+    say_ready(s, w);
     for (int i = 0; i < w->n; i++)
         sim_ask_again(s, n, &w->held[i].answer, true);
 }
@@ -87,8 +98,9 @@ void sim_worker_init(sim *s, sim_worker *w, int i)
     snprintf(w->node.name, sizeof w->node.name, "w%d", i);
     snprintf(w->node.role, sizeof w->node.role, "worker");
     w->node.instance = ++s->next_instance;
-    w->service = i % SIM_SERVICES;
+    w->service = i % SIM_WORKED;
     w->credit = 1 + sim_pick(s, 3);
+    w->leaves = i == 1 && s->seed % 5 == 0;
     sim_connect(s, &w->node);
 }
 
@@ -106,6 +118,19 @@ void sim_worker_die(sim *s, sim_worker *w)
     w->node.instance = ++s->next_instance;
     w->frozen_until = 0;
     sim_connect(s, &w->node);
+}
+
+/* What it holds goes back; it comes again as a new process. */
+static void leave(sim *s, sim_worker *w)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_BYE, &m);
+    sim_send(s, &w->node, &m, 0);
+    while (w->n)
+        drop(w, &w->held[0]);
+    w->node.instance = ++s->next_instance;
+    w->node.session = false;
+    w->node.hello_at = 0;
 }
 
 static void finish(sim *s, sim_worker *w, sim_held *h)
@@ -143,6 +168,8 @@ void sim_worker_step(sim *s, sim_worker *w)
     if (sim_ms(s) < w->frozen_until)
         return;
     sim_beat(s, &w->node, (uint64_t)w->n);
+    if (w->ready_at && w->ready_at <= sim_ms(s) && w->node.session)
+        say_ready(s, w);
     for (int i = 0; i < w->n && w->node.session; i++) {
         sim_held *h = &w->held[i];
         if (h->answer.request)
@@ -158,6 +185,8 @@ void sim_worker_step(sim *s, sim_worker *w)
         w->frozen_until = sim_ms(s) + 500 + (int64_t)sim_pick(s, 6000);
     if (sim_chance(s, 2))
         sim_worker_die(s, w);
+    if (w->node.session && sim_chance(s, w->leaves && w->n ? 300 : 3))
+        leave(s, w);
     if (sim_chance(s, 5) && w->node.session) {
         w->credit = sim_pick(s, 4);
         on_session(s, &w->node); /* READY again, with what it holds */

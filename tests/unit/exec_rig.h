@@ -104,7 +104,6 @@ static inline kv_err rig_move(rig *r, uint64_t job, const char *service, int fro
                               .attempt = lease ? attempt - 1 : attempt,
                               .new_epoch = 1,
                               .new_attempt = attempt,
-                              .max_attempts = 3,
                               .service = kv_slice_str(service),
                               .worker = kv_slice_str("w\"1"),
                               .result = kv_slice_str(result),

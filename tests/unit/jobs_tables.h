@@ -12,8 +12,10 @@
 #define KV_WITH_KEY_                                                                               \
     "SELECT service, unique_key, id FROM job JOIN job_option ON job = id "                         \
     "WHERE state < 2 AND unique_key IS NOT NULL"
-#define KV_KEYS_         "SELECT service, unique_key, job FROM job_key"
-#define KV_IN_ERROR_     "SELECT service, id FROM job WHERE state = 3"
+#define KV_KEYS_ "SELECT service, unique_key, job FROM job_key"
+#define KV_IN_ERROR_                                                                               \
+    "SELECT service, id FROM job LEFT JOIN job_option ON job = id "                                \
+    "WHERE state = 3 AND retried_by IS NULL"
 #define KV_DEAD_         "SELECT service, job FROM dead_letter"
 #define KV_SAY_OPTIONS_  "SELECT id, options FROM job WHERE options > 0"
 #define KV_HAVE_OPTIONS_ "SELECT job, 1 + 2 * (unique_key IS NOT NULL) FROM job_option"

@@ -68,7 +68,8 @@ static void test_batch(void **state)
     assert_null(rig_reply(&r, request));
     rig_answer(&r, KV_E_NO_CREDIT);
     assert_null(rig_reply(&r, request));
-    r.commands.first->place = (kv_job_place){true, KV_JOB_QUEUED, 0, 0, 3, 0};
+    r.commands.first->place =
+        (kv_job_place){.found = true, .state = KV_JOB_QUEUED, .max_attempts = 3};
     rig_answer(&r, KV_OK);
     outcomes o = outcomes_of(&r, request);
     assert_int_equal(o.n, 5);
@@ -139,7 +140,7 @@ static void test_batch_resent(void **state)
     say_again(&r, "d", request, &jobs);
     for (kv_cmd *cmd = r.commands.first; cmd; cmd = cmd->next) {
         assert_int_equal(cmd->type, KV_CMD_FIND);
-        cmd->place = (kv_job_place){true, KV_JOB_QUEUED, 0, 0, 3, 0};
+        cmd->place = (kv_job_place){.found = true, .state = KV_JOB_QUEUED, .max_attempts = 3};
     }
     rig_commit(&r);
     assert_int_equal(rig_count(&r, KV_SUBMIT_BATCH_OK), 2);
@@ -379,7 +380,8 @@ static void test_retry(void **state)
     assert_int_equal(s->m.submit_ok.queue_position, 2);
     uint64_t again = retry(&r, 90, 91); /* another request, the same job */
     assert_int_equal(r.commands.first->type, KV_CMD_FIND);
-    r.commands.first->place = (kv_job_place){true, KV_JOB_QUEUED, 0, 0, 3, 0};
+    r.commands.first->place =
+        (kv_job_place){.found = true, .state = KV_JOB_QUEUED, .max_attempts = 3};
     rig_commit(&r);
     assert_int_equal(rig_reply(&r, again)->m.submit_ok.job, 91);
     assert_false(rig_reply(&r, again)->m.submit_ok.created);
@@ -407,7 +409,8 @@ static void test_retry_refused(void **state)
     request = retry(&r, 5, 6); /* the id is free again */
     kv_cmd *cmd = kv_cmd_pop(&r.commands);
     cmd->other = 4; /* does it already */
-    cmd->place = (kv_job_place){true, KV_JOB_COMPLETE, 1, 1, 3, 0};
+    cmd->place = (kv_job_place){
+        .found = true, .state = KV_JOB_COMPLETE, .epoch = 1, .attempt = 1, .max_attempts = 3};
     kv_core_result(r.core, r.now, cmd);
     assert_int_equal(rig_reply(&r, request)->m.submit_ok.job, 4);
     assert_true(kv_slice_is(rig_reply(&r, request)->m.submit_ok.status, "complete"));
@@ -422,9 +425,14 @@ static void test_retry_refused(void **state)
 static void test_credit(void **state)
 {
     static const kv_credit bad[] = {
-        {0, 0, {"u", 1}, 1, {NULL, 0}},  {1, 0, {NULL, 0}, 1, {NULL, 0}},
-        {1, 1, {"u", 1}, 0, {NULL, 0}},  {1, 2, {"u", 1}, 0, {NULL, 0}},
-        {1, 3, {NULL, 0}, 5, {NULL, 0}}, {1, 0, {"\n", 1}, 1, {NULL, 0}}};
+        {.transaction = 0, .user = {"u", 1}, .amount = 1},
+        {.transaction = 1, .amount = 1},
+        {.transaction = 1, .what = 1, .user = {"u", 1}},
+        {.transaction = 1, .what = 2, .user = {"u", 1}},
+        {.transaction = 1, .what = 3, .amount = 5},
+        {.transaction = 1, .user = {"\n", 1}, .amount = 1},
+        {.transaction = 1, .user = {"u", 1}, .amount = 1, .key = {"\n", 1}},
+        {.transaction = 1, .what = 1, .user = {"u", 1}, .amount = 1, .key = {"k", 1}}};
     rig r;
     kv_msg m;
     (void)state;
@@ -435,7 +443,11 @@ static void test_credit(void **state)
         m.credit = bad[i];
         rig_expect_error(&r, rig_say(&r, "c", &m), KV_E_BAD_PARAMETER);
     }
-    m.credit = (kv_credit){9, 1, kv_slice_str("ali"), 5, kv_slice_str("upscale")};
+    m.credit = (kv_credit){.transaction = 9,
+                           .what = 1,
+                           .user = kv_slice_str("ali"),
+                           .amount = 5,
+                           .operation = kv_slice_str("upscale")};
     uint64_t request = rig_say(&r, "c", &m);
     assert_true(kv_slice_is(r.commands.first->credit.user, "ali"));
     assert_true(kv_slice_is(r.commands.first->credit.operation, "upscale"));

@@ -335,7 +335,7 @@ static void test_bye(void **state)
     uint64_t bye = rig_say(&r, "w", &m);
     assert_int_equal(r.commands.first->move.to, KV_JOB_QUEUED);
     assert_int_equal(r.commands.first->move.not_before, 0);
-    assert_int_equal(r.commands.first->move.max_attempts, 4); /* it does not count */
+    assert_int_equal(r.commands.first->move.given_back, 1); /* it does not count */
     assert_null(rig_reply(&r, bye));
     rig_commit(&r);
     rig_expect_code(&r, bye, KV_OKAY);
@@ -464,7 +464,8 @@ static void test_ledger_failure(void **state)
     rig_tick(&r, 1000);
     kv_cmd *find = r.commands.first;
     assert_int_equal(find->type, KV_CMD_FIND);
-    find->place = (kv_job_place){true, KV_JOB_PROCESSING, 1, 1, 3, 0};
+    find->place = (kv_job_place){
+        .found = true, .state = KV_JOB_PROCESSING, .epoch = 1, .attempt = 1, .max_attempts = 3};
     rig_answer(&r, KV_OK);
     done = rig_done(&r, "w", 100, 1, 1); /* the worker sends it again */
     rig_commit(&r);
@@ -485,13 +486,13 @@ static void test_submit_of_a_finished_job(void **state)
     rig_hello(&r, "c", "client", "cli", 2);
     uint64_t submit = rig_submit(&r, "c", 1, "ai", 1);
     kv_cmd *cmd = kv_cmd_pop(&r.commands);
-    cmd->place = (kv_job_place){true, KV_JOB_COMPLETE, 1, 1, 3, 0};
+    cmd->place = (kv_job_place){.found = true, .state = KV_JOB_COMPLETE, .epoch = 1, .attempt = 1};
     kv_core_result(r.core, r.now, cmd);
     assert_true(kv_slice_is(rig_reply(&r, submit)->m.submit_ok.status, "complete"));
     assert_false(rig_reply(&r, submit)->m.submit_ok.created);
     rig_answer(&r, KV_E_CONFLICT); /* the lease finds no queued row */
     kv_cmd *find = r.commands.first;
-    find->place = (kv_job_place){true, KV_JOB_COMPLETE, 1, 1, 3, 0};
+    find->place = (kv_job_place){.found = true, .state = KV_JOB_COMPLETE, .epoch = 1, .attempt = 1};
     rig_answer(&r, KV_OK);
     assert_int_equal(kv_core_jobs(r.core), 0);
     assert_null(rig_last(&r, "w", KV_JOB));

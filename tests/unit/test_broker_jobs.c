@@ -121,7 +121,8 @@ static void test_queue_full(void **state)
     rig_submit(&r, "c", 5, "other", 1); /* each queue has its own bound */
     rig_commit(&r);
     uint64_t again = rig_submit(&r, "c", 2, "ai", 1); /* one that is in is not refused */
-    r.commands.first->place = (kv_job_place){true, KV_JOB_QUEUED, 0, 0, 3, 0};
+    r.commands.first->place =
+        (kv_job_place){.found = true, .state = KV_JOB_QUEUED, .max_attempts = 3};
     rig_commit(&r);
     assert_false(rig_submitted(&r, again)->created);
     rig_done(&r, "w", 1, 1, 1);
@@ -326,14 +327,16 @@ static void test_cancel(void **state)
     expect_cancelled(&r, waiting, "queued");
     expect_cancelled(&r, running, "processing");
     uint64_t again = cancel(&r, 100);
-    r.commands.first->place = (kv_job_place){true, KV_JOB_CANCELLED, 1, 1, 3, 0};
+    r.commands.first->place = (kv_job_place){
+        .found = true, .state = KV_JOB_CANCELLED, .epoch = 1, .attempt = 1, .max_attempts = 3};
     rig_commit(&r);
     expect_cancelled(&r, again, "cancelled");
     uint64_t unknown = cancel(&r, 49); /* no row */
     rig_commit(&r);
     rig_expect_error(&r, unknown, KV_E_NOT_FOUND);
     uint64_t over = cancel(&r, 50);
-    r.commands.first->place = (kv_job_place){true, KV_JOB_COMPLETE, 1, 1, 3, 0};
+    r.commands.first->place = (kv_job_place){
+        .found = true, .state = KV_JOB_COMPLETE, .epoch = 1, .attempt = 1, .max_attempts = 3};
     rig_commit(&r);
     rig_expect_error(&r, over, KV_E_CONFLICT); /* terminal is terminal */
     rig_stop(&r);
@@ -361,7 +364,8 @@ static void test_answer_of_a_cancelled_job(void **state)
     uint64_t done = rig_done(&r, "w", 100, 1, 1);
     assert_int_equal(r.commands.first->type, KV_CMD_MOVE); /* the next job goes to it */
     assert_int_equal(r.commands.last->type, KV_CMD_FIND);
-    r.commands.last->place = (kv_job_place){true, KV_JOB_CANCELLED, 1, 1, 3, 0};
+    r.commands.last->place = (kv_job_place){
+        .found = true, .state = KV_JOB_CANCELLED, .epoch = 1, .attempt = 1, .max_attempts = 3};
     rig_commit(&r);
     rig_expect_error(&r, done, KV_E_STALE_LEASE);
     assert_int_equal(kv_metric_get(KV_M_LATE_ANSWERS), late + 2);

@@ -57,10 +57,6 @@ static void test_options(void **state)
 }
 
 typedef void (*spoil_fn)(kv_submit *m);
-static void spoil_attempts(kv_submit *m)
-{
-    m->max_attempts = 0;
-}
 static void spoil_params(kv_submit *m)
 {
     m->params = kv_slice_str("{");
@@ -127,10 +123,9 @@ static void spoil_retry_of(kv_submit *m)
 static void test_options_refused(void **state)
 {
     static const spoil_fn spoil[] = {
-        spoil_attempts, spoil_params,   spoil_metadata,  spoil_metadata_text,
-        spoil_tags,     spoil_tags_end, spoil_tags_char, spoil_tags_many,
-        spoil_tag_long, spoil_credits,  spoil_backoff,   spoil_user,
-        spoil_key,      spoil_deadline, spoil_delay,     spoil_retry_of};
+        spoil_params,    spoil_metadata,  spoil_metadata_text, spoil_tags,    spoil_tags_end,
+        spoil_tags_char, spoil_tags_many, spoil_tag_long,      spoil_credits, spoil_backoff,
+        spoil_user,      spoil_key,       spoil_deadline,      spoil_delay,   spoil_retry_of};
     rig r;
     (void)state;
     rig_client(&r);
@@ -235,7 +230,8 @@ static void test_deadline_in_the_past(void **state)
     rig_expect_error(&r, late, KV_E_JOB_DEADLINE);
     assert_int_equal(rig_reply(&r, late)->m.error.retry_after_ms, 0);
     uint64_t again = rig_say(&r, "c", &m);
-    r.commands.first->place = (kv_job_place){true, KV_JOB_COMPLETE, 1, 1, 3, 0};
+    r.commands.first->place = (kv_job_place){
+        .found = true, .state = KV_JOB_COMPLETE, .epoch = 1, .attempt = 1, .max_attempts = 3};
     rig_commit(&r);
     assert_false(rig_submitted(&r, again)->created);
     assert_true(kv_slice_is(rig_submitted(&r, again)->status, "complete"));
@@ -319,7 +315,7 @@ static void test_unique_key(void **state)
     uint64_t request = rig_say(&r, "c", &m);
     kv_cmd *cmd = kv_cmd_pop(&r.commands);
     cmd->other = 2;
-    cmd->place = (kv_job_place){true, KV_JOB_QUEUED, 0, 0, 3, 0};
+    cmd->place = (kv_job_place){.found = true, .state = KV_JOB_QUEUED, .max_attempts = 3};
     kv_core_result(r.core, r.now, cmd);
     const kv_submit_ok *met = rig_submitted(&r, request);
     assert_int_equal(met->job, 2);
@@ -344,7 +340,8 @@ static void test_unique_key_under_way(void **state)
     uint64_t request = rig_say(&r, "c", &m);
     kv_cmd *cmd = kv_cmd_pop(&r.commands);
     cmd->other = 99; /* the core does not hold it: it just ended */
-    cmd->place = (kv_job_place){true, KV_JOB_PROCESSING, 1, 1, 3, 0};
+    cmd->place = (kv_job_place){
+        .found = true, .state = KV_JOB_PROCESSING, .epoch = 1, .attempt = 1, .max_attempts = 3};
     kv_core_result(r.core, r.now, cmd);
     assert_int_equal(rig_submitted(&r, request)->job, 99);
     assert_int_equal(rig_submitted(&r, request)->queue_position, -1);

@@ -405,7 +405,8 @@ static void grant(world *w)
     for (uint64_t i = 0; i < 2; i++) {
         kv_cmd *cmd = kv_cmd_new(KV_CMD_CREDIT, 0);
         assert_non_null(cmd);
-        cmd->credit = (kv_credit){1000 + i, 0, kv_slice_str(users[i]), GRANT, kv_slice_str("")};
+        cmd->credit =
+            (kv_credit){.transaction = 1000 + i, .user = kv_slice_str(users[i]), .amount = GRANT};
         assert_int_equal(kv_exec_begin(&w->x), KV_OK);
         assert_int_equal(kv_exec_run(&w->x, cmd, NULL), KV_OK);
         assert_int_equal(cmd->err, KV_OK);

@@ -10,8 +10,11 @@ static kv_cmd *credit(rig *r, uint64_t transaction, uint64_t what, const char *u
                       uint64_t amount)
 {
     kv_cmd *cmd = kv_cmd_new(KV_CMD_CREDIT, 0);
-    cmd->credit =
-        (kv_credit){transaction, what, kv_slice_str(user), amount, kv_slice_str("generate")};
+    cmd->credit = (kv_credit){.transaction = transaction,
+                              .what = what,
+                              .user = kv_slice_str(user),
+                              .amount = amount,
+                              .operation = kv_slice_str("generate")};
     return rig_run(r, cmd);
 }
 
@@ -46,6 +49,49 @@ static kv_account account(rig *r, const char *user)
 }
 
 #define ACCOUNT(a, h, s) ((kv_account){.available = (a), .held = (h), .spent = (s)})
+
+static kv_cmd *grant(rig *r, uint64_t transaction, const char *user, uint64_t amount,
+                     const char *key)
+{
+    kv_cmd *cmd = kv_cmd_new(KV_CMD_CREDIT, 0);
+    cmd->credit = (kv_credit){.transaction = transaction,
+                              .what = GRANT,
+                              .user = kv_slice_str(user),
+                              .amount = amount,
+                              .operation = kv_slice_str("paid"),
+                              .key = kv_slice_str(key)};
+    return rig_run(r, cmd);
+}
+
+static void grants(rig *r, uint64_t transaction, const char *user, uint64_t amount, const char *key,
+                   kv_err err, uint64_t expect)
+{
+    kv_cmd *cmd = grant(r, transaction, user, amount, key);
+    assert_int_equal(cmd->err, err);
+    if (err == KV_OK)
+        assert_int_equal(cmd->account.transaction, expect);
+    kv_cmd_free(&cmd);
+}
+
+/* A grant with a key counts once, whatever its transaction; and its key is nobody else's. */
+static void test_keys_of_grants(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r);
+    grants(&r, 1, "u", 10, "order-1", KV_OK, 1);
+    grants(&r, 1, "u", 10, "order-1", KV_OK, 1);
+    grants(&r, 2, "u", 10, "order-1", KV_OK, 1);
+    assert_int_equal(account(&r, "u").granted, 10);
+    grants(&r, 3, "u", 11, "order-1", KV_E_CONFLICT, 0);
+    grants(&r, 3, "v", 10, "order-1", KV_E_CONFLICT, 0);
+    assert_int_equal(account(&r, "v").granted, 0);
+    grants(&r, 3, "v", 10, "order-2", KV_OK, 3);
+    grants(&r, 4, "v", 10, "", KV_OK, 4); /* without a key each is its own */
+    grants(&r, 5, "v", 10, "", KV_OK, 5);
+    assert_int_equal(account(&r, "v").granted, 30);
+    rig_stop(&r);
+}
 
 /* S4-07 S4-68 S4-69 S4-70 S4-71 S4-72 S4-73 S4-74, Y14, Y15 */
 static void test_transactions(void **state)
@@ -363,9 +409,13 @@ static void test_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transactions),     cmocka_unit_test(test_holds_of_jobs),
-        cmocka_unit_test(test_retry_holds_anew), cmocka_unit_test(test_unique_key_holds_once),
-        cmocka_unit_test(test_random_histories), cmocka_unit_test(test_json),
+        cmocka_unit_test(test_transactions),
+        cmocka_unit_test(test_keys_of_grants),
+        cmocka_unit_test(test_holds_of_jobs),
+        cmocka_unit_test(test_retry_holds_anew),
+        cmocka_unit_test(test_unique_key_holds_once),
+        cmocka_unit_test(test_random_histories),
+        cmocka_unit_test(test_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -185,6 +185,43 @@ static void test_ws_frames(void **state)
     kv_live_queue_release(&q);
 }
 
+/* X24: the same events for those who poll; what did not fit is there the next time. */
+static void test_poll_pages(void **state)
+{
+    (void)state;
+    kv_live_queue q;
+    kv_live_batch b = {0};
+    kv_slice text = S("[{\"id\":5,\"type\":\"media.a\"},{\"id\":6,\"type\":\"job.a\"},"
+                      "{\"id\":7,\"type\":\"media.b\"},{\"id\":8,\"type\":\"media.c\"}]");
+    assert_int_equal(kv_live_split(&b, text), KV_OK);
+    for (int live = 0; live < 2; live++) {
+        kv_live_queue_init(&q, KV_LIVE_POLL, 65536);
+        assert_int_equal(kv_live_queue_types(&q, S("media")), KV_OK);
+        q.room = 2;
+        kv_live_hello(&q, 4);
+        kv_live_ping(&q, 4);
+        assert_int_equal(q.pending.len, 0); /* neither is in the log */
+        assert_false(live ? kv_live_offer(&q, &b, 0, 8) : kv_live_fill(&q, &b, 0));
+        assert_string_equal(kv_buf_str(&q.pending),
+                            "{\"id\":5,\"type\":\"media.a\"},{\"id\":7,\"type\":\"media.b\"}");
+        assert_int_equal(q.pos, 7);
+        assert_false(kv_live_offer(&q, &b, 0, 8)); /* full: later ones do not pass it over */
+        assert_int_equal(q.pos, 7);
+        assert_int_equal(q.resyncs, 0);
+        kv_live_queue_release(&q);
+    }
+    kv_live_queue_init(&q, KV_LIVE_POLL, 60); /* by bytes: an answer on its way is no slow client */
+    assert_false(kv_live_fill(&q, &b, 0));
+    assert_int_equal(q.pos, 5); /* one always goes */
+    assert_false(kv_live_offer(&q, &b, 0, 8));
+    assert_int_equal(q.resyncs, 0);
+    assert_int_equal(q.room, 0);
+    kv_live_resync(&q, 8);
+    assert_int_equal(q.resyncs, 1);
+    kv_live_batch_release(&b);
+    kv_live_queue_release(&q);
+}
+
 static void test_types(void **state)
 {
     (void)state;
@@ -360,13 +397,21 @@ static void test_put(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_user),           cmocka_unit_test(test_put),
-        cmocka_unit_test(test_scan),           cmocka_unit_test(test_scan_malformed),
-        cmocka_unit_test(test_split),          cmocka_unit_test(test_continuity),
-        cmocka_unit_test(test_gap_stays_open), cmocka_unit_test(test_sse_frames),
-        cmocka_unit_test(test_ws_frames),      cmocka_unit_test(test_types),
-        cmocka_unit_test(test_slow_client),    cmocka_unit_test(test_large_commit),
-        cmocka_unit_test(test_giant_event),    cmocka_unit_test(test_overlap_is_dropped),
+        cmocka_unit_test(test_user),
+        cmocka_unit_test(test_put),
+        cmocka_unit_test(test_scan),
+        cmocka_unit_test(test_scan_malformed),
+        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_continuity),
+        cmocka_unit_test(test_gap_stays_open),
+        cmocka_unit_test(test_sse_frames),
+        cmocka_unit_test(test_poll_pages),
+        cmocka_unit_test(test_ws_frames),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_slow_client),
+        cmocka_unit_test(test_large_commit),
+        cmocka_unit_test(test_giant_event),
+        cmocka_unit_test(test_overlap_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,6 +61,24 @@ static void test_everything(void **state)
     kv_job_body_release(&b);
 }
 
+static void test_params_limit(void **state)
+{
+    (void)state;
+    static char text[KV_JSON_MAX + 100];
+    char why[KV_BODY_WHY] = "";
+    for (int over = 0; over < 2; over++) {
+        kv_job_body b;
+        int n = KV_JSON_MAX - 2 + over;
+        snprintf(text, sizeof(text), "{\"service\":\"a\",\"params\":\"%0*d\"}", n, 0);
+        kv_err err = kv_job_body_read(S(text), &b, why);
+        assert_int_equal(err, over ? KV_E_BODY_TOO_LARGE : KV_OK);
+        if (!over)
+            assert_int_equal(b.submit.params.len, KV_JSON_MAX);
+        kv_job_body_release(&b);
+    }
+    assert_non_null(strstr(why, "params: at most 65536 bytes"));
+}
+
 static void test_defaults(void **state)
 {
     (void)state;
@@ -68,7 +86,7 @@ static void test_defaults(void **state)
     kv_job_body b;
     assert_int_equal(kv_job_body_read(S("{\"service\":\"a\"}"), &b, why), KV_OK);
     assert_int_equal(b.submit.lane, 1);
-    assert_int_equal(b.submit.max_attempts, 3);
+    assert_int_equal(b.submit.max_attempts, 0); /* JOB_MAX_ATTEMPTS */
     assert_true(kv_slice_is(b.submit.params, "{}"));
     assert_int_equal(b.submit.job, 0);
     kv_job_body_release(&b);
@@ -273,9 +291,10 @@ static void test_admin(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_everything), cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_queue_body),
-        cmocka_unit_test(test_watch_body), cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_positions),  cmocka_unit_test(test_admin)};
+        cmocka_unit_test(test_everything), cmocka_unit_test(test_params_limit),
+        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_queue_body), cmocka_unit_test(test_watch_body),
+        cmocka_unit_test(test_keys),       cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_admin)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

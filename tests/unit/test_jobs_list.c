@@ -118,10 +118,12 @@ static void fill(kv_db *db, unsigned seed)
     assert_int_equal(number(db, "SELECT count(*) FROM job_open"), 0);
     srandom(seed);
     for (int i = 0; i < JOBS; i++) {
-        rows[i] = (row){.id = 1000 + (uint64_t)i * 7,
+        uint64_t id =
+            i == JOBS - 1 ? INT64_MAX /* a client may choose it */ : 1000 + (uint64_t)i * 7;
+        rows[i] = (row){.id = id,
                         .service = (int)(random() % 3),
                         .lane = (int)(random() % 3),
-                        .state = (int)(random() % 5),
+                        .state = i == JOBS - 1 ? (int)seed % 5 : (int)(random() % 5),
                         .tenant = (int)(random() % 3),
                         .user = (int)(random() % 3),
                         .tags = (int)(random() % 4)};
@@ -194,10 +196,9 @@ static kv_slice maybe(const char *text)
     return random() % 2 ? kv_slice_str(text) : kv_slice_of("", 0);
 }
 
-static void every_filter_on_every_page(void **state)
+static void every_filter(kv_db *db, unsigned seed)
 {
-    kv_db *db = *state;
-    fill(db, 7);
+    fill(db, seed);
     for (int i = 0; i < 600; i++) {
         kv_jobs_query q = {.service = maybe(services[random() % 3]),
                            .tenant = maybe(tenants[random() % 3]),
@@ -209,12 +210,36 @@ static void every_filter_on_every_page(void **state)
                            .limit = 1 + (int)(random() % 40)};
         compare(db, q);
     }
+    for (int state = 0; state < 5; state++) {
+        kv_jobs_query all = {.state = state, .lane = -1, .limit = 50};
+        compare(db, all);
+        all.user = kv_slice_str("ayse");
+        compare(db, all);
+    }
     kv_jobs_query none = {
         .service = kv_slice_str("nowhere"), .state = -1, .lane = -1, .limit = 200};
     compare(db, none);
     none.service = kv_slice_str("empty");
     none.state = KV_JOB_ERROR;
     compare(db, none);
+}
+
+static void every_filter_on_every_page(void **state)
+{
+    every_filter(*state, 7);
+}
+
+/* The job with the largest id is in another source then: the unfinished, the dead letters. */
+static void the_newest_is_unfinished(void **state)
+{
+    every_filter(*state, 10);
+    assert_int_equal(rows[JOBS - 1].state, KV_JOB_QUEUED);
+}
+
+static void the_newest_is_a_dead_letter(void **state)
+{
+    every_filter(*state, 13);
+    assert_int_equal(rows[JOBS - 1].state, KV_JOB_ERROR);
 }
 
 static void what_a_row_shows(void **state)
@@ -326,15 +351,43 @@ static void dead_letters_are_counted_up_to_a_bound(void **state)
     assert_int_equal(n, 0);
 }
 
+static void the_oldest_dead_letters(void **state)
+{
+    kv_db *db = *state;
+    uint64_t ids[KV_JOBS_PAGE_MAX], after = 0;
+    int n = 0, found = 0, dead = 0;
+    bool known = false;
+    fill(db, 3);
+    for (int i = 0; i < JOBS; i++)
+        dead += rows[i].state == KV_JOB_ERROR && rows[i].service == 0;
+    do { /* page by page, the oldest first, each once */
+        OK(kv_jobs_dead_oldest(db, kv_slice_str("ai"), after, 5, ids, &n));
+        for (int i = 0; i < n; i++, found++) {
+            assert_true(ids[i] > after);
+            after = ids[i];
+        }
+    } while (n == 5);
+    assert_int_equal(found, dead);
+    OK(kv_jobs_dead_oldest(db, kv_slice_str("nowhere"), 0, 5, ids, &n));
+    assert_int_equal(n, 0);
+    OK(kv_jobs_service_known(db, kv_slice_str("ai"), &known));
+    assert_true(known);
+    OK(kv_jobs_service_known(db, kv_slice_str("nowhere"), &known));
+    assert_false(known);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_filter_on_every_page, make, drop),
+        cmocka_unit_test_setup_teardown(the_newest_is_unfinished, make, drop),
+        cmocka_unit_test_setup_teardown(the_newest_is_a_dead_letter, make, drop),
         cmocka_unit_test_setup_teardown(what_a_row_shows, make, drop),
         cmocka_unit_test_setup_teardown(wrong_queries, make, drop),
         cmocka_unit_test_setup_teardown(a_page_is_bounded, make, drop),
         cmocka_unit_test_setup_teardown(few_of_many, make, drop),
         cmocka_unit_test_setup_teardown(dead_letters_are_counted_up_to_a_bound, make, drop),
+        cmocka_unit_test_setup_teardown(the_oldest_dead_letters, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

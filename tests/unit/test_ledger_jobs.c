@@ -262,7 +262,6 @@ static kv_cmd *lease_cmd(uint64_t job, const char *service)
                               .to = KV_JOB_PROCESSING,
                               .new_epoch = 4,
                               .new_attempt = 1,
-                              .max_attempts = 3,
                               .service = kv_slice_str(service),
                               .worker = kv_slice_str("w1")};
     return cmd;

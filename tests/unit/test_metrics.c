@@ -67,6 +67,25 @@ static void test_gauges_and_labels(void **state)
     assert_non_null(strstr(rendered(), "kervan_http_refused_total{code=\"other\"} 37\n"));
 }
 
+/* Counts have buckets of their own, and their sum is no time. */
+static void test_of_sizes(void **state)
+{
+    (void)state;
+    kv_metric_observe_size(KV_M_COMMIT_BATCH, 1);
+    kv_metric_observe_size(KV_M_COMMIT_BATCH, 3);
+    kv_metric_observe_size(KV_M_COMMIT_BATCH, 40000);
+    assert_int_equal(kv_metric_get(KV_M_COMMIT_BATCH), 3);
+    const char *text = rendered();
+    assert_non_null(strstr(text, "# TYPE kervan_ledger_commit_commands histogram\n"
+                                 "kervan_ledger_commit_commands_bucket{le=\"1\"} 1\n"
+                                 "kervan_ledger_commit_commands_bucket{le=\"2\"} 1\n"
+                                 "kervan_ledger_commit_commands_bucket{le=\"4\"} 2\n"));
+    assert_non_null(strstr(text, "kervan_ledger_commit_commands_bucket{le=\"32768\"} 2\n"
+                                 "kervan_ledger_commit_commands_bucket{le=\"+Inf\"} 3\n"
+                                 "kervan_ledger_commit_commands_sum 40004\n"
+                                 "kervan_ledger_commit_commands_count 3\n"));
+}
+
 /* S4-99: one histogram a queue; and metrics with two labels. */
 static void test_of_queues(void **state)
 {
@@ -130,6 +149,7 @@ int main(void)
         cmocka_unit_test_setup(test_names, setup),
         cmocka_unit_test_setup(test_gauges_and_labels, setup),
         cmocka_unit_test_setup(test_of_queues, setup),
+        cmocka_unit_test_setup(test_of_sizes, setup),
         cmocka_unit_test_setup(test_threads, setup),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

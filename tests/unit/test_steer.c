@@ -260,7 +260,9 @@ static void test_promote(void **state)
     promote(&t, 1, 2); /* and down */
     rig_commit(&t.r);
     assert_int_equal(rank(&t, 3), 0);
-    rig_expect_error(&t.r, promote(&t, 99, 0), KV_E_NOT_FOUND);
+    request = promote(&t, 99, 0);
+    rig_commit(&t.r);
+    rig_expect_error(&t.r, request, KV_E_NOT_FOUND);
     add_worker(&t, 1);
     rig_commit(&t.r);
     rig_expect_error(&t.r, promote(&t, 3, 0), KV_E_CONFLICT);

@@ -16,6 +16,7 @@ import queue
 import secrets
 import socket
 import struct
+import sys
 import threading
 import time
 
@@ -32,7 +33,7 @@ MESSAGES = {
     "BYE": (0x05, [("reason", "")]),
     "ERROR": (0x06, [("number", 66), ("detail", ""), ("retry_after_ms", 0), ("gone_seq", 0)]),
     "OKAY": (0x07, [("id", 0)]),
-    "SUBMIT": (0x10, [("job", 0), ("service", ""), ("lane", 1), ("params", ""), ("tenant", ""), ("max_attempts", 3), ("delay_ms", 0),
+    "SUBMIT": (0x10, [("job", 0), ("service", ""), ("lane", 1), ("params", ""), ("tenant", ""), ("max_attempts", 0), ("delay_ms", 0),
                       ("unique_key", ""), ("backoff_ms", 0), ("backoff_max_ms", 0), ("deadline_ms", 0), ("tags", ""), ("retention_s", 0),
                       ("user", ""), ("credits", 0), ("operation", ""), ("metadata", ""), ("retry_of", 0)]),
     "SUBMIT_OK": (0x11, [("job", 0), ("status", ""), ("created", True), ("queue_position", -1), ("lane_position", -1), ("eta_low_ms", 0), ("eta_high_ms", 0)]),
@@ -533,7 +534,20 @@ class Worker:
             held = [j for j in self._held.values() if not j.cancelled]
         for job in held:
             yield "LEASE_HELD", job.token, lambda future, job=job: self._judge(job, future)
-        yield "READY", {"service": self.service, "credit": self.credit}, lambda _: None
+        yield "READY", {"service": self.service, "credit": self.credit}, self._on_ready
+
+    def _on_ready(self, future):
+        e = future.exception()
+        if isinstance(e, KervanError) and e.number != BROKER_AWAY:
+            print(f"READY {self.service}: {e}", file=sys.stderr)
+            if e.retry_after_ms:  # all queues are in use
+                again = threading.Timer(e.retry_after_ms / 1000, self._ready)
+                again.daemon = True
+                again.start()
+
+    def _ready(self):
+        if not self.session._stopping:
+            self.session.ask("READY", {"service": self.service, "credit": self.credit}).add_done_callback(self._on_ready)
 
     def _judge(self, job, future):
         e = future.exception()

@@ -17,6 +17,8 @@ export interface Spread {
 /** One of GET /api/admin/queues. A queue of which only dead letters are left has nothing but those. */
 export interface Queue {
     service: string;
+    /** kervan makes its jobs itself: it is never drained. null: not said. */
+    own: boolean | null;
     paused: boolean;
     draining: boolean;
     lanes: Record<Lane, number>;
@@ -42,6 +44,11 @@ export interface Step {
     attempt: number;
     worker?: string;
     reason?: string;
+    /** Of an attempt that failed. */
+    error?: string;
+    error_detail?: string;
+    /** So many steps stood here, in the middle of a long history. */
+    left_out?: number;
 }
 
 export interface Position {
@@ -147,6 +154,7 @@ export const initialQueues: QueuesState = {
 };
 
 const nothing: Omit<Queue, "service"> = {
+    own: null,
     paused: false,
     draining: false,
     lanes: { urgent: 0, normal: 0, background: 0 },
@@ -166,10 +174,18 @@ const nothing: Omit<Queue, "service"> = {
     dead_letters: null,
 };
 
-/** By name, with what a resting queue leaves out. */
+const trouble = ["stuck", "no_workers", "workers_busy", "at_limit", "paused", "draining"];
+
+/** Those in trouble first, the worst before the others, then by name; with what a resting queue leaves out. */
 export function readQueues(raw: readonly (Partial<Queue> & { service: string })[]): Queue[] {
-    return raw.map((q) => ({ ...nothing, ...q })).sort((a, b) => (a.service < b.service ? -1 : 1));
+    const rank = (q: Queue) => (trouble.includes(q.health) ? trouble.indexOf(q.health) : trouble.length);
+    const queues = raw.map((q): Queue => ({ ...nothing, ...q }));
+    for (const q of queues) if (q.health === "ok" && !q.waiting && !q.running) q.health = "idle";
+    return queues.sort((a, b) => rank(a) - rank(b) || (a.service < b.service ? -1 : 1));
 }
+
+/** Nothing to look at now. One that has just worked is not: cards that come and go with each job would flicker. */
+export const resting = (q: Queue): boolean => q.health === "idle" && q.delayed === 0 && q.throughput.min1 === 0;
 
 /** Changes when a list of this queue's jobs may look different. */
 export function signature(list: readonly Queue[] | null, service: string): string {

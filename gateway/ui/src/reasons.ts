@@ -20,6 +20,11 @@ export function whyOf(lang: Lang, job: Pick<Job, "error" | "error_detail">): str
     return [known, known && ownEnds.includes(code) ? "" : job.error_detail].filter(Boolean).join(" ") || code;
 }
 
+/** Why an attempt failed that was not the last one. */
+export function failureOf(lang: Lang, step: Pick<Step, "error" | "error_detail">): string {
+    return step.error ? whyOf(lang, { error: step.error, error_detail: step.error_detail ?? null }) : "";
+}
+
 export function reasonOf(lang: Lang, step: Pick<Step, "reason">): string {
     const key = `why.${(step.reason ?? "").toLowerCase().replace(/[^a-z0-9]+/g, "_")}`;
     return hasKey(key) ? translate(lang, key) : (step.reason ?? "");

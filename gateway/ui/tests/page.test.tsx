@@ -170,6 +170,61 @@ test("a queue shows counts, times and errors, and asks before it is paused", asy
     assert.equal($("queue-dialog"), null);
 });
 
+test("queues at rest are lines that open, and the focus stays", () => {
+    openQueues();
+    const many = Array.from({ length: 8 }, (_, i) => queue(`r${i}`, { dead_letters: i === 3 ? 2 : 0 }));
+    const state = () => act(() => store.dispatch({ type: "q/state", at: Date.now(), list: [queue("busy", { running: 1 }), ...many] }));
+    state();
+    const resting = $("queues-resting") as HTMLDetailsElement;
+    assert.equal(resting.open, false, "many are behind one line");
+    assert.match(resting.querySelector("summary")!.textContent!, /8 boşta kuyruk/);
+    const line = () => document.querySelector<HTMLElement>('[data-service="r3"]')!;
+    assert.match(line().textContent!, /boşta.*İşçi 0.*Ölü mektup 2/);
+    assert.equal(line().querySelector('[data-testid="queue-waiting"]'), null);
+    const fold = line().querySelector<HTMLElement>('[data-testid="queue-fold"]')!;
+    assert.equal(fold.getAttribute("aria-expanded"), "false");
+    fold.focus();
+    act(() => fold.click());
+    assert.equal(fold.getAttribute("aria-expanded"), "true");
+    assert.equal(document.activeElement, fold);
+    assert.ok(line().querySelector('[data-testid="queue-waiting"]'));
+    state(); // the next second
+    assert.ok(line().querySelector('[data-testid="queue-waiting"]'));
+});
+
+test("where there are many, queues begin as lines", () => {
+    openQueues();
+    const many = Array.from({ length: 7 }, (_, i) => queue(`b${i}`, { waiting: i + 1, workers: 1 }));
+    act(() => store.dispatch({ type: "q/state", at: Date.now(), list: many }));
+    assert.equal($("queue-pause"), null);
+    assert.match($("queue")!.textContent!, /b0.*Bekleyen 1 · Çalışan 0 · İşçi 1/);
+    click("queue-fold");
+    assert.ok($("queue-pause"));
+});
+
+test("what the server refuses is not offered: kervan's own queues are not drained", () => {
+    openQueues();
+    act(() => store.dispatch({ type: "q/state", at: Date.now(), list: [queue("image-process", { running: 1, own: true })] }));
+    assert.ok($("queue-pause"));
+    assert.equal($("queue-drain"), null);
+});
+
+test("the history says what failed on the way, and what was left out", () => {
+    const at = "2026-01-01T00:00:00.000Z";
+    const history = [
+        { status: "queued" as const, at, attempt: 1, reason: "failed, to be tried again", error: "io", error_detail: "no such disk" },
+        { status: "queued" as const, at, attempt: 1240, left_out: 1234, reason: "1234 steps left out" },
+        { status: "error" as const, at, attempt: 1241, reason: "failed", error: "io", error_detail: "said above" },
+    ];
+    act(() => store.dispatch({ type: "q/open", id: job(1).jobId }));
+    act(() => store.dispatch({ type: "q/job", job: job(1, { status: "error", error: "io", history }) }));
+    const steps = [...$("job-history")!.querySelectorAll("li")].map((li) => li.textContent!);
+    assert.match(steps[0]!, /yeniden denenecek.*io.*no such disk/);
+    assert.match(steps[1]!, /^1\.234 adım atlandı/);
+    assert.doesNotMatch(steps[1]!, /left out|sırada/);
+    assert.match(steps[2]!, /başarısız oldu$/);
+});
+
 /* S4-97 */
 test("who may not see queues is told how", () => {
     openQueues();

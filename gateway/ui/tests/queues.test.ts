@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { watched } from "../src/app-queues";
-import { initialQueues, readQueues, reduceQueues, signature, TREND, type QueuesAction, type QueuesState } from "../src/queues";
+import { initialQueues, readQueues, reduceQueues, resting, signature, TREND, type QueuesAction, type QueuesState } from "../src/queues";
 import { initialState, reduce } from "../src/state";
 import { wishes } from "../src/live";
 import { job, media, queue } from "./fixtures";
@@ -71,4 +71,25 @@ test("what is on the screen is watched, and nothing else", () => {
 test("only what changed is said", () => {
     assert.equal(wishes(["a"], true, ["a"], true), null);
     assert.equal(wishes(["a"], false, [], true), '{"unwatch":["a"],"queues":true}');
+});
+
+test("a queue where nothing waits or runs is idle, whether it has a worker or not", () => {
+    assert.equal(readQueues([{ service: "a", health: "ok" }])[0]!.health, "idle");
+    assert.equal(readQueues([{ service: "a", health: "ok", workers: 2 }])[0]!.health, "idle");
+    assert.equal(readQueues([{ service: "a", health: "ok", running: 1 }])[0]!.health, "ok");
+    assert.equal(readQueues([{ service: "a", health: "paused" }])[0]!.health, "paused");
+});
+
+test("queues in trouble come first, those at rest may be a line", () => {
+    const list = readQueues([
+        { service: "a", health: "ok" },
+        { service: "b", health: "ok", waiting: 1 },
+        { service: "y", health: "paused" },
+        { service: "z", health: "no_workers", waiting: 1 },
+        { service: "x", health: "stuck", running: 1 },
+    ]);
+    assert.deepEqual(list.map((q) => q.service), ["x", "z", "y", "a", "b"]);
+    assert.deepEqual(list.filter(resting).map((q) => q.service), ["a"]);
+    assert.equal(resting(queue("a", { delayed: 1 })), false);
+    assert.equal(resting(queue("a", { throughput: { s10: 0, min1: 0.5, min5: 0.1 } })), false, "it has just worked");
 });

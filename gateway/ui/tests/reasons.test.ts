@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { reasonOf, whyOf } from "../src/reasons";
+import { failureOf, reasonOf, whyOf } from "../src/reasons";
 
 test("the reason of an error is in the language of the page, with what the worker said", () => {
     assert.equal(whyOf("en", { error: "attempts_exhausted", error_detail: "internal: worker silent" }), "All attempts failed. internal: worker silent");
@@ -15,4 +15,11 @@ test("the steps of a job say why in the language of the page, the words of other
     assert.equal(reasonOf("en", { reason: "evicted: the queue was full" }), "the queue was full; it made room");
     assert.equal(reasonOf("tr", { reason: "because I said so" }), "because I said so");
     assert.equal(reasonOf("tr", {}), "");
+});
+
+test("a failed attempt says why, in the language of the page", () => {
+    assert.equal(failureOf("en", { error: "internal", error_detail: "no disk" }), "An unknown error happened. Please try again. no disk");
+    assert.equal(failureOf("en", { error: "E_OWN" }), "E_OWN");
+    assert.equal(failureOf("en", {}), "");
+    assert.equal(reasonOf("tr", { reason: "failed, not to be tried again" }), "başarısız oldu, yeniden denenmeyecek");
 });

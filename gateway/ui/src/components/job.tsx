@@ -1,11 +1,11 @@
 import { useEffect, useRef } from "preact/hooks";
-import { fmtSpan, fmtTime } from "../i18n";
+import { fmtNumber, fmtSpan, fmtTime } from "../i18n";
 import type { Job, Step } from "../queues";
 import { useSelect, useUi } from "./context";
 import { CopyButton } from "./copy";
 import { Icon } from "./icons";
 import { JobAction, JobBadge, useStanding } from "./jobs";
-import { reasonOf, whyOf } from "../reasons";
+import { failureOf, reasonOf, whyOf } from "../reasons";
 import { Modal } from "./modal";
 
 /** One job, at #/jobs/ID: where it is, what happened to it, what it carries. */
@@ -80,7 +80,7 @@ function Body({ job }: { job: Job }) {
             <div class="job-columns">
                 <section>
                     <h3>{t("job.history")}</h3>
-                    <History steps={job.history ?? []} />
+                    <History steps={job.history ?? []} ended={job.error !== null} />
                 </section>
                 <section>
                     <h3>{t("job.facts")}</h3>
@@ -104,17 +104,28 @@ function Body({ job }: { job: Job }) {
     );
 }
 
-function History({ steps }: { steps: readonly Step[] }) {
+/** `ended`: the job says itself what its last step failed of. */
+function History({ steps, ended }: { steps: readonly Step[]; ended: boolean }) {
     const { app, lang } = useUi();
     return (
         <ol class="history" data-testid="job-history">
-            {steps.map((step, i) => (
+            {steps.map((step, i) => step.left_out ? (
+                <li key={i} class="step step-out" data-testid="step-out">
+                    <b>{app.t("job.leftOut", { n: fmtNumber(lang, step.left_out) })}</b>
+                    <time dateTime={step.at}>{fmtTime(lang, step.at)}</time>
+                </li>
+            ) : (
                 <li key={i} class={`step job-${step.status}`}>
                     <b>{app.t(`job.status.${step.status}`)}</b>
                     <time dateTime={step.at}>{fmtTime(lang, step.at)}</time>
                     <span class="quiet">
                         {[i > 0 ? `+${fmtSpan(lang, steps[i - 1]!.at, step.at)}` : "", step.attempt > 0 ? app.t("job.attempt", { n: step.attempt }) : "", step.worker, reasonOf(lang, step)].filter(Boolean).join(" · ")}
                     </span>
+                    {step.error && !(ended && i === steps.length - 1) && (
+                        <span class="step-error" data-testid="step-error">
+                            <b>{step.error}</b> {failureOf(lang, step)}
+                        </span>
+                    )}
                 </li>
             ))}
         </ol>

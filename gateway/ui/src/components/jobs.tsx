@@ -169,7 +169,7 @@ function Filters() {
     const { t } = app;
     const filter = useSelect((s) => s.queues.filter);
     const list = useSelect((s) => s.queues.list);
-    const names = (list ?? []).map((q) => q.service);
+    const names = (list ?? []).map((q) => q.service).sort();
     if (filter.service && !names.includes(filter.service)) names.push(filter.service);
     const select = (key: keyof JobFilter, label: string, all: string, options: [string, string][]) => (
         <span class="select">

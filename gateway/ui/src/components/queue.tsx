@@ -1,30 +1,67 @@
+import type { ComponentChildren } from "preact";
 import { fmtMs, fmtNumber, fmtPercent, fmtSeconds, hasKey } from "../i18n";
 import { lanes, TREND, type Queue, type Spread, type SteerAction } from "../queues";
 import { useSelect, useUi } from "./context";
 import { Icon, type IconName } from "./icons";
 
-/** One queue: what waits, what runs, how fast, and what an operator may do about it. */
-export function QueueCard({ queue: q }: { queue: Queue }) {
+export interface Fold {
+    open: boolean;
+    toggle(): void;
+}
+
+/** One queue: what waits, what runs, how fast, and what an operator may do about it. Closed it is a line. */
+export function QueueCard({ queue: q, fold, level: Heading }: { queue: Queue; fold: Fold; level: "h2" | "h3" }) {
     const { app, lang } = useUi();
     const { t } = app;
     const selected = useSelect((s) => s.queues.filter.service === q.service);
     const id = `queue-${q.service}`;
-    const dead = q.dead_letters ?? 0;
-    const remedy = lang === "tr" ? q.remedy_tr : q.remedy;
     const show = (status: "" | "error") => {
         app.queues.filter({ service: q.service, status, lane: "" });
         document.getElementById("jobs")?.scrollIntoView({ block: "start" });
         document.getElementById("jobs")?.focus({ preventScroll: true });
     };
+    const dead = <Dead queue={q} show={() => show("error")} />;
     return (
-        <li class={`queue ${selected ? "queue-selected" : ""}`} data-testid="queue" data-service={q.service} aria-labelledby={id}>
+        <li class={`queue ${fold.open ? "" : "queue-row"} ${selected ? "queue-selected" : ""}`} data-testid="queue" data-service={q.service} aria-labelledby={id}>
             <div class="queue-head">
-                <h2 id={id}>{q.service}</h2>
+                <Heading id={id}>
+                    <button type="button" class="fold" data-testid="queue-fold" aria-expanded={fold.open} onClick={fold.toggle}>
+                        <Icon name="down" />
+                        {q.service}
+                    </button>
+                </Heading>
                 <span class={`badge health health-${q.health}`} data-testid="queue-health" data-health={q.health}>
                     {hasKey(`q.health.${q.health}`) ? t(`q.health.${q.health}` as never) : q.health}
                 </span>
-                <Steer queue={q} />
+                {fold.open ? (
+                    <Steer queue={q} />
+                ) : (
+                    <span class="row-facts">
+                        {q.health !== "idle" && (
+                            <>
+                                {t("q.waiting")} <b>{fmtNumber(lang, q.waiting)}</b> · {t("q.running")} <b>{fmtNumber(lang, q.running)}</b> ·{" "}
+                            </>
+                        )}
+                        {t("q.workers")} <b>{fmtNumber(lang, q.workers)}</b>
+                        {q.dead_letters !== 0 && (
+                            <>
+                                {" · "}
+                                {t("q.dead")} {dead}
+                            </>
+                        )}
+                    </span>
+                )}
             </div>
+            {fold.open && <Body queue={q} dead={dead} selected={selected} show={() => show("")} />}
+        </li>
+    );
+}
+
+function Body({ queue: q, dead, selected, show }: { queue: Queue; dead: ComponentChildren; selected: boolean; show(): void }) {
+    const { app, lang } = useUi();
+    const { t } = app;
+    return (
+        <>
             <div class="queue-main">
                 <dl class="figures">
                     <Figure name={t("q.waiting")} value={fmtNumber(lang, q.waiting)} testid="queue-waiting" />
@@ -41,25 +78,29 @@ export function QueueCard({ queue: q }: { queue: Queue }) {
                     <Fact name={t("q.oldest")} value={q.oldest_waiting_s === null ? "–" : fmtSeconds(lang, q.oldest_waiting_s)} />
                     <Fact name={t("q.delayed")} value={fmtNumber(lang, q.delayed)} />
                     <Fact name={t("q.errors")} value={fmtPercent(lang, Math.round(q.error_rate * 1000) / 10)} />
-                    <div>
-                        <dt>{t("q.dead")}</dt>
-                        <dd>
-                            <button type="button" class={`link ${dead > 0 ? "error-text" : ""}`} data-testid="queue-dead" disabled={dead === 0} aria-label={t("q.showDead", { n: dead, name: q.service })} onClick={() => show("error")}>
-                                {q.dead_letters === null ? "–" : `${fmtNumber(lang, dead)}${dead >= 10_000 ? "+" : ""}`}
-                            </button>
-                        </dd>
-                    </div>
+                    <Fact name={t("q.dead")} value={dead} />
                 </dl>
             </div>
             <div class="queue-foot">
                 <p class="remedy" data-testid="queue-remedy">
-                    {remedy}
+                    {lang === "tr" ? q.remedy_tr : q.remedy}
                 </p>
-                <button type="button" class="btn btn-quiet btn-small" data-testid="queue-jobs" aria-pressed={selected} onClick={() => show("")}>
+                <button type="button" class="btn btn-quiet btn-small" data-testid="queue-jobs" aria-pressed={selected} onClick={show}>
                     {t("q.showJobs")}
                 </button>
             </div>
-        </li>
+        </>
+    );
+}
+
+/** How many dead letters; leads to them. */
+function Dead({ queue: q, show }: { queue: Queue; show(): void }) {
+    const { app, lang } = useUi();
+    const n = q.dead_letters ?? 0;
+    return (
+        <button type="button" class={`link ${n > 0 ? "error-text" : ""}`} data-testid="queue-dead" disabled={n === 0} aria-label={app.t("q.showDead", { n, name: q.service })} onClick={show}>
+            {q.dead_letters === null ? "–" : `${fmtNumber(lang, n)}${n >= 10_000 ? "+" : ""}`}
+        </button>
     );
 }
 
@@ -68,7 +109,7 @@ function Steer({ queue: q }: { queue: Queue }) {
     const { t } = app;
     const actions: [SteerAction, IconName][] = q.paused || q.draining ? [["resume", "play"]] : [];
     if (!q.paused) actions.push(["pause", "pause"]);
-    if (!q.draining) actions.push(["drain", "drain"]);
+    if (!q.draining && q.own === false) actions.push(["drain", "drain"]);
     return (
         <div class="queue-tools">
             {actions.map(([action, icon]) => (
@@ -99,7 +140,7 @@ function Figure({ name, value, testid, warn }: { name: string; value: string; te
     );
 }
 
-function Fact({ name, value }: { name: string; value: string }) {
+function Fact({ name, value }: { name: string; value: ComponentChildren }) {
     return (
         <div>
             <dt>{name}</dt>

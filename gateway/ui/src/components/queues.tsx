@@ -1,5 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { fmtNumber } from "../i18n";
+import { resting, type Queue } from "../queues";
 import { useSelect, useUi } from "./context";
 import { Icon } from "./icons";
 import { Jobs } from "./jobs";
@@ -40,11 +41,41 @@ export function Queues() {
                 </div>
             )}
             {list === null && !problem && <Skeleton />}
-            <ul class="queues" data-testid="queues">
-                {list?.map((q) => <QueueCard key={q.service} queue={q} />)}
-            </ul>
+            {list ? <Lists list={list} /> : <ul class="queues" data-testid="queues" />}
             <Jobs />
         </section>
+    );
+}
+
+const openMost = () => (matchMedia("(max-width: 760px)").matches ? 2 : 6); // shown without being asked for: about a screen
+
+/** Queues with something to look at, then those at rest. Each is a line that opens to its card; the few are open. */
+function Lists({ list }: { list: readonly Queue[] }) {
+    const { app, lang } = useUi();
+    const busy = list.filter((q) => !resting(q));
+    const rest = list.filter(resting);
+    const [begun] = useState(() => ({ busy: busy.length <= openMost(), rest: rest.length <= openMost() })); // as it begins; then it is the reader's
+    const [turned, setTurned] = useState<Readonly<Record<string, boolean>>>({});
+    const fold = (q: Queue, open: boolean) => {
+        const now = turned[q.service] ?? open;
+        return { open: now, toggle: () => setTurned((t) => ({ ...t, [q.service]: !now })) };
+    };
+    return (
+        <>
+            <ul class="queues" data-testid="queues">
+                {busy.map((q) => <QueueCard key={q.service} queue={q} fold={fold(q, begun.busy)} level="h2" />)}
+            </ul>
+            {rest.length > 0 && (
+                <details class="resting" open={begun.rest} data-testid="queues-resting">
+                    <summary>
+                        <h2>{app.t("q.resting", { n: fmtNumber(lang, rest.length) })}</h2>
+                    </summary>
+                    <ul class="queues">
+                        {rest.map((q) => <QueueCard key={q.service} queue={q} fold={fold(q, false)} level="h3" />)}
+                    </ul>
+                </details>
+            )}
+        </>
     );
 }
 
