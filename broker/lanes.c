@@ -3,12 +3,12 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "broker/rate.h"
+
 /* A turn of weight 1 in the clock of a lane: fine enough for 1/100 (0.1 % off), and 2^63 is 40
  * years of 100,000 starts a second. */
 enum { TURN = 1 << 16, WEIGHT_MAX = 100 };
-#define TAG_MAX   ((uint64_t)INT64_MAX) /* a column of the database holds it */
-#define MINUTE_NS 60000000000
-#define MS_NS     1000000
+#define TAG_MAX ((uint64_t)INT64_MAX) /* a column of the database holds it */
 
 /* A tenant in one lane. */
 typedef struct turn {
@@ -31,43 +31,6 @@ struct kv_tenant {
     uint32_t name_len;
     char name[]; /* and a NUL */
 };
-
-/* ---- the token bucket ---- */
-
-/* It is kept as the time at which it is full again: each start moves that by one interval. */
-
-static int64_t interval_ns(uint32_t rate)
-{
-    assert(rate);
-    return MINUTE_NS / rate;
-}
-
-/* Mono ns from which there is a token. */
-static int64_t token_at_ns(int64_t full_ns, uint32_t rate)
-{
-    int64_t burst = rate / 6 > 1 ? rate / 6 : 1;
-    return full_ns - (burst - 1) * interval_ns(rate);
-}
-
-static int64_t ms_after(int64_t ns)
-{
-    return ns <= 0 ? 0 : (ns + MS_NS - 1) / MS_NS;
-}
-
-int64_t kv_rate_wait_ms(int64_t full_ns, uint32_t rate, uint64_t before, int64_t now_ms)
-{
-    int64_t now_ns = now_ms * MS_NS, from = full_ns > now_ns ? full_ns : now_ns;
-    int64_t at = token_at_ns(from + (int64_t)before * interval_ns(rate), rate);
-    return at > now_ns ? ms_after(at - now_ns) : 0;
-}
-
-/* True: that was the last token for now. */
-static bool take_token(int64_t *full_ns, uint32_t rate, int64_t now_ms)
-{
-    int64_t now_ns = now_ms * MS_NS;
-    *full_ns = (*full_ns > now_ns ? *full_ns : now_ns) + interval_ns(rate);
-    return token_at_ns(*full_ns, rate) > now_ns;
-}
 
 /* ---- what holds back ---- */
 
@@ -137,7 +100,7 @@ static void place_timer(kv_service *s, kv_tenant *t)
         return;
     }
     uint32_t rate = limits_of(s, t).rate_per_minute;
-    t->timer.tag = (uint64_t)ms_after(token_at_ns(t->rate_full_ns, rate));
+    t->timer.tag = (uint64_t)kv_rate_free_ms(t->rate_full_ns, rate);
     t->timer.seq = t->number;
     kv_queue_add(&s->rate_waiting, &t->timer);
 }
@@ -206,7 +169,7 @@ static void settle_idle(kv_service *s, kv_tenant *t)
         tenant_free(s, t);
         return;
     }
-    t->timer.tag = (uint64_t)ms_after(t->rate_full_ns);
+    t->timer.tag = (uint64_t)kv_rate_full_ms(t->rate_full_ns);
     t->timer.seq = t->number;
     kv_queue_add(&s->fading, &t->timer);
 }
@@ -507,8 +470,7 @@ kv_task *kv_lanes_evictable(const kv_service *s, const kv_task *but)
 
 static void end_rates(kv_service *s, int64_t now_ms)
 {
-    if (s->rate_spent &&
-        ms_after(token_at_ns(s->rate_full_ns, s->limits.rate_per_minute)) <= now_ms)
+    if (s->rate_spent && kv_rate_free_ms(s->rate_full_ns, s->limits.rate_per_minute) <= now_ms)
         s->rate_spent = false;
     for (kv_node *n; (n = kv_queue_first(&s->rate_waiting)) && (int64_t)n->tag <= now_ms;) {
         kv_tenant *t = tenant_of_timer(n);
@@ -539,9 +501,9 @@ void kv_lanes_begun(kv_core *c, kv_service *s, const kv_task *t)
     s->lanes[t->lane].started = larger(s->lanes[t->lane].started, t->tag);
     kv_order_begun(&s->order, t->lane);
     if (s->limits.rate_per_minute)
-        s->rate_spent = take_token(&s->rate_full_ns, s->limits.rate_per_minute, c->now.mono_ms);
+        s->rate_spent = kv_rate_take(&s->rate_full_ns, s->limits.rate_per_minute, c->now.mono_ms);
     if (rate) {
-        tenant->rate_spent = take_token(&tenant->rate_full_ns, rate, c->now.mono_ms);
+        tenant->rate_spent = kv_rate_take(&tenant->rate_full_ns, rate, c->now.mono_ms);
         if (tenant->rate_spent)
             place_tenant(s, tenant);
     }
@@ -575,7 +537,7 @@ int64_t kv_lanes_wake_at(const kv_service *s)
     int64_t tenants = ready ? 0 : (int64_t)n->tag;
     if (!s->rate_spent)
         return ready ? INT64_MAX : tenants;
-    int64_t own = ms_after(token_at_ns(s->rate_full_ns, s->limits.rate_per_minute));
+    int64_t own = kv_rate_free_ms(s->rate_full_ns, s->limits.rate_per_minute);
     return own > tenants ? own : tenants;
 }
 
@@ -595,14 +557,14 @@ void kv_lanes_tenants(const kv_core *c, const kv_service *s,
                       bool (*fn)(void *arg, const kv_tenant_view *v), void *arg)
 {
     static const kv_tenant each = {.own = {-1, -1, -1}};
-    int64_t now_ns = c->now.mono_ms * MS_NS;
     kv_tenant_view rule = {
         .name = KV_TENANT_EACH, .weight = weight_of(s, &each), .limits = limits_of(s, &each)};
     if (has_rule(&s->each) && !fn(arg, &rule))
         return;
     for (const kv_tenant *t = s->tenant_list; t; t = t->next) {
         kv_limits limits = limits_of(s, t);
-        bool spent = t->rate_spent && token_at_ns(t->rate_full_ns, limits.rate_per_minute) > now_ns;
+        bool spent = t->rate_spent &&
+                     kv_rate_free_ms(t->rate_full_ns, limits.rate_per_minute) > c->now.mono_ms;
         kv_tenant_view v = {.name = t->name,
                             .waiting = t->waiting,
                             .running = t->running,

@@ -74,8 +74,6 @@ typedef struct kv_tenant_place {
     int64_t leased_sum, rate_full_ns; /* as of kv_service */
 } kv_tenant_place;
 kv_tenant_place kv_lanes_tenant_place(const kv_task *t);
-/* When a rate lets one begin that has so many before it: ms from now. */
-int64_t kv_rate_wait_ms(int64_t full_ns, uint32_t rate, uint64_t before, int64_t now_ms);
 /* The task with the lowest claim: the oldest of the lowest lane that has one (X08), by time and not
  * by key: a tenant that waits little has small keys. Not `but` (may be NULL). NULL: none. O(1). */
 kv_task *kv_lanes_evictable(const kv_service *s, const kv_task *but);

@@ -6,6 +6,7 @@
 
 #include "broker/gauges.h"
 #include "broker/lanes.h"
+#include "broker/rate.h"
 
 /* A histogram of milliseconds: exact below 16, then 16 buckets to each doubling, so a value read
  * back is at most 1/32 off. Up to 49 days. */
