@@ -223,22 +223,27 @@ export class Live {
     }
 
     /** Neither way opens: read the list every few seconds, and try the push ways again from time to time. */
-    private poll(rounds: number): void {
+    private poll(rounds: number, away = false): void {
         let stopped = false;
         this.close = () => (stopped = true);
         void this.deps.onPoll().then((answered) => {
             if (stopped || !this.running) return;
+            if (answered && away) {
+                this.again(); // the server is back: no need to wait for the last round
+                return;
+            }
             this.deps.onState(answered ? "polling" : "reconnecting");
             this.later(() => {
-                if (rounds > 1) {
-                    this.poll(rounds - 1);
-                    return;
-                }
-                this.wsFailed = this.sseFailed = 0;
-                this.close = null;
-                this.connect();
+                if (rounds > 1) this.poll(rounds - 1, !answered);
+                else this.again();
             }, POLL_MS);
         });
+    }
+
+    private again(): void {
+        this.wsFailed = this.sseFailed = 0;
+        this.close = null;
+        this.connect();
     }
 
     /** One message: an event {id, type, …}, or a note {type: hello|resync|ping, last}. */

@@ -48,7 +48,7 @@ class FakeStream implements Stream {
 
 function setUp(pollAnswers = true) {
     const clock = new FakeClock();
-    const seen = { sockets: [] as FakeSocket[], streams: [] as FakeStream[], states: [] as LiveState[], events: [] as number[], messages: [] as LiveMessage[], resyncs: 0, polls: 0 };
+    const seen = { sockets: [] as FakeSocket[], streams: [] as FakeStream[], states: [] as LiveState[], events: [] as number[], messages: [] as LiveMessage[], resyncs: 0, polls: 0, answers: pollAnswers };
     const live = new Live({
         socket: (path) => {
             const socket = new FakeSocket(path);
@@ -68,7 +68,7 @@ function setUp(pollAnswers = true) {
         onResync: () => seen.resyncs++,
         onPoll: () => {
             seen.polls++;
-            return Promise.resolve(pollAnswers);
+            return Promise.resolve(seen.answers);
         },
         onState: (s) => seen.states.push(s),
     });
@@ -226,6 +226,13 @@ test("polling without answers is called reconnecting", async () => {
     clock.advance(4000);
     await tick();
     assert.equal(seen.states.at(-1), "reconnecting");
+    seen.answers = true;
+    const before = last();
+    clock.advance(5000);
+    await tick();
+    assert.notEqual(last(), before, "the server is back: the socket is tried at once");
+    last().open();
+    assert.equal(seen.states.at(-1), "live");
 });
 
 test("nudge reconnects at once; stop ends everything", () => {
