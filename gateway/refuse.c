@@ -26,9 +26,9 @@ void kv_refuse(kv_conn *c, kv_err err, const char *why, const kv_head *head)
     kv_buf_addf(
         &all,
         "HTTP/1.1 %d %s\r\nConnection: close\r\nServer: kervan\r\nContent-Type: "
-        "application/problem+json; charset=utf-8\r\n"
+        "application/problem+json; charset=utf-8\r\nContent-Language: %s\r\n"
         "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Length: %zu\r\n\r\n",
-        info->http, kv_reason(info->http), body.len);
+        info->http, kv_reason(info->http), english ? "en" : "tr", body.len);
     kv_buf_add(&all, body.data, body.len);
     kv_slice method = head != NULL ? head->method : kv_slice_of(NULL, 0);
     kv_access_log(c->loop, c, method, kv_slice_of(NULL, 0), info->http, body.len);

@@ -115,8 +115,12 @@ kv_slice kv_header_get(h2o_req_t *req, const char *name)
     size_t len = strlen(name);
     for (size_t i = 0; i < req->headers.size; i++) {
         const h2o_header_t *h = &req->headers.entries[i];
-        if (h->name->len == len && memcmp(h->name->base, name, len) == 0)
-            return kv_slice_of(h->value.base, h->value.len);
+        if (h->name->len != len || memcmp(h->name->base, name, len) != 0)
+            continue;
+        size_t n = h->value.len; /* blanks behind a value are none of it: RFC 9110 5.5 */
+        while (n > 0 && (h->value.base[n - 1] == ' ' || h->value.base[n - 1] == '\t'))
+            n--;
+        return kv_slice_of(h->value.base, n);
     }
     return kv_slice_of(NULL, 0);
 }
@@ -210,8 +214,10 @@ void kv_answer_problem(h2o_req_t *req, kv_err err, const char *detail, uint64_t 
     size_t path = 0;
     while (path < req->input.path.len && req->input.path.base[path] != '?' && path < 2048)
         path++;
-    kv_problem_json(&body, err, detail, kv_wants_english(req),
-                    kv_slice_of(req->input.path.base, path), kv_conn_of(req)->trace);
+    bool english = kv_wants_english(req);
+    kv_problem_json(&body, err, detail, english, kv_slice_of(req->input.path.base, path),
+                    kv_conn_of(req)->trace);
+    kv_add_header(req, "content-language", english ? "en" : "tr");
     if (retry_after_ms == 0 && info->http == 503)
         retry_after_ms = 2000;
     if (retry_after_ms > 0) {

@@ -71,8 +71,7 @@ static bool match(kv_slice p, kv_slice path, kv_slice *ret_param)
     return path.len == 0;
 }
 
-/* Below /api/ both names are one: a pattern written as /api/v1/x is asked as /api/x too, and the
- * other way round. */
+/* What is written as /api/x is asked as /api/v1/x too; what is written with v1 only by that. */
 static bool match_alias(kv_slice pattern, kv_slice path, kv_slice *ret_param)
 {
     if (match(pattern, path, ret_param))

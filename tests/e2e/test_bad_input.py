@@ -31,6 +31,7 @@ def nothing_left(kervan):
 def refused(answer, status, code):
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"].startswith("application/problem+json")
+    assert answer.headers["Content-Language"] == ("en" if answer.request.headers.get("Accept-Language", "").startswith("en") else "tr")
     problem = answer.json()
     assert problem["code"] == code and problem["status"] == status and problem["detail"] and problem["title"]
     return problem
