@@ -25,6 +25,7 @@ ONLY = {
     r"vips/.*": ("actors/image/",),
     r"magic\.h": ("actors/scanner/",),
     r"seccomp\.h": ("actors/image/",),
+    r"utf8proc\.h": ("storage/read/",),
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
 
