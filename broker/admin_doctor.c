@@ -13,7 +13,6 @@ enum {
     ASK_MS = 5000,
     PAGE = 500,
     SILENT_MS = 2500,
-    QUEUES_MAX = 1024,
     HELD_S = 600,
     WAL_MB = 512,
     DEAD_COUNTED = 1000
@@ -380,7 +379,7 @@ static void on_health(kv_admin_call *call, const kv_msg *answer)
              "Its last transaction failed: look at disk space and at \"db_error\" in the log");
     if (broker && strcmp(broker, "ok") != 0)
         find(d, true, "broker", broker, "Wait until it is started again");
-    if (json_integer_value(json_object_get(health, "queues_in_use")) >= QUEUES_MAX)
+    if (json_integer_value(json_object_get(health, "queues_in_use")) >= KV_SERVICES_MAX)
         find(
             d, true, "queues", "all 1,024 queues are in use: new names are refused with 503",
             "A queue without jobs, workers and settings makes room: purge, resume or unlimit those "

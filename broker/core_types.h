@@ -11,10 +11,11 @@
 #include "broker/core.h"
 #include "broker/order.h"
 #include "broker/queue.h"
+#include "broker/services.h"
 #include "broker/table.h"
 #include "proto/base/text.h"
 
-enum { KV_ANSWERED = 32, KV_REPLACED = 4, KV_SERVICES_MAX = 1024, KV_SESSIONS_MAX = 8192 };
+enum { KV_ANSWERED = 32, KV_REPLACED = 4, KV_SESSIONS_MAX = 8192 };
 enum {
     KV_GIVEN_BACK_AT_ONCE = 10,   /* leases of a job given back without a wait for the next one */
     KV_GIVEN_BACK_WAIT_MS = 1000, /* the wait after each more */

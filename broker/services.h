@@ -8,6 +8,7 @@
 #define KV_SERVICE_IMAGE "image-process"
 #define KV_SERVICE_REAP  "blob-reap"
 
+enum { KV_SERVICES_MAX = 1024 }; /* of clients, in use at once; kervan's own come on top */
 enum {
     KV_REAP_ATTEMPTS = 100
 }; /* removal must happen; its job gives up late, and then a new one is made */

@@ -29,6 +29,12 @@ typedef struct kv_member {
     const char *must; /* "a number of seconds, 0 to 86400" */
 } kv_member;
 
+/* What a row's `take` says of a value. */
+static inline kv_err kv_body_judged(bool good)
+{
+    return good ? KV_OK : KV_E_BAD_PARAMETER;
+}
+
 /* Numbers come as reals, whatever their size; doubled names are refused. BAD_REQUEST: not JSON, or
  * not an object, or too deep. The tree is the caller's (json_decref). */
 kv_err kv_body_load(kv_slice text, json_t **ret, char why[KV_BODY_WHY]);

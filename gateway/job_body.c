@@ -15,11 +15,6 @@
 #define TAGS            8
 #define DEADLINE_MAX_MS 4102444800000 /* the year 2100 */
 
-static kv_err judged(bool good)
-{
-    return good ? KV_OK : KV_E_BAD_PARAMETER;
-}
-
 /* ---- POST /api/jobs ---- */
 
 static kv_job_body *job_of(kv_body *b)
@@ -31,7 +26,7 @@ static kv_err take_service(kv_body *b, const char *name, const json_t *v)
 {
     (void)name;
     kv_slice *s = &job_of(b)->submit.service;
-    return judged(kv_body_str(v, KV_NAME_MAX, s) && kv_service_name_valid(*s));
+    return kv_body_judged(kv_body_str(v, KV_NAME_MAX, s) && kv_service_name_valid(*s));
 }
 
 static kv_err take_lane(kv_body *b, const char *name, const json_t *v)
@@ -64,7 +59,7 @@ static kv_err take_params(kv_body *b, const char *name, const json_t *v)
 static kv_err take_metadata(kv_body *b, const char *name, const json_t *v)
 {
     kv_slice *s = &job_of(b)->submit.metadata;
-    return judged(json_is_object(v) && kv_body_raw(b, name, s) && s->len <= METADATA_MAX);
+    return kv_body_judged(json_is_object(v) && kv_body_raw(b, name, s) && s->len <= METADATA_MAX);
 }
 
 /* Seconds, in milliseconds. */
@@ -98,19 +93,19 @@ static kv_err take_backoff_max(kv_body *b, const char *name, const json_t *v)
 static kv_err take_retention(kv_body *b, const char *name, const json_t *v)
 {
     (void)name;
-    return judged(kv_body_uint(v, 1, RETENTION_MAX_S, &job_of(b)->submit.retention_s));
+    return kv_body_judged(kv_body_uint(v, 1, RETENTION_MAX_S, &job_of(b)->submit.retention_s));
 }
 
 static kv_err take_max_attempts(kv_body *b, const char *name, const json_t *v)
 {
     (void)name;
-    return judged(kv_body_uint(v, 1, 100, &job_of(b)->submit.max_attempts));
+    return kv_body_judged(kv_body_uint(v, 1, 100, &job_of(b)->submit.max_attempts));
 }
 
 static kv_err take_credits(kv_body *b, const char *name, const json_t *v)
 {
     (void)name;
-    return judged(kv_body_uint(v, 0, CREDITS_MAX, &job_of(b)->submit.credits));
+    return kv_body_judged(kv_body_uint(v, 0, CREDITS_MAX, &job_of(b)->submit.credits));
 }
 
 static kv_err take_deadline(kv_body *b, const char *name, const json_t *v)
@@ -119,7 +114,7 @@ static kv_err take_deadline(kv_body *b, const char *name, const json_t *v)
     uint64_t *ret = &job_of(b)->submit.deadline_ms;
     int64_t ms;
     if (!json_is_string(v))
-        return judged(kv_body_uint(v, 1, DEADLINE_MAX_MS, ret));
+        return kv_body_judged(kv_body_uint(v, 1, DEADLINE_MAX_MS, ret));
     if (!kv_body_time(v, &ms) || ms <= 0 || ms > DEADLINE_MAX_MS)
         return KV_E_BAD_PARAMETER;
     *ret = (uint64_t)ms;
@@ -161,25 +156,25 @@ static kv_err take_tags(kv_body *b, const char *name, const json_t *v)
 static kv_err take_unique_key(kv_body *b, const char *name, const json_t *v)
 {
     (void)name;
-    return judged(kv_body_str(v, 128, &job_of(b)->submit.unique_key));
+    return kv_body_judged(kv_body_str(v, 128, &job_of(b)->submit.unique_key));
 }
 
 static kv_err take_tenant(kv_body *b, const char *name, const json_t *v)
 {
     (void)name;
-    return judged(kv_body_str(v, KV_NAME_MAX, &job_of(b)->submit.tenant));
+    return kv_body_judged(kv_body_str(v, KV_NAME_MAX, &job_of(b)->submit.tenant));
 }
 
 static kv_err take_user(kv_body *b, const char *name, const json_t *v)
 {
     (void)name;
-    return judged(kv_body_str(v, KV_NAME_MAX, &job_of(b)->submit.user));
+    return kv_body_judged(kv_body_str(v, KV_NAME_MAX, &job_of(b)->submit.user));
 }
 
 static kv_err take_operation(kv_body *b, const char *name, const json_t *v)
 {
     (void)name;
-    return judged(kv_body_str(v, KV_NAME_MAX, &job_of(b)->submit.operation));
+    return kv_body_judged(kv_body_str(v, KV_NAME_MAX, &job_of(b)->submit.operation));
 }
 
 static kv_err take_job_id(kv_body *b, const char *name, const json_t *v)
@@ -263,7 +258,7 @@ kv_err kv_patch_check(kv_slice text, char why[KV_BODY_WHY])
 static kv_err take_flag(const json_t *v, int64_t *ret)
 {
     *ret = json_is_true(v);
-    return judged(json_is_boolean(v));
+    return kv_body_judged(json_is_boolean(v));
 }
 
 static kv_err take_paused(kv_body *b, const char *name, const json_t *v)
@@ -319,7 +314,7 @@ static kv_err take_overflow(kv_body *b, const char *name, const json_t *v)
         return KV_E_BAD_PARAMETER;
     bool evict = kv_slice_is(s, "evict");
     ((kv_queue_set *)b->out)->overflow = evict;
-    return judged(evict || kv_slice_is(s, "reject"));
+    return kv_body_judged(evict || kv_slice_is(s, "reject"));
 }
 
 static kv_err take_limits_of(kv_body *b, const char *name, const json_t *v)
@@ -327,7 +322,7 @@ static kv_err take_limits_of(kv_body *b, const char *name, const json_t *v)
     (void)name;
     kv_queue_set *q = b->out;
     q->tenant_set = true;
-    return judged(kv_body_str(v, KV_NAME_MAX, &q->tenant));
+    return kv_body_judged(kv_body_str(v, KV_NAME_MAX, &q->tenant));
 }
 
 static const kv_member queue_members[] = {
@@ -367,13 +362,13 @@ static kv_err take_seen_user(kv_body *b, const char *name, const json_t *v)
 {
     (void)name;
     kv_slice *user = &((kv_seen *)b->out)->user;
-    return judged(kv_body_str(v, KV_NAME_MAX, user) && user->len > 0);
+    return kv_body_judged(kv_body_str(v, KV_NAME_MAX, user) && user->len > 0);
 }
 
 static kv_err take_seen_id(kv_body *b, const char *name, const json_t *v)
 {
     (void)name;
-    return judged(kv_body_id(v, &((kv_seen *)b->out)->notification));
+    return kv_body_judged(kv_body_id(v, &((kv_seen *)b->out)->notification));
 }
 
 static const kv_member seen_members[] = {
@@ -425,7 +420,7 @@ static kv_err take_queues(kv_body *b, const char *name, const json_t *v)
 {
     (void)name;
     ((kv_watch_say *)b->out)->queues = json_is_true(v);
-    return judged(json_is_boolean(v));
+    return kv_body_judged(json_is_boolean(v));
 }
 
 static const kv_member watch_members[] = {

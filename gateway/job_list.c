@@ -26,11 +26,6 @@ static bool name_in(const char *const *names, int n, kv_slice v, int *ret)
     return false;
 }
 
-static kv_err judged(bool good)
-{
-    return good ? KV_OK : KV_E_BAD_PARAMETER;
-}
-
 static kv_err take_status(void *out, kv_slice v)
 {
     static const char *const names[] = {"queued", "processing", "complete", "error", "cancelled"};
@@ -39,13 +34,13 @@ static kv_err take_status(void *out, kv_slice v)
         q->state = ANY_UNFINISHED;
         return KV_OK;
     }
-    return judged(name_in(names, 5, v, &q->state));
+    return kv_body_judged(name_in(names, 5, v, &q->state));
 }
 
 static kv_err take_lane(void *out, kv_slice v)
 {
     static const char *const names[] = {"urgent", "normal", "background"};
-    return judged(name_in(names, 3, v, &((kv_jobs_query *)out)->lane));
+    return kv_body_judged(name_in(names, 3, v, &((kv_jobs_query *)out)->lane));
 }
 
 static kv_err take_limit(void *out, kv_slice v)
@@ -59,31 +54,31 @@ static kv_err take_limit(void *out, kv_slice v)
 
 static kv_err take_before(void *out, kv_slice v)
 {
-    return judged(kv_id_parse(v.ptr, v.len, &((kv_jobs_query *)out)->before));
+    return kv_body_judged(kv_id_parse(v.ptr, v.len, &((kv_jobs_query *)out)->before));
 }
 
 static kv_err take_service(void *out, kv_slice v)
 {
     ((kv_jobs_query *)out)->service = v;
-    return judged(kv_service_name_valid(v));
+    return kv_body_judged(kv_service_name_valid(v));
 }
 
 static kv_err take_tenant(void *out, kv_slice v)
 {
     ((kv_jobs_query *)out)->tenant = v;
-    return judged(v.len <= KV_NAME_MAX);
+    return kv_body_judged(v.len <= KV_NAME_MAX);
 }
 
 static kv_err take_user(void *out, kv_slice v)
 {
     ((kv_jobs_query *)out)->user = v;
-    return judged(v.len <= KV_NAME_MAX);
+    return kv_body_judged(v.len <= KV_NAME_MAX);
 }
 
 static kv_err take_tag(void *out, kv_slice v)
 {
     ((kv_jobs_query *)out)->tag = v;
-    return judged(v.len <= KV_NAME_MAX && memchr(v.ptr, ',', v.len) == NULL);
+    return kv_body_judged(v.len <= KV_NAME_MAX && memchr(v.ptr, ',', v.len) == NULL);
 }
 
 static const kv_parameter parameters[] = {

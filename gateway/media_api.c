@@ -31,31 +31,26 @@ static bool parse_status(kv_slice s, int *ret)
     return false;
 }
 
-static kv_err judged(bool good)
-{
-    return good ? KV_OK : KV_E_BAD_PARAMETER;
-}
-
 static kv_err take_folder(void *out, kv_slice v)
 {
     ((kv_media_filter *)out)->folder = v;
-    return judged(kv_folder_valid(v));
+    return kv_body_judged(kv_folder_valid(v));
 }
 
 static kv_err take_status(void *out, kv_slice v)
 {
-    return judged(parse_status(v, &((kv_media_filter *)out)->status));
+    return kv_body_judged(parse_status(v, &((kv_media_filter *)out)->status));
 }
 
 static kv_err take_search(void *out, kv_slice v)
 {
     ((kv_media_filter *)out)->search = v;
-    return judged(v.len <= SEARCH_MAX);
+    return kv_body_judged(v.len <= SEARCH_MAX);
 }
 
 static kv_err take_cursor(void *out, kv_slice v)
 {
-    return judged(kv_id_parse(v.ptr, v.len, &((kv_media_filter *)out)->before));
+    return kv_body_judged(kv_id_parse(v.ptr, v.len, &((kv_media_filter *)out)->before));
 }
 
 static kv_err take_limit(void *out, kv_slice v)

@@ -176,7 +176,7 @@ def test_a_deadline_that_has_passed_is_a_bad_parameter(kervan):
         assert problem["code"] == "bad_parameter" and "deadline: is in the past" in problem["detail"]
     # one that was taken in time is found again by its key, however late
     made = submit(kervan, q, headers={"Idempotency-Key": q}, deadline=int(time.time() * 1000) + 300, params=1)
-    time.sleep(0.4)
+    wait_job(kervan, made["jobId"], "error")
     assert submit(kervan, q, headers={"Idempotency-Key": q}, deadline=int(time.time() * 1000) - 1, params=1)["jobId"] == made["jobId"]
 
 

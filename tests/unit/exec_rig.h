@@ -66,6 +66,17 @@ static inline kv_cmd *rig_run(rig *r, kv_cmd *cmd)
     return cmd;
 }
 
+/* MEDIA_DELETE, MEDIA_RETRY. */
+static inline kv_err rig_change(rig *r, kv_cmd_type type, uint64_t media)
+{
+    kv_cmd *cmd = kv_cmd_new(type, 0);
+    cmd->id = media;
+    rig_run(r, cmd);
+    kv_err err = cmd->err;
+    kv_cmd_free(&cmd);
+    return err;
+}
+
 static inline bool rig_saw(const rig *r, const char *text)
 {
     return strstr(kv_buf_str(&r->events), text) != NULL;

@@ -163,16 +163,6 @@ static void commit(rig *r, uint64_t media)
     kv_cmd_free(&cmd);
 }
 
-static kv_err change(rig *r, kv_cmd_type type, uint64_t media)
-{
-    kv_cmd *cmd = kv_cmd_new(type, 0);
-    cmd->id = media;
-    rig_run(r, cmd);
-    kv_err err = cmd->err;
-    kv_cmd_free(&cmd);
-    return err;
-}
-
 static void expect_refused(rig *r, uint64_t job, const char *why)
 {
     kv_cmd *cmd = retry(r, job, 999998);
@@ -207,7 +197,7 @@ static void test_image(void **state)
     expect_there(&r, job, 77);
     end_job(&r, 77, "image-process", "bad_image");
     assert_int_equal(rig_number(&r, "SELECT job FROM dead_letter"), 77);
-    assert_int_equal(change(&r, KV_CMD_MEDIA_RETRY, 11), KV_OK); /* the other way */
+    assert_int_equal(rig_change(&r, KV_CMD_MEDIA_RETRY, 11), KV_OK); /* the other way */
     assert_int_equal(dead(&r), 0);
     uint64_t third = r.made[r.made_n - 1].id;
     expect_there(&r, 77, third);
@@ -229,7 +219,7 @@ static void test_image_is_gone(void **state)
     uint64_t job = r.made[0].id;
     expect_refused(&r, job, "the job is queued");
     end_job(&r, job, "image-process", "bad_image");
-    assert_int_equal(change(&r, KV_CMD_MEDIA_DELETE, 11), KV_OK);
+    assert_int_equal(rig_change(&r, KV_CMD_MEDIA_DELETE, 11), KV_OK);
     expect_refused(&r, job, "deleted");
     assert_int_equal(dead(&r), 1);
     assert_tables(&r);
@@ -263,7 +253,7 @@ static void test_reap(void **state)
     (void)state;
     rig_start(&r);
     commit(&r, 11);
-    assert_int_equal(change(&r, KV_CMD_MEDIA_DELETE, 11), KV_OK);
+    assert_int_equal(rig_change(&r, KV_CMD_MEDIA_DELETE, 11), KV_OK);
     uint64_t job = r.made[r.made_n - 1].id;
     end_job(&r, job, "blob-reap", "io");
     uint64_t next = r.made[r.made_n - 1].id;
@@ -283,7 +273,7 @@ static void test_reap_of_before(void **state)
     (void)state;
     rig_start(&r);
     commit(&r, 11);
-    assert_int_equal(change(&r, KV_CMD_MEDIA_DELETE, 11), KV_OK);
+    assert_int_equal(rig_change(&r, KV_CMD_MEDIA_DELETE, 11), KV_OK);
     uint64_t job = r.made[r.made_n - 1].id;
     end_job(&r, job, "blob-reap", "io");
     assert_int_equal(kv_db_exec(r.x.db, "UPDATE job_option SET retried_by = NULL"), KV_OK);

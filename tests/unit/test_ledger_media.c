@@ -45,16 +45,6 @@ static kv_err commit_err(rig *r, upload u)
     return err;
 }
 
-static kv_err change(rig *r, kv_cmd_type type, uint64_t media)
-{
-    kv_cmd *cmd = kv_cmd_new(type, 0);
-    cmd->id = media;
-    rig_run(r, cmd);
-    kv_err err = cmd->err;
-    kv_cmd_free(&cmd);
-    return err;
-}
-
 static const char *const RESULT =
     "{\"width\":600,\"height\":400,\"thumbhash\":\"1QcSHQRnh493V4dIh4eXh1h4kJUI\",\"variants\":[{"
     "\"format\":\"webp\",\"width\":320,"
@@ -242,13 +232,13 @@ static void test_failed_and_retry(void **state)
     (void)state;
     rig_start(&r);
     commit_err(&r, UPLOAD(.media = 11, .hash = 'a', .process = true));
-    assert_int_equal(change(&r, KV_CMD_MEDIA_RETRY, 11), KV_E_CONFLICT);
-    assert_int_equal(change(&r, KV_CMD_MEDIA_RETRY, 99), KV_E_NOT_FOUND);
+    assert_int_equal(rig_change(&r, KV_CMD_MEDIA_RETRY, 11), KV_E_CONFLICT);
+    assert_int_equal(rig_change(&r, KV_CMD_MEDIA_RETRY, 99), KV_E_NOT_FOUND);
     assert_int_equal(work(&r, r.made[0].id, "image-process", NULL, "bad_image"), KV_OK);
     assert_true(rig_saw(&r, "media.failed"));
     assert_true(rig_saw(&r, "\"error\":\"bad_image\""));
     assert_int_equal(rig_number(&r, "SELECT status FROM media"), KV_STATUS_FAILED);
-    assert_int_equal(change(&r, KV_CMD_MEDIA_RETRY, 11), KV_OK);
+    assert_int_equal(rig_change(&r, KV_CMD_MEDIA_RETRY, 11), KV_OK);
     assert_int_equal(r.made_n, 2);
     assert_int_equal(rig_number(&r, "SELECT status FROM media"), KV_STATUS_PENDING);
     assert_int_equal(work(&r, r.made[1].id, "image-process", RESULT, NULL), KV_OK);
@@ -280,10 +270,10 @@ static void test_delete_and_reap(void **state)
     (void)state;
     rig_start(&r);
     commit_err(&r, UPLOAD(.media = 11, .hash = 'a', .stored = 'b'));
-    assert_int_equal(change(&r, KV_CMD_MEDIA_DELETE, 99), KV_E_NOT_FOUND);
-    assert_int_equal(change(&r, KV_CMD_MEDIA_DELETE, 11), KV_OK);
+    assert_int_equal(rig_change(&r, KV_CMD_MEDIA_DELETE, 99), KV_E_NOT_FOUND);
+    assert_int_equal(rig_change(&r, KV_CMD_MEDIA_DELETE, 11), KV_OK);
     assert_true(rig_saw(&r, "media.deleted"));
-    assert_int_equal(change(&r, KV_CMD_MEDIA_DELETE, 11), KV_E_NOT_FOUND);
+    assert_int_equal(rig_change(&r, KV_CMD_MEDIA_DELETE, 11), KV_E_NOT_FOUND);
     assert_int_equal(r.made_n, 1);
     assert_string_equal(r.made[0].service, "blob-reap");
     assert_int_equal(commit_err(&r, UPLOAD(.media = 12, .hash = 'a', .stored = 'b')), KV_E_DYING);
@@ -322,7 +312,7 @@ static void test_delete_one_folder(void **state)
     rig_start(&r);
     commit_err(&r, UPLOAD(.media = 11, .hash = 'a'));
     commit_err(&r, UPLOAD(.media = 12, .hash = 'a', .folder = "haber"));
-    assert_int_equal(change(&r, KV_CMD_MEDIA_DELETE, 11), KV_OK);
+    assert_int_equal(rig_change(&r, KV_CMD_MEDIA_DELETE, 11), KV_OK);
     assert_int_equal(commit_err(&r, UPLOAD(.media = 13, .hash = 'a')), KV_E_DYING);
     assert_int_equal(commit_err(&r, UPLOAD(.media = 14, .hash = 'a', .folder = "haber")),
                      KV_OK); /* live: shared */
@@ -345,8 +335,8 @@ static void test_reaps_in_either_order(void **state)
         rig_start(&r);
         commit_err(&r, UPLOAD(.media = 11, .hash = 'a'));
         commit_err(&r, UPLOAD(.media = 12, .hash = 'a', .folder = "haber"));
-        change(&r, KV_CMD_MEDIA_DELETE, 11);
-        change(&r, KV_CMD_MEDIA_DELETE, 12);
+        rig_change(&r, KV_CMD_MEDIA_DELETE, 11);
+        rig_change(&r, KV_CMD_MEDIA_DELETE, 12);
         assert_int_equal(r.made_n, 2);
         assert_int_equal(work(&r, r.made[first].id, "blob-reap", "null", NULL), KV_OK);
         assert_int_equal(rig_number(&r, "SELECT count(*) FROM blob WHERE state = 1"), 1);
@@ -366,7 +356,7 @@ static void test_relink_after_restart(void **state)
     (void)state;
     rig_start(&r);
     commit_err(&r, UPLOAD(.media = 11, .hash = 'a'));
-    change(&r, KV_CMD_MEDIA_DELETE, 11);
+    rig_change(&r, KV_CMD_MEDIA_DELETE, 11);
     work(&r, r.made[0].id, "blob-reap", "null", NULL);
     db = r.x.db;
     r.x.db = NULL;
@@ -388,7 +378,7 @@ static void test_delete_while_processing(void **state)
     rig_start(&r);
     commit_err(&r, UPLOAD(.media = 11, .hash = 'a', .process = true));
     rig_move(&r, r.made[0].id, "image-process", KV_JOB_QUEUED, KV_JOB_PROCESSING, 1, NULL, NULL);
-    change(&r, KV_CMD_MEDIA_DELETE, 11);
+    rig_change(&r, KV_CMD_MEDIA_DELETE, 11);
     work(&r, r.made[1].id, "blob-reap", "null", NULL);
     rig_forget(&r);
     rig_move(&r, r.made[0].id, "image-process", KV_JOB_PROCESSING, KV_JOB_COMPLETE, 1, RESULT,
@@ -412,7 +402,7 @@ static void test_folder_gone_while_processing(void **state)
     rig_start(&r);
     commit_err(&r, UPLOAD(.media = 11, .hash = 'a', .process = true));
     commit_err(&r, UPLOAD(.media = 12, .hash = 'a', .folder = "haber", .process = true));
-    change(&r, KV_CMD_MEDIA_DELETE, 11);
+    rig_change(&r, KV_CMD_MEDIA_DELETE, 11);
     assert_int_equal(work(&r, r.made[0].id, "image-process", NULL, "not_found"), KV_OK);
     assert_string_equal(r.made[r.made_n - 1].service, "image-process");
     assert_int_equal(rig_number(&r, "SELECT status FROM media WHERE id = 12"), KV_STATUS_PENDING);
@@ -429,7 +419,7 @@ static void test_reap_fails(void **state)
     (void)state;
     rig_start(&r);
     commit_err(&r, UPLOAD(.media = 11, .hash = 'a'));
-    change(&r, KV_CMD_MEDIA_DELETE, 11);
+    rig_change(&r, KV_CMD_MEDIA_DELETE, 11);
     assert_int_equal(work(&r, r.made[0].id, "blob-reap", NULL, "io"), KV_OK);
     assert_int_equal(r.made_n, 2);
     assert_true(r.made[1].not_before > 1790000000000);
