@@ -394,9 +394,9 @@ void kv_ledger_give(kv_ledger *l, kv_cmd_list *cmds)
     pthread_mutex_lock(&l->lock);
     bool was_empty = !l->in.first;
     kv_cmd_append(&l->in, cmds);
-    if (was_empty)
-        pthread_cond_signal(&l->wake);
     pthread_mutex_unlock(&l->lock);
+    if (was_empty) /* after the unlock: who is woken under it only waits for it */
+        pthread_cond_signal(&l->wake);
 }
 
 int kv_ledger_fd(const kv_ledger *l)
