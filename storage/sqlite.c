@@ -20,11 +20,12 @@ enum {
 
 /* The WAL keeps 64 MB when it is reset, so the usual run overwrites blocks that are there already.
  * secure_delete is on in Debian's build and doubles the pages a delete touches; FAST overwrites
- * only what is written anyway. */
+ * only what is written anyway. A cache of 16 MB instead of 8 is no faster (measured: submits and
+ * whole jobs, 150,000 waiting). */
 static const char WRITER_SETUP[] =
     "PRAGMA journal_mode=WAL; PRAGMA foreign_keys=OFF; PRAGMA mmap_size=0;"
     "PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=67108864;"
-    "PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY; PRAGMA secure_delete=FAST;";
+    "PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY; PRAGMA secure_delete=FAST;";
 static const char READER_SETUP[] =
     "PRAGMA query_only=ON; PRAGMA foreign_keys=OFF; PRAGMA mmap_size=0;"
     "PRAGMA cache_size=-4096; PRAGMA temp_store=MEMORY;";
