@@ -400,7 +400,7 @@ kv_err kv_core_load(kv_core *core, kv_now now, const kv_job_row *row)
         service ? kv_task_new(core, row->id, service, row->tenant, lane, row->seq) : NULL;
     if (!job)
         return KV_E_NO_MEMORY;
-    job->epoch = row->epoch;
+    job->epoch = (uint32_t)row->epoch;
     job->attempt = (uint16_t)row->attempt;
     job->given_back = (uint16_t)row->given_back;
     job->max_attempts = (uint16_t)row->max_attempts;

@@ -56,7 +56,8 @@ typedef struct kv_extras {
  * is leased. */
 struct kv_task {
     uint64_t id;  /* first: kv_ids */
-    kv_node node; /* in a lane (tag, seq), or among the delayed (not_before, seq) */
+    kv_node node; /* in a lane (tag, seq), or among the delayed (not_before, seq); node.seq is the
+                     task's own everywhere */
     kv_node turn; /* in a lane, among those of its tenant (tag, seq) */
     kv_service *service;
     kv_tenant *tenant;
@@ -68,17 +69,17 @@ struct kv_task {
                              lane: since when */
     int64_t not_before;   /* wall ms */
     int64_t leased_at;    /* mono ms */
-    uint64_t tag, seq;    /* its key inside the lane (lanes.h) */
-    uint64_t epoch;
-    uint16_t attempt;    /* number of its last lease: what the token says */
-    uint16_t given_back; /* leases among them that do not count (kv_task_attempts) */
+    uint64_t tag;         /* its key inside the lane, with node.seq (lanes.h) */
+    uint32_t epoch;       /* of its last lease; below 2^24 (kv_core_seq) */
+    uint16_t attempt;     /* number of its last lease: what the token says */
+    uint16_t given_back;  /* leases among them that do not count (kv_task_attempts) */
     uint16_t max_attempts;
     uint16_t in_flight; /* commands at the ledger */
     uint8_t lane, state, at;
-    bool unsure;    /* its worker said HELLO again and did not yet say that it has it */
-    bool watched;   /* c->watched has it */
-    bool doubtful;  /* a command failed: the row's word counts once nothing is in flight */
-    bool withdrawn; /* what it works on was deleted: a failure is nobody's */
+    bool unsure : 1;    /* its worker said HELLO again and did not yet say that it has it */
+    bool watched : 1;   /* c->watched has it */
+    bool doubtful : 1;  /* a command failed: the row's word counts once nothing is in flight */
+    bool withdrawn : 1; /* what it works on was deleted: a failure is nobody's */
 };
 
 typedef struct kv_task_list {

@@ -27,7 +27,7 @@ void kv_due_add(kv_core *c, kv_task *t)
     if (!t->extras || !t->extras->deadline_ms || t->attempt > 0)
         return;
     t->extras->due.tag = (uint64_t)t->extras->deadline_ms;
-    t->extras->due.seq = t->seq;
+    t->extras->due.seq = t->node.seq;
     kv_queue_add(&c->due, &t->extras->due);
 }
 

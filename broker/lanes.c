@@ -382,7 +382,7 @@ void kv_lanes_add(kv_service *s, kv_task *t)
 {
     kv_tenant *tenant = t->tenant;
     t->node.tag = t->turn.tag = t->tag;
-    t->node.seq = t->turn.seq = t->seq;
+    t->turn.seq = t->node.seq;
     kv_queue_add(&s->lanes[t->lane].all, &t->node);
     kv_queue_add(&tenant->turns[t->lane].jobs, &t->turn);
     tenant->waiting++;

@@ -144,7 +144,7 @@ static void take_row(kv_core *c, kv_task *t, const kv_job_place *row)
         return;
     }
     t->state = (uint8_t)row->state;
-    t->epoch = row->epoch;
+    t->epoch = (uint32_t)row->epoch;
     t->attempt = (uint16_t)row->attempt;
     t->given_back = (uint16_t)row->given_back;
     t->max_attempts = (uint16_t)row->max_attempts;
@@ -245,7 +245,7 @@ static void take_promote(kv_core *c, const kv_cmd *cmd)
     if (cmd->err != KV_OK) {
         kv_task_detach(c, t);
         t->lane = (uint8_t)p->old_lane;
-        t->seq = p->old_seq;
+        t->node.seq = p->old_seq;
         t->tag = p->old_tag;
     }
     settle(c, t, cmd->err != KV_OK);

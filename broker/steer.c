@@ -158,11 +158,11 @@ void kv_steer_promote(kv_core *c, const kv_from *from, const kv_promote *m)
                                     .given_back = t->given_back,
                                     .lane = (int)m->lane,
                                     .old_lane = t->lane,
-                                    .old_seq = t->seq,
+                                    .old_seq = t->node.seq,
                                     .old_tag = t->tag};
     kv_task_detach(c, t);
     t->lane = (uint8_t)m->lane;
-    t->seq = cmd->promote.new_seq = kv_core_seq(c);
+    t->node.seq = cmd->promote.new_seq = kv_core_seq(c);
     t->tag = cmd->promote.tag = kv_lanes_tag(t->service, t->tenant, t->lane);
     t->not_before = 0;
     t->in_flight++;
@@ -214,11 +214,11 @@ static kv_task *purge_next(const kv_service *s, uint64_t bound)
 {
     for (int lane = KV_LANES - 1; lane >= 0; lane--) {
         kv_task *t = s->waiting[lane].first;
-        if (t && t->seq < bound)
+        if (t && t->node.seq < bound)
             return t;
     }
     for (kv_task *t = s->later.last; t; t = t->prev) {
-        if (t->seq < bound)
+        if (t->node.seq < bound)
             return t;
     }
     return NULL;

@@ -65,7 +65,7 @@ static kv_task *model_next(limited *l)
         if (t->at != KV_AT_LANE || !model_open(model_of(l, t)))
             continue;
         waits[t->lane] = true;
-        if (!*f || t->tag < (*f)->tag || (t->tag == (*f)->tag && t->seq < (*f)->seq))
+        if (!*f || t->tag < (*f)->tag || (t->tag == (*f)->tag && t->node.seq < (*f)->node.seq))
             *f = t;
     }
     int lane = kv_order_next(&l->b.s->order, waits);
