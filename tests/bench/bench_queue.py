@@ -21,7 +21,7 @@ def line(name):
 
 
 class Bench:
-    """What bench.py lends: ROOT, PEERS, folder, free_port, listening, kervan, rounds, pick, row, tree_cpu."""
+    """What bench.py lends: ROOT, PEERS, folder, free_port, listening, kervan, rounds, pick, row, tree, tree_cpu."""
 
 
 B = Bench()
@@ -38,9 +38,11 @@ def name():
 # ---- peers ----
 
 class Server:
-    def __init__(self, what, command, port, env=None, group=False):
-        self.what, self.port, self.group = what, port, group
-        self.process = subprocess.Popen([str(c) for c in command], env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=group)
+    """`after`: what else is run when it has ended."""
+
+    def __init__(self, what, command, port, env=None, after=()):
+        self.what, self.port, self.after = what, port, after
+        self.process = subprocess.Popen([str(c) for c in command], env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         B.listening(port)
 
     def run(self, *args, timeout=600):
@@ -53,14 +55,18 @@ class Server:
         return self
 
     def __exit__(self, *_):
-        if self.group:
-            os.killpg(self.process.pid, signal.SIGTERM)
-        else:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+        family = B.tree(self.process.pid)  # a start script may run the server in a session of its own
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, how)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(20)
+            with contextlib.suppress(AssertionError):
+                B.wait_for(f"the end of {self.what}", lambda: not any(os.path.exists(f"/proc/{pid}") for pid in family), 20)
+                break
+        if self.after:
+            B.wait_for(self.after[0], lambda: subprocess.run([str(c) for c in self.after], capture_output=True, check=False).returncode == 0)
 
 
 def redis(fsync, folder=None):
@@ -74,12 +80,12 @@ def beanstalkd():
 
 
 def rabbitmq():
-    port, folder = B.free_port(), B.folder()
+    port, names, folder = B.free_port(), B.free_port(), B.folder()
     shutil.chown(folder, "rabbitmq", "rabbitmq")
     os.chmod(folder, 0o750)
-    env = {"RABBITMQ_NODENAME": f"kvbench{port}@localhost", "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1", "RABBITMQ_NODE_PORT": str(port), "RABBITMQ_DIST_PORT": str(B.free_port()), "ERL_EPMD_PORT": str(B.free_port()),
+    env = {"RABBITMQ_NODENAME": f"kvbench{port}@localhost", "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1", "RABBITMQ_NODE_PORT": str(port), "RABBITMQ_DIST_PORT": str(B.free_port()), "ERL_EPMD_PORT": str(names),
            "RABBITMQ_MNESIA_BASE": folder, "RABBITMQ_LOG_BASE": folder, "HOME": folder}
-    server = Server("rabbitmq", ["rabbitmq-server"], port, env, group=True)
+    server = Server("rabbitmq", ["rabbitmq-server"], port, env, after=("epmd", "-port", names, "-kill"))
     time.sleep(3)  # it listens before it has settled
     return server
 
