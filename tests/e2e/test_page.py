@@ -106,6 +106,29 @@ def test_filters_language_theme(kervan, browser):
     one(browser, "lang-switch").click()
 
 
+def test_what_is_filtered_stands_in_the_address(kervan, browser):
+    """It survives a reload, can be sent to somebody, and the back button undoes it."""
+    kervan.upload(png(310, 200), "adresli-dosya.png", folder="banners")
+    browser.get(kervan.url("/?folder=banners&search=adresli"))
+    wait_live(browser)
+    wait_for("what the address asks for", lambda: len(all_of(browser, "tile")) == 1)
+    assert one(browser, "filter-search").get_property("value") == "adresli"
+    one(browser, "tile").find_element(By.CSS_SELECTOR, "a, button").click()
+    one(browser, "detail")
+    browser.back()
+    assert browser.current_url.endswith("/?folder=banners&search=adresli")
+    one(browser, "filter-clear").click()
+    wait_for("all tiles", lambda: len(all_of(browser, "tile")) > 1)
+    assert browser.current_url.endswith("/")
+    browser.back()
+    wait_for("the filter again", lambda: len(all_of(browser, "tile")) == 1)
+    browser.refresh()
+    wait_live(browser)
+    wait_for("the filter after a reload", lambda: len(all_of(browser, "tile")) == 1)
+    browser.get(kervan.url("/?state=error#/queues"))
+    wait_for("the filter of the jobs", lambda: one(browser, "jobs-status").get_property("value") == "error")
+
+
 def test_small_screen_and_quiet_console(kervan, browser):
     browser.set_window_size(390, 800)
     open_page(kervan, browser)

@@ -1,4 +1,5 @@
 // Glue for queues and jobs: requests, what is watched, and when lists are read again.
+import { sameFilter } from "./address";
 import { api } from "./api";
 import type { Lang } from "./i18n";
 import type { Live } from "./live";
@@ -30,6 +31,8 @@ interface Deps {
     live: Live;
     problemOf(error: unknown): Problem;
     hash(hash: string): void;
+    /** The filter of the jobs changed. */
+    filtered(): void;
 }
 
 /** Jobs whose positions are on the screen. */
@@ -45,7 +48,7 @@ export function watched(s: State): string[] {
     return [...ids].slice(0, WATCH_MAX);
 }
 
-export function createQueuesApp({ store, lang, live, problemOf, hash }: Deps) {
+export function createQueuesApp({ store, lang, live, problemOf, hash, filtered }: Deps) {
     const { dispatch } = store;
     let listTimer: ReturnType<typeof setTimeout> | undefined;
     let queuesTimer: ReturnType<typeof setTimeout> | undefined;
@@ -130,11 +133,16 @@ export function createQueuesApp({ store, lang, live, problemOf, hash }: Deps) {
         }
     };
 
+    function filter(change: Partial<JobFilter>): void {
+        dispatch({ type: "q/filter", filter: change });
+        shown = signature(store.get().queues.list, store.get().queues.filter.service);
+        if (isView()) void loadJobs(false); // else opening the view reads it
+    }
+
     const app: QueuesApp = {
         filter(change) {
-            dispatch({ type: "q/filter", filter: change });
-            shown = signature(store.get().queues.list, store.get().queues.filter.service);
-            void loadJobs(false);
+            filter(change);
+            filtered();
         },
         more: () => void loadJobs(true),
         reload: () => void loadJobs(false),
@@ -154,6 +162,10 @@ export function createQueuesApp({ store, lang, live, problemOf, hash }: Deps) {
 
     return {
         app,
+        /** As the address has it. */
+        refilter(as: JobFilter): void {
+            if (!sameFilter(as, store.get().queues.filter)) filter(as);
+        },
         /** The view was opened or the connection is new. */
         refresh(): void {
             if (isView()) {

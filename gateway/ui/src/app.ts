@@ -1,16 +1,16 @@
 // Glue: turns what the user and the server do into requests and store actions. Components call nothing else.
+import { readFilters, sameFilter, writeFilters } from "./address";
 import { api, ApiError, localProblem, problemText, sendFile } from "./api";
 import { createQueuesApp, type QueuesApp } from "./app-queues";
 import { filesOfPaste } from "./files";
 import { fmtBytes, fmtBytesBeside, translate, type Key, type Lang, type Vars } from "./i18n";
 import { browserDeps, Live } from "./live";
-import { clipBytes, DEFAULT_FOLDER, folderValid, originalShows, type Filter, type LiveEvent, type Media, type Problem } from "./model";
+import { clipBytes, DEFAULT_FOLDER, folderValid, originalShows, SEARCH_MAX, type Filter, type LiveEvent, type Media, type Problem } from "./model";
 import { finished, type Store, type Upload } from "./state";
 import { Uploads } from "./uploads";
 
 const PAGE = 48;
-const PAGE_MAX = 200; // the server's limits
-const SEARCH_MAX = 100; // bytes
+const PAGE_MAX = 200; // the server's limit
 const FOLDERS_DELAY_MS = 800;
 const ASLEEP_MS = 30_000; // hidden for longer: reconnect instead of trusting the socket
 
@@ -158,12 +158,33 @@ export function createApp(store: Store, lang: () => Lang): App {
         hash(hash) {
             if (hash) location.hash = hash;
             else history.pushState(null, "", location.pathname + location.search);
-            readHash();
+            readAddress();
         },
+        filtered: () => writeAddress(true),
     });
 
-    /** The address says which view it is and what is open over it. */
-    function readHash(): void {
+    /** `step`: the browser's back button comes back to what was before. */
+    function writeAddress(step: boolean): void {
+        const s = store.get();
+        const query = writeFilters(location.search, { media: s.filter, jobs: s.queues.filter });
+        if (query === location.search) return;
+        const url = location.pathname + query + location.hash;
+        if (step) history.pushState(null, "", url);
+        else history.replaceState(null, "", url);
+    }
+
+    function readAddressFilters(): void {
+        const { media, jobs } = readFilters(location.search);
+        if (!sameFilter(media, store.get().filter)) {
+            dispatch({ type: "filter", filter: media });
+            void list(false, PAGE);
+        }
+        queues.refilter(jobs);
+    }
+
+    /** The address says which view it is, what is filtered there, and what is open over it. */
+    function readAddress(): void {
+        readAddressFilters();
         const open = /^#\/(media|jobs)\/([0-9A-Za-z]{1,32})$/.exec(location.hash);
         const job = open?.[1] === "jobs" ? open[2]! : null;
         const view = /^#\/?queues$/.test(location.hash) || job ? "queues" : "library";
@@ -193,8 +214,10 @@ export function createApp(store: Store, lang: () => Lang): App {
         },
         setFolder: (value) => (folder = value),
         filter(change) {
-            const search = clipBytes(change.search ?? store.get().filter.search, SEARCH_MAX);
+            const before = store.get().filter.search;
+            const search = clipBytes(change.search ?? before, SEARCH_MAX);
             dispatch({ type: "filter", filter: { ...change, search } });
+            writeAddress(before === "" || search === "" || before === search); // a search being typed is one step
             void list(false, PAGE);
         },
         more() {
@@ -208,7 +231,7 @@ export function createApp(store: Store, lang: () => Lang): App {
             if (id === null) history.pushState(null, "", location.pathname + location.search);
             else if (store.get().detail === null) location.hash = hash;
             else history.replaceState(null, "", hash); // paging through files is one step back
-            readHash();
+            readAddress();
         },
         async remove(media) {
             try {
@@ -243,8 +266,8 @@ export function createApp(store: Store, lang: () => Lang): App {
             let hiddenAt = 0;
             addEventListener("online", online);
             addEventListener("offline", online);
-            addEventListener("hashchange", readHash);
-            addEventListener("popstate", readHash);
+            addEventListener("hashchange", readAddress);
+            addEventListener("popstate", readAddress);
             addEventListener("beforeunload", (e) => {
                 if (store.get().uploads.some((u) => !finished(u))) e.preventDefault();
             });
@@ -255,8 +278,8 @@ export function createApp(store: Store, lang: () => Lang): App {
             dispatch({ type: "online", online: navigator.onLine });
             void loadConfig();
             void loadFolders();
-            void reload();
-            readHash();
+            readAddress();
+            if (store.get().load === "idle") void reload(); // else a filter in the address has begun it
             live.start();
         },
     };

@@ -93,6 +93,8 @@ const FOLDER_PART = /^[a-z0-9_][a-z0-9_-]{0,63}$/;
 const DEVICE = /^(con|prn|aux|nul|com[1-9]|lpt[1-9])$/;
 
 /** The server's rule for folders: 1 to 4 names of [a-z0-9_-]. Empty means the default folder. */
+export const SEARCH_MAX = 100; // bytes; the server's limit
+
 export function folderValid(folder: string): boolean {
     if (folder === "") return true;
     const parts = folder.split("/");

@@ -89,7 +89,7 @@ function Search() {
     const input = useRef<HTMLInputElement>(null);
     const typing = useRef<ReturnType<typeof setTimeout> | null>(null);
     useEffect(() => {
-        if (search === "") input.current!.value = ""; // cleared elsewhere
+        if (input.current!.value.trim() !== search) input.current!.value = search; // changed elsewhere
     }, [search]);
     const onInput = (e: Event) => {
         const value = (e.currentTarget as HTMLInputElement).value.trim();
