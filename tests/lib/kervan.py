@@ -4,6 +4,8 @@
         media = k.upload(png(), "a.png").json()
         k.wait_ready(media["id"])
 """
+import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -23,10 +25,19 @@ BINARY = pathlib.Path(os.environ.get("KERVAN_BINARY") or ROOT / "build/release/k
 PATIENCE = float(os.environ.get("KERVAN_PATIENCE", "60"))
 
 
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_ports = itertools.cycle(range(10_000 + _worker * 2000, 12_000 + _worker * 2000))
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One nobody listens on, below those that clients get, in turn, and of this test process alone: it is still free when it is used."""
+    for port in itertools.islice(_ports, 2000):
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # an ended connection's remains do not matter
+            with contextlib.suppress(OSError):
+                s.bind(("127.0.0.1", port))
+                return port
+    raise AssertionError("no port is free")
 
 
 def wait_for(what, check, timeout=None):
