@@ -1,16 +1,13 @@
-#include "gateway/feed.h"
+#include "gateway/feed_state.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include <zmq.h>
 
-#include "gateway/feed_watch.h"
-#include "gateway/static_cache.h"
 #include "gateway/json_scan.h"
+#include "gateway/static_cache.h"
 #include "gateway/static.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
@@ -19,34 +16,13 @@
 
 #define TICK_MS 1000
 #define FEED_HWM                                                                                   \
-    10000 /* commits buffered by ZeroMQ; what is lost above it is read from the log                \
-           */
-#define GAP_COMMITS     64    /* commits a read when the feed itself lags */
-#define GAP_SLICE_US    20000 /* of one go, so that requests are served in between */
-#define GAP_WAIT_US     3000000
-#define CLIENT_COMMITS  16    /* commits a read for one client */
-#define CLIENT_SLICE_US 10000 /* of its reads in one go */
-#define SOCKET_UNSENT   16384 /* bytes the kernel takes before a client's socket is full */
+    10000               /* commits buffered by ZeroMQ; what is lost above it is read from the log  \
+                         */
+#define GAP_COMMITS  64 /* commits a read when the feed itself lags */
+#define GAP_SLICE_US 20000 /* of one go, so that requests are served in between */
+#define GAP_WAIT_US  3000000
 
-struct kv_feed {
-    kv_loop *loop;
-    void *sub;
-    kv_live_seq seq;
-    kv_live_batch batch;
-    h2o_linklist_t clients;
-    size_t count;
-    h2o_timeout_entry_t work; /* brings us into h2o_evloop_run */
-    int64_t gap_by_us;        /* how long what is missing may take to turn up in the log */
-    bool gap, tick_due, pump_due, news_due, drain_due, draining;
-    kv_feed_watch *watch;
-};
-
-static kv_feed_client *client_of(h2o_linklist_t *link)
-{
-    return H2O_STRUCT_FROM_MEMBER(kv_feed_client, link, link);
-}
-
-static void schedule(struct kv_feed *f)
+void kv_feed_schedule(struct kv_feed *f)
 {
     if (!h2o_timeout_is_linked(&f->work))
         h2o_timeout_link(f->loop->evloop, &f->loop->ctx.zero_timeout, &f->work);
@@ -54,18 +30,11 @@ static void schedule(struct kv_feed *f)
 
 /* ---- fan-out ---- */
 
-static void resync_client(kv_feed_client *c, uint64_t last)
-{
-    kv_live_resync(&c->q, last);
-    kv_metric_add(KV_M_LIVE_RESYNCS, 1);
-    c->transport->wake(c);
-}
-
 static void resync_all(struct kv_feed *f)
 {
     for (h2o_linklist_t *l = f->clients.next, *next; l != &f->clients; l = next) {
         next = l->next;
-        resync_client(client_of(l), f->seq.last);
+        kv_feed_resync(kv_feed_client_of(l), f->seq.last);
     }
 }
 
@@ -101,7 +70,7 @@ static void fan_out(struct kv_feed *f, kv_slice json, uint64_t last)
         drop_cached(f, &f->batch.events[i]);
     for (h2o_linklist_t *l = f->clients.next, *next; l != &f->clients; l = next) {
         next = l->next;
-        kv_feed_client *c = client_of(l);
+        kv_feed_client *c = kv_feed_client_of(l);
         if (c->q.behind)
             continue;
         uint64_t resyncs = c->q.resyncs;
@@ -109,7 +78,7 @@ static void fan_out(struct kv_feed *f, kv_slice json, uint64_t last)
         kv_metric_add(KV_M_LIVE_RESYNCS, (int64_t)(c->q.resyncs - resyncs));
         if (c->q.behind) {
             f->pump_due = true; /* later: we may be inside a read of the log */
-            schedule(f);
+            kv_feed_schedule(f);
         } else if (c->q.pending.len != 0) {
             c->transport->wake(c);
         }
@@ -156,13 +125,13 @@ static void close_gap(struct kv_feed *f)
             return;
         }
         if (kv_mono_us(f->loop->gw->clock) > until) {
-            schedule(f);
+            kv_feed_schedule(f);
             return;
         }
     }
 }
 
-static bool learn_tail(struct kv_feed *f)
+bool kv_feed_learn_tail(struct kv_feed *f)
 {
     if (f->seq.known)
         return true;
@@ -197,7 +166,7 @@ static void on_verdict(struct kv_feed *f, kv_live_verdict v)
 
 static void on_message(struct kv_feed *f, const kv_msg *m)
 {
-    if (!learn_tail(f))
+    if (!kv_feed_learn_tail(f))
         return;
     if (m->code == KV_EVENTS) {
         kv_live_verdict v =
@@ -258,57 +227,6 @@ static bool take_message(struct kv_feed *f)
 
 /* ---- turns and ticks ---- */
 
-static void tick_clients(struct kv_feed *f)
-{
-    int64_t now = kv_mono_ms(f->loop->gw->clock);
-    for (h2o_linklist_t *l = f->clients.next, *next; l != &f->clients; l = next) {
-        next = l->next;
-        kv_feed_client *c = client_of(l);
-        if (now >= c->next_ping_ms) {
-            c->next_ping_ms = now + KV_PING_MS;
-            kv_live_ping(&c->q, f->seq.last);
-            c->transport->wake(c);
-            if (c->transport->ping != NULL) {
-                c->transport->ping(c);
-                continue; /* it may be gone */
-            }
-        }
-        if (c->q.behind && c->unsent == 0 && c->q.pending.len == 0)
-            kv_feed_pump(c); /* a read of the log failed before */
-        c->transport->tick(c, now);
-    }
-}
-
-static void pump_idle(struct kv_feed *f)
-{
-    for (h2o_linklist_t *l = f->clients.next, *next; l != &f->clients; l = next) {
-        next = l->next;
-        kv_feed_client *c = client_of(l);
-        if (c->q.behind && c->unsent == 0)
-            kv_feed_pump(c);
-    }
-}
-
-/* Positions and queues to those who wait for them and can take them. */
-static void tell_clients(struct kv_feed *f)
-{
-    for (h2o_linklist_t *l = f->clients.next, *next; l != &f->clients; l = next) {
-        next = l->next;
-        kv_feed_client *c = client_of(l);
-        if (kv_feed_watch_flush(f->watch, c))
-            c->transport->wake(c);
-    }
-}
-
-static void drain_clients(struct kv_feed *f)
-{
-    for (h2o_linklist_t *l = f->clients.next, *next; l != &f->clients; l = next) {
-        next = l->next;
-        kv_feed_client *c = client_of(l);
-        c->transport->drain(c);
-    }
-}
-
 static void on_work(h2o_timeout_entry_t *entry)
 {
     struct kv_feed *f = H2O_STRUCT_FROM_MEMBER(struct kv_feed, work, entry);
@@ -316,24 +234,24 @@ static void on_work(h2o_timeout_entry_t *entry)
         ;
     if (f->tick_due) {
         f->tick_due = false;
-        learn_tail(f);
+        kv_feed_learn_tail(f);
         kv_feed_watch_tick(f->watch);
-        tick_clients(f);
+        kv_feed_tick_clients(f);
     }
     if (f->seq.known && f->seq.last < f->seq.want)
         close_gap(f);
     f->gap = f->seq.last < f->seq.want;
     if (f->pump_due) {
         f->pump_due = false;
-        pump_idle(f);
+        kv_feed_pump_idle(f);
     }
     if (f->news_due) {
         f->news_due = false;
-        tell_clients(f);
+        kv_feed_tell_clients(f);
     }
     if (f->drain_due) {
         f->drain_due = false;
-        drain_clients(f);
+        kv_feed_drain_clients(f);
     }
 }
 
@@ -343,157 +261,14 @@ static void on_turn(void *arg)
     int events = 0;
     size_t len = sizeof(events);
     if (zmq_getsockopt(f->sub, ZMQ_EVENTS, &events, &len) == 0 && (events & ZMQ_POLLIN) != 0)
-        schedule(f);
+        kv_feed_schedule(f);
 }
 
 static void on_tick(void *arg)
 {
     struct kv_feed *f = arg;
     f->tick_due = true;
-    schedule(f);
-}
-
-/* ---- clients ---- */
-
-typedef struct client_read {
-    kv_feed_client *client;
-    int commits;
-    bool full;
-} client_read;
-
-static bool client_commit(void *arg, uint64_t first, uint64_t last, kv_slice json)
-{
-    (void)first;
-    client_read *r = arg;
-    kv_feed_client *c = r->client;
-    kv_live_batch batch = {0}; /* not the feed's: a fan-out may be what brought us here */
-    r->commits++;
-    kv_err err = kv_live_split(&batch, json);
-    if (err != KV_OK) {
-        kv_log(KV_LOG_ERROR, "feed_bad_commit", KV_U64("last", last), KV_ERRNAME("error", err));
-        r->full = err == KV_E_NO_MEMORY;
-        if (!r->full)
-            c->q.pos = last;
-    } else {
-        r->full = !kv_live_fill(&c->q, &batch, c->unsent);
-    }
-    kv_live_batch_release(&batch);
-    return !r->full;
-}
-
-static void read_on(kv_feed_client *c)
-{
-    struct kv_feed *f = c->feed;
-    kv_db *db = kv_loop_db(f->loop);
-    client_read r = {.client = c};
-    int64_t until = kv_mono_us(f->loop->gw->clock) + CLIENT_SLICE_US;
-    /* Half a buffer at least is written at once: reading goes on when that is sent. */
-    while (db != NULL && !r.full && c->q.pending.len + c->unsent < c->q.limit / 2) {
-        r.commits = 0;
-        kv_err err = kv_events_after(db, c->q.pos, CLIENT_COMMITS, client_commit, &r);
-        if (err == KV_E_NOT_FOUND) {
-            resync_client(c, f->seq.last);
-            return;
-        }
-        if (err != KV_OK) {
-            kv_log(KV_LOG_WARN, "feed_log_read", KV_ERRNAME("error", err));
-            break;
-        }
-        if (r.commits == 0) {
-            c->q.behind = c->q.pos < f->seq.last; /* the end of the log: live from here */
-            break;
-        }
-        if (kv_mono_us(f->loop->gw->clock) > until) { /* a filter may pass over all of it */
-            f->pump_due = true;
-            schedule(f);
-            break;
-        }
-    }
-}
-
-void kv_feed_pump(kv_feed_client *c)
-{
-    if (c->feed == NULL)
-        return;
-    if (c->q.behind)
-        read_on(c);
-    kv_feed_watch_flush(c->feed->watch, c);
-    if (c->q.pending.len != 0 && c->unsent == 0)
-        c->transport->wake(c);
-}
-
-void kv_feed_bound_socket(int fd)
-{
-    int most = SOCKET_UNSENT;
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most)) != 0)
-        kv_log(KV_LOG_WARN, "live_socket_unbounded", KV_I64("errno", errno));
-}
-
-/* Also when it fails half-way: detach releases what was taken. */
-static kv_err take_watches(struct kv_feed *f, kv_feed_client *c, const kv_feed_asks *asks)
-{
-    if (asks->queues && !c->admin)
-        return KV_E_FORBIDDEN;
-    for (size_t i = 0; i < asks->nwatch; i++)
-        KV_TRY(kv_feed_watch_job(f->watch, c, asks->watch[i], true));
-    kv_feed_watch_queues(f->watch, c, asks->queues);
-    kv_feed_watch_send(f->watch);
-    return KV_OK;
-}
-
-/* Where an id may lie at most: the log may be ahead of what this loop has seen. */
-static uint64_t newest_known(struct kv_feed *f, uint64_t after)
-{
-    uint64_t stored;
-    kv_db *db = after > f->seq.last ? kv_loop_db(f->loop) : NULL;
-    if (db != NULL && kv_events_last(db, &stored) == KV_OK && stored > f->seq.last)
-        return stored;
-    return f->seq.last;
-}
-
-kv_err kv_feed_attach(struct kv_feed *f, kv_feed_client *c, const kv_feed_asks *asks)
-{
-    if (f == NULL || f->draining)
-        return KV_E_DRAINING;
-    if (!learn_tail(f))
-        return KV_E_BROKER_AWAY;
-    c->feed = f;
-    c->unsent = 0;
-    c->next_ping_ms = kv_mono_ms(f->loop->gw->clock) + KV_PING_MS;
-    c->link = (h2o_linklist_t){NULL, NULL};
-    h2o_linklist_insert(&f->clients, &c->link);
-    f->count++;
-    kv_metric_add_label(KV_M_LIVE_CLIENTS, c->transport->name, 1);
-    KV_TRY(take_watches(f, c, asks));
-    c->q.pos = f->seq.last;
-    kv_live_hello(&c->q, f->seq.last);
-    if (asks->has_after && asks->after > newest_known(f, asks->after)) {
-        resync_client(c, f->seq.last); /* an id we never gave: another database */
-        return KV_OK;
-    }
-    if (asks->has_after) {
-        c->q.pos = asks->after;
-        c->q.behind = true;
-    }
-    kv_feed_pump(c);
-    return KV_OK;
-}
-
-void kv_feed_detach(kv_feed_client *c)
-{
-    if (c->feed != NULL) {
-        kv_feed_watch_drop(c->feed->watch, c);
-        h2o_linklist_unlink(&c->link);
-        c->feed->count--;
-        c->feed = NULL;
-        kv_metric_add_label(KV_M_LIVE_CLIENTS, c->transport->name, -1);
-    }
-    kv_live_queue_release(&c->q);
-}
-
-kv_feed_watch *kv_feed_watch_of(const kv_feed_client *c)
-{
-    return c->feed != NULL && !c->feed->draining ? c->feed->watch : NULL;
+    kv_feed_schedule(f);
 }
 
 /* ---- the broker ---- */
@@ -513,7 +288,7 @@ static void on_news(void *arg)
 {
     struct kv_feed *f = arg;
     f->news_due = true;
-    schedule(f);
+    kv_feed_schedule(f);
 }
 
 /* ---- life ---- */
@@ -548,7 +323,7 @@ kv_err kv_feed_new(kv_loop *loop, struct kv_feed **ret)
     }
     kv_loop_watch(loop, fd, on_turn, f);
     kv_loop_every(loop, TICK_MS, on_tick, f);
-    learn_tail(f);
+    kv_feed_learn_tail(f);
     *ret = f;
     return KV_OK;
 fail:
@@ -562,7 +337,7 @@ fail:
 void kv_feed_drain(struct kv_feed *f)
 {
     f->draining = f->drain_due = true;
-    schedule(f);
+    kv_feed_schedule(f);
 }
 
 size_t kv_feed_clients(const struct kv_feed *f)
@@ -576,9 +351,9 @@ void kv_feed_destroy(struct kv_feed **feed)
     if (f == NULL)
         return;
     while (f->clients.next != &f->clients) {
-        kv_feed_client *c = client_of(f->clients.next);
+        kv_feed_client *c = kv_feed_client_of(f->clients.next);
         c->transport->drop(c);
-        assert(f->clients.next == &f->clients || client_of(f->clients.next) != c);
+        assert(f->clients.next == &f->clients || kv_feed_client_of(f->clients.next) != c);
     }
     h2o_timeout_unlink(&f->work);
     zmq_close(f->sub);
