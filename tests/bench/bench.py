@@ -466,10 +466,11 @@ def cpu_times():
 
 def measured(fn, n):
     """The rows of a line, each with the share of the wanted CPU time that the host kept (%): with much of it a p99 is the host's, and so it is for all contenders."""
-    ran, stolen = cpu_times()
+    ran_before, stolen_before = cpu_times()
     rows = list(fn(n))
-    ran, stolen = (now - before for now, before in zip(cpu_times(), (ran, stolen), strict=True))
-    share = round(100 * stolen / max(1, ran + stolen), 1)
+    ran, stolen = cpu_times()
+    wanted = ran - ran_before + stolen - stolen_before
+    share = round(100 * (stolen - stolen_before) / max(1, wanted), 1)
     say(f"  the host kept {share} % of the CPU time that was wanted")
     return [{**r, "stolen_percent": share} for r in rows]
 
