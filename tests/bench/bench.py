@@ -327,18 +327,10 @@ def line_g1(n):
         yield row("G1 CPU", f"the same, CPU of the server a request, {what}", "us", pick(got, "cpu_us"), None, "")
 
 
-def tree(pid):
-    """A process and all below it."""
-    pids = [pid]
-    for p in pids:
-        pids += Kervan._children_of(p)
-    return pids
-
-
 def tree_cpu(pid):
     """CPU seconds of a process and all it has waited for, its living children included."""
     total = 0
-    for p in tree(pid):
+    for p in Kervan.tree(pid):
         with contextlib.suppress(OSError):
             f = pathlib.Path(f"/proc/{p}/stat").read_text().rsplit(")", 1)[1].split()
             total += sum(int(v) for v in f[11:15]) / os.sysconf("SC_CLK_TCK")
@@ -348,7 +340,7 @@ def tree_cpu(pid):
 def tree_rss(pid):
     """Proportional set size of a process tree: pages shared by forks count once."""
     total = 0
-    for p in tree(pid):
+    for p in Kervan.tree(pid):
         with contextlib.suppress(OSError, IndexError):
             total += int(pathlib.Path(f"/proc/{p}/smaps_rollup").read_text().split("Pss:")[1].split()[0]) * 1024
     return total

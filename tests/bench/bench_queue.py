@@ -21,7 +21,7 @@ def line(name):
 
 
 class Bench:
-    """What bench.py lends: ROOT, PEERS, folder, free_port, listening, kervan, rounds, pick, row, tree, tree_cpu."""
+    """What bench.py lends: ROOT, PEERS, folder, free_port, listening, kervan, rounds, pick, row, tree_cpu, Kervan."""
 
 
 B = Bench()
@@ -55,7 +55,7 @@ class Server:
         return self
 
     def __exit__(self, *_):
-        family = B.tree(self.process.pid)  # a start script may run the server in a session of its own
+        family = B.Kervan.tree(self.process.pid)  # a start script may run the server in a session of its own
         for how in (signal.SIGTERM, signal.SIGKILL):
             for pid in family:
                 with contextlib.suppress(ProcessLookupError):

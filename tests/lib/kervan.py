@@ -111,7 +111,7 @@ class Kervan:
 
     def kill_all(self):
         """SIGKILL to everything at once, as a power cut would (but for the page cache)."""
-        pids = [self.process.pid, *self.children().values(), *self.grandchildren()]
+        pids = self.tree(self.process.pid)
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -152,12 +152,15 @@ class Kervan:
         return found
 
     def grandchildren(self):
-        found, queue = [], list(self.children().values())
-        while queue:
-            for pid in self._children_of(queue.pop()):
-                found.append(pid)
-                queue.append(pid)
-        return found
+        return [pid for child in self.children().values() for pid in self.tree(child)[1:]]
+
+    @classmethod
+    def tree(cls, pid):
+        """A process and all below it."""
+        pids = [pid]
+        for p in pids:
+            pids += cls._children_of(p)
+        return pids
 
     @staticmethod
     def _children_of(pid):
