@@ -30,6 +30,7 @@ enum {
     TICK_MS = 100,
     HEAD_MS = 1000,
     FEW = 2,       /* commands: one waits for another */
+    SOME = 8,      /* commands the ledger may begin with while the round goes on */
     STOP_MS = 5000 /* at most, to take in what is under way at SIGTERM */
 };
 
@@ -50,6 +51,7 @@ typedef struct broker {
     uint64_t last_event, gone_seq;
     kv_err database;             /* how the last transaction ended */
     size_t at_ledger, committed; /* now; by the last commit */
+    bool round_given;            /* a part of this round's commands */
     bool stopping;
     int64_t next_tick_ms, next_head_ms, stop_by_ms;
     kv_buf text;
@@ -68,16 +70,22 @@ static void sink_send(void *arg, kv_slice peer, uint64_t request, const kv_msg *
     kv_router_send(b->router, peer, request, m);
 }
 
+/* `more`: of this round; else it ends. */
+static void give_commands(broker *b, bool more)
+{
+    if (!b->to_ledger.first && !b->round_given)
+        return;
+    b->at_ledger += b->to_ledger.n;
+    b->round_given = more;
+    kv_ledger_give(b->ledger, &b->to_ledger, more);
+}
+
 static void sink_command(void *arg, kv_cmd *cmd)
 {
     broker *b = arg;
     kv_cmd_push(&b->to_ledger, cmd);
-}
-
-static void give_commands(broker *b)
-{
-    b->at_ledger += b->to_ledger.n;
-    kv_ledger_give(b->ledger, &b->to_ledger);
+    if (b->to_ledger.n >= SOME)
+        give_commands(b, true);
 }
 
 /* ---- the core's inputs ---- */
@@ -169,7 +177,7 @@ static void on_time(broker *b)
     if (now.mono_ms >= b->next_tick_ms) {
         b->next_tick_ms = now.mono_ms + TICK_MS;
         kv_core_tick(b->core, now);
-        give_commands(b);
+        give_commands(b, false);
     }
     if (now.mono_ms >= b->next_head_ms) {
         b->next_head_ms = now.mono_ms + HEAD_MS;
@@ -229,11 +237,11 @@ static void loop(broker *b)
         received = kv_router_receive(b->router, ROUND_MESSAGES);
         bool results = take_results(b);
         kv_replay_take(b->replay, sink_send, b);
-        give_commands(b);
+        give_commands(b, false);
         bool sends_wait = kv_router_flush(b->router);
         if (received < ROUND_MESSAGES) /* silence counts only when nothing unread is left */
             on_time(b);
-        give_commands(b);
+        give_commands(b, false);
         if (received == 0 && !results)
             wait_for_input(b, sends_wait);
     } while (!loop_over(b, received));

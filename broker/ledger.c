@@ -39,10 +39,12 @@ struct kv_ledger {
     kv_cmd_list in;
     kv_ledger_out out;
     kv_event_row *out_last;
+    bool in_more; /* the round that `in` ends with goes on */
     bool out_any, stop;
     atomic_llong log_used, log_copied; /* shared with the checkpoint thread */
     /* of the thread */
     kv_cmd_list batch; /* being executed or waiting for the next transaction */
+    bool batch_more;   /* in_more when it was taken */
     uint64_t commits;
     kv_tidy tidy;
     int64_t next_tidy_ms, next_disk_look_ms; /* mono */
@@ -185,11 +187,30 @@ static void replay(kv_ledger *l, kv_cmd_list *batch)
     }
 }
 
+/* Takes what came. Under the lock. */
+static void take_in(kv_ledger *l)
+{
+    kv_cmd_append(&l->batch, &l->in);
+    l->batch_more = l->in_more;
+}
+
+/* Is there another one to run? Before the last of an unfinished round is, what came since joins:
+ * it may be its lease. */
+static bool another(kv_ledger *l)
+{
+    if (l->batch_more && l->batch.n < 2) {
+        pthread_mutex_lock(&l->lock);
+        take_in(l);
+        pthread_mutex_unlock(&l->lock);
+    }
+    return l->batch.first;
+}
+
 /* Runs commands from the front of the batch until a limit; *ret_done gets them. */
 static kv_err run_some(kv_ledger *l, kv_cmd_list *ret_done)
 {
-    while (kv_exec_owes(&l->x) || (l->batch.first && ret_done->n < BATCH_COMMANDS &&
-                                   l->x.event_bytes < BATCH_EVENT_BYTES)) {
+    while (kv_exec_owes(&l->x) ||
+           (another(l) && ret_done->n < BATCH_COMMANDS && l->x.event_bytes < BATCH_EVENT_BYTES)) {
         kv_cmd *cmd = kv_cmd_pop(&l->batch);
         kv_cmd_push(ret_done, cmd);
         KV_TRY(kv_exec_run(&l->x, cmd, l->batch.first));
@@ -283,7 +304,7 @@ static bool wait_for_work(kv_ledger *l, bool more_to_tidy, bool *ret_idle)
     pthread_mutex_lock(&l->lock);
     while (!l->in.first && !l->batch.first && !l->stop && !more_to_tidy && rc == 0)
         rc = pthread_cond_timedwait(&l->wake, &l->lock, &until);
-    kv_cmd_append(&l->batch, &l->in);
+    take_in(l);
     bool stop = l->stop && !l->batch.first;
     pthread_mutex_unlock(&l->lock);
     *ret_idle = !l->batch.first;
@@ -304,7 +325,7 @@ static void *thread_main(void *arg)
             run_batch(l);
             bound_wal(l);
             pthread_mutex_lock(&l->lock);
-            kv_cmd_append(&l->batch, &l->in);
+            take_in(l);
             pthread_mutex_unlock(&l->lock);
             look_at_disk(l);
             if (kv_mono_ms(l->clock) >= l->next_tidy_ms)
@@ -387,15 +408,14 @@ kv_err kv_ledger_start(kv_ledger *l)
     return KV_OK;
 }
 
-void kv_ledger_give(kv_ledger *l, kv_cmd_list *cmds)
+void kv_ledger_give(kv_ledger *l, kv_cmd_list *cmds, bool more)
 {
-    if (!cmds->first)
-        return;
     pthread_mutex_lock(&l->lock);
-    bool was_empty = !l->in.first;
+    bool wake = !l->in.first && cmds->first;
     kv_cmd_append(&l->in, cmds);
+    l->in_more = more;
     pthread_mutex_unlock(&l->lock);
-    if (was_empty) /* after the unlock: who is woken under it only waits for it */
+    if (wake) /* after the unlock: who is woken under it only waits for it */
         pthread_cond_signal(&l->wake);
 }
 

@@ -23,8 +23,10 @@ kv_db *kv_ledger_db(kv_ledger *l);
 void kv_ledger_heads(const kv_ledger *l, uint64_t *ret_last_event, uint64_t *ret_gone_seq);
 kv_err kv_ledger_start(kv_ledger *l);
 
-/* Gives commands away, in order; empties the list. Any thread. */
-void kv_ledger_give(kv_ledger *l, kv_cmd_list *cmds);
+/* Gives commands away, in order; empties the list. `more` of the same round follow at once (a call
+ * with false, maybe empty, ends it): what is there of them when these are executed joins their
+ * transaction. One thread. */
+void kv_ledger_give(kv_ledger *l, kv_cmd_list *cmds, bool more);
 
 /* What one or more commits brought. */
 typedef struct kv_ledger_out {

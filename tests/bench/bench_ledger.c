@@ -109,7 +109,7 @@ static void run_media(bench *b, size_t total, size_t window, bool process)
             kv_cmd_push(&list, media_commit(b, process));
             given++;
         }
-        kv_ledger_give(b->ledger, &list);
+        kv_ledger_give(b->ledger, &list, false);
         back += take(b);
         double now = seconds(CLOCK_MONOTONIC);
         worst = now - last > worst ? now - last : worst;
@@ -183,7 +183,7 @@ static void results(bench *b)
 {
     kv_ledger_out out;
     struct pollfd p = {.fd = kv_ledger_fd(b->ledger), .events = POLLIN};
-    kv_ledger_give(b->ledger, &b->out);
+    kv_ledger_give(b->ledger, &b->out, false);
     poll(&p, 1, 1000);
     if (!kv_ledger_take(b->ledger, &out))
         return;

@@ -24,7 +24,7 @@ static void submit(thread_rig *t, uint64_t first, int n, kv_err expect, uint64_t
     kv_cmd_list list = {.n = 0};
     for (int i = 0; i < n; i++)
         give(t, &list, submit_cmd(first + (uint64_t)i));
-    kv_ledger_give(t->ledger, &list);
+    kv_ledger_give(t->ledger, &list, false);
     kv_cmd_list done = take(t, (size_t)n, last);
     for (kv_cmd *cmd; (cmd = kv_cmd_pop(&done));) {
         assert_int_equal(cmd->err, expect);

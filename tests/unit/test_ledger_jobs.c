@@ -161,7 +161,7 @@ static void test_thread(void **state)
     assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
     for (uint64_t i = 1; i <= 2000; i++)
         give(&t, &list, submit_cmd(i, "ai"));
-    kv_ledger_give(t.ledger, &list);
+    kv_ledger_give(t.ledger, &list, false);
     kv_cmd_list done = take(&t, 2000, &last);
     uint64_t expect = 1;
     for (kv_cmd *cmd; (cmd = kv_cmd_pop(&done)); expect++) {
@@ -197,7 +197,7 @@ static void test_one_bad_command(void **state)
                      KV_OK);
     for (uint64_t i = 1; i <= 20; i++)
         give(&t, &list, submit_cmd(i, i > 10 ? "ai" : "other"));
-    kv_ledger_give(t.ledger, &list); /* before the start: one batch */
+    kv_ledger_give(t.ledger, &list, false); /* before the start: one batch */
     assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
     kv_cmd_list done = take(&t, 20, &last);
     for (kv_cmd *cmd; (cmd = kv_cmd_pop(&done));) {
@@ -205,6 +205,45 @@ static void test_one_bad_command(void **state)
         kv_cmd_free(&cmd);
     }
     assert_int_equal(last, 19); /* no gap in the event ids */
+    kv_ledger_close(&t.ledger);
+    scratch_remove(&t.s);
+}
+
+/* What a round gives while its first commands wait for their transaction joins it; a round that
+ * never ends keeps nobody waiting. */
+static void test_rounds_in_parts(void **state)
+{
+    thread_rig t = {0};
+    kv_cmd_list list = {.n = 0};
+    uint64_t last = 0, job = 1;
+    kv_db *other;
+    (void)state;
+    scratch_make(&t.s);
+    thread_open(&t);
+    assert_int_equal(kv_db_open(&t.s.cfg, KV_DB_WRITE, &other), KV_OK);
+    assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
+    for (int round = 0; round < 20; round++) {
+        int64_t commits = kv_metric_get(KV_M_COMMITS);
+        assert_int_equal(kv_db_begin(other), KV_OK); /* now nobody else can begin */
+        for (int part = 0; part < 3; part++) {
+            give(&t, &list, submit_cmd(job++, "ai"));
+            kv_ledger_give(t.ledger, &list, true);
+        }
+        kv_ledger_give(t.ledger, &list, false);
+        kv_db_rollback(other);
+        kv_cmd_list done = take(&t, 3, &last);
+        for (kv_cmd *cmd; (cmd = kv_cmd_pop(&done)); kv_cmd_free(&cmd))
+            assert_int_equal(cmd->err, KV_OK);
+        assert_int_equal(kv_metric_get(KV_M_COMMITS) - commits, 1);
+    }
+    give(&t, &list, submit_cmd(job, "ai"));
+    kv_ledger_give(t.ledger, &list, true);
+    kv_cmd_list done = take(&t, 1, &last);
+    kv_cmd *cmd = kv_cmd_pop(&done);
+    assert_int_equal(cmd->err, KV_OK);
+    kv_cmd_free(&cmd);
+    assert_int_equal(last, job);
+    kv_db_close(&other);
     kv_ledger_close(&t.ledger);
     scratch_remove(&t.s);
 }
@@ -231,7 +270,7 @@ static void test_refusals_in_a_batch(void **state)
         }
         give(&t, &list, cmd);
     }
-    kv_ledger_give(t.ledger, &list);
+    kv_ledger_give(t.ledger, &list, false);
     int64_t commits = kv_metric_get(KV_M_COMMITS);
     assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
     kv_cmd_list done = take(&t, 40, &last);
@@ -344,7 +383,7 @@ static void test_pairs_in_batches(void **state)
         give(&t, &list, submit_cmd(i, "ai"));
         give(&t, &list, lease_cmd(i, "ai"));
     }
-    kv_ledger_give(t.ledger, &list);
+    kv_ledger_give(t.ledger, &list, false);
     assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
     kv_cmd_list done = take(&t, 1999, &last);
     for (kv_cmd *cmd; (cmd = kv_cmd_pop(&done));) {
@@ -369,12 +408,12 @@ static void test_pairs_in_batches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_submit_and_history), cmocka_unit_test(test_submit_twice),
-        cmocka_unit_test(test_conditional_moves),  cmocka_unit_test(test_retention),
-        cmocka_unit_test(test_rollback_forgets),   cmocka_unit_test(test_thread),
-        cmocka_unit_test(test_one_bad_command),    cmocka_unit_test(test_refusals_in_a_batch),
-        cmocka_unit_test(test_lease_at_once),      cmocka_unit_test(test_no_lease_of_a_refused_job),
-        cmocka_unit_test(test_pairs_in_batches),
+        cmocka_unit_test(test_submit_and_history),        cmocka_unit_test(test_submit_twice),
+        cmocka_unit_test(test_conditional_moves),         cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_rollback_forgets),          cmocka_unit_test(test_thread),
+        cmocka_unit_test(test_rounds_in_parts),           cmocka_unit_test(test_one_bad_command),
+        cmocka_unit_test(test_refusals_in_a_batch),       cmocka_unit_test(test_lease_at_once),
+        cmocka_unit_test(test_no_lease_of_a_refused_job), cmocka_unit_test(test_pairs_in_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
