@@ -17,7 +17,9 @@
  *                temporary name and rename, O_TMPFILE and linkat, or no file
  *                of its own at all: appended to one big file
  *   dir=1|0      sync of the folder
- *   row=1|0      row
+ *   row=1|0|kervan
+ *                one row of a table of our own, or all that kervan writes for an
+ *                upload: blob, alias, placement, media, folder, event
  *   net=2        threads that receive and hash
  *   syncers=8    threads that sync
  *   gather=0     us a syncfs group waits for more */
@@ -39,6 +41,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/bench/bare_rows.h"
+
 enum { ALIGN = 4096, BODY_MAX = 1 << 20, HEAD_MAX = 4096, GROUP = 256, PACK_STEP = 1 << 30 };
 
 typedef struct conn {
@@ -47,6 +51,7 @@ typedef struct conn {
     size_t have, length; /* bytes in `head` and `body`; length of the body */
     size_t head_len;     /* of the last request: where the body of the next one probably starts */
     char *head, *body;   /* one piece: HEAD_MAX bytes, then the body at an aligned address */
+    unsigned char hash[32];
     char hex[65];
     char temp[32];
     EVP_MD_CTX *sha;
@@ -59,12 +64,14 @@ typedef struct queue {
 } queue;
 
 typedef enum { SYNC_FSYNC, SYNC_FDATASYNC, SYNC_SYNCFS, SYNC_NONE } sync_kind;
+typedef enum { ROW_NONE, ROW_ONE, ROW_KERVAN } row_kind;
 typedef enum { FILE_FINAL, FILE_TEMP, FILE_TMPFILE, FILE_PACK } file_kind;
 
 static const char *folder;
 static int folder_fd, pack_fd, listener;
 static long long pack_end;
-static bool hash = true, early, direct, with_dir = true, with_row = true;
+static bool hash = true, early, direct, with_dir = true;
+static row_kind row_as = ROW_ONE;
 static sync_kind sync_by = SYNC_FSYNC;
 static file_kind file_as = FILE_FINAL;
 static int net_threads = 2, syncers = 8, gather;
@@ -146,8 +153,20 @@ static void open_rows(void)
         &insert, NULL);
 }
 
+static void kervan_rows(const conn *list)
+{
+    bare_rows_begin();
+    for (const conn *c = list; c; c = c->next)
+        bare_rows_add(c->hash, c->length);
+    bare_rows_commit();
+}
+
 static void rows(conn *list)
 {
+    if (row_as == ROW_KERVAN) {
+        kervan_rows(list);
+        return;
+    }
     step("BEGIN IMMEDIATE");
     for (conn *c = list; c; c = c->next) {
         sqlite3_bind_blob(insert, 1, c->hex, 64, SQLITE_STATIC);
@@ -173,7 +192,7 @@ static void *row_thread(void *arg)
 
 static void named(conn *list)
 {
-    if (with_row)
+    if (row_as != ROW_NONE)
         put(&to_row, list);
     else
         answer(list);
@@ -242,7 +261,7 @@ static void *group_thread(void *arg)
 
 static void digest(conn *c)
 {
-    unsigned char d[32];
+    unsigned char *d = c->hash;
     if (hash) {
         EVP_DigestInit_ex(c->sha, EVP_sha256(), NULL);
         EVP_DigestUpdate(c->sha, c->body, c->length);
@@ -297,7 +316,7 @@ static void received(conn *c)
     c->next = NULL;
     if (sync_by != SYNC_NONE) {
         put(&to_sync, c);
-    } else if (with_row) {
+    } else if (row_as != ROW_NONE) {
         name_file(c);
         put(&to_row, c);
     } else {
@@ -411,20 +430,25 @@ static void option(const char *arg)
 {
     static const char *const syncs[] = {"fsync", "fdatasync", "syncfs", "none", NULL};
     static const char *const files[] = {"final", "temp", "tmpfile", "pack", NULL};
+    static const char *const row_kinds[] = {"0", "1", "kervan", NULL};
     static const struct {
         const char *name;
         bool *flag;
         int *number;
     } all[] = {{"hash=", &hash, NULL},       {"early=", &early, NULL},
                {"direct=", &direct, NULL},   {"dir=", &with_dir, NULL},
-               {"row=", &with_row, NULL},    {"net=", NULL, &net_threads},
-               {"syncers=", NULL, &syncers}, {"gather=", NULL, &gather}};
+               {"net=", NULL, &net_threads}, {"syncers=", NULL, &syncers},
+               {"gather=", NULL, &gather}};
     if (strncmp(arg, "sync=", 5) == 0) {
         sync_by = (sync_kind)choice(arg + 5, syncs);
         return;
     }
     if (strncmp(arg, "file=", 5) == 0) {
         file_as = (file_kind)choice(arg + 5, files);
+        return;
+    }
+    if (strncmp(arg, "row=", 4) == 0) {
+        row_as = (row_kind)choice(arg + 4, row_kinds);
         return;
     }
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -476,7 +500,10 @@ int main(int argc, char **argv)
         fail(files);
     if (file_as == FILE_PACK)
         open_pack();
-    open_rows();
+    if (row_as == ROW_KERVAN)
+        bare_rows_open(folder);
+    else
+        open_rows();
     init(&to_sync);
     init(&to_name);
     init(&to_row);

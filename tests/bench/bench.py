@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT / "tests/lib"))
 os.environ.setdefault("KERVAN_BINARY", str(ROOT / "build/release/kervan"))
 from kervan import Kervan, free_port, wait_for  # noqa: E402
 
+BARE_ROWS = "bare, temporary name, kervan's rows"
 LOAD, FLOOR, BARE = (ROOT / "build/bench" / name for name in ("load", "floor", "bare"))
 PEERS = ROOT / "tests/bench/peers"
 GIB, MIB = 1 << 30, 1 << 20
@@ -107,9 +108,9 @@ def floor(mode):
     return p.start(FLOOR, p.port, p.folder, mode)
 
 
-def bare():
+def bare(*options):
     p = Peer("bare")
-    return p.start(BARE, p.port, p.folder)
+    return p.start(BARE, p.port, p.folder, *options)
 
 
 def busboy(mode):
@@ -266,10 +267,11 @@ def line_u3(n):
 
         k = stack.enter_context(kervan())
         contenders = [("kervan", go(k.port, k.process.pid, "raw", RAW)), ("floor durable", peer(floor("durable"), "put", "/x")), ("bare", peer(bare(), "raw", "/x"))]
+        contenders.append((BARE_ROWS, peer(bare("file=temp", "row=kervan"), "raw", "/x")))
         contenders += [(name, peer(busboy(mode), "multipart", "/")) for name, mode in modes.items()]
         contenders.append(("nginx PUT, no hash, no fsync", peer(nginx(), "put", "/u")))
         got = rounds(n, contenders)
-    limits = ("floor durable", "bare")
+    limits = ("floor durable", "bare", BARE_ROWS)
     yield row("U3", "distinct 64 KB images, 32 connections, durable, with rows", "uploads/s", pick(got, "per_s"), limits, "kervan ≥ 0.6 × floor durable and ≥ 2.5 × busboy + fsync")
     yield row("U3 p99", "the same, 99th percentile", "ms", pick(got, "p99"), limits, "kervan ≤ 25 ms")
     yield row("U3 CPU", "the same, CPU of the server an upload", "us", pick(got, "cpu_us"), limits, "")
