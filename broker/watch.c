@@ -335,14 +335,6 @@ static kv_err one_position(letter *l, const kv_position *m, uint64_t job)
     return KV_OK;
 }
 
-static uint64_t id_at(kv_slice ids, size_t i)
-{
-    uint64_t v = 0;
-    for (size_t b = 0; b < 8; b++)
-        v = v << 8 | (uint8_t)ids.ptr[i * 8 + b];
-    return v;
-}
-
 void kv_watch_position(kv_core *c, const kv_from *from, const kv_position *m)
 {
     letter l;
@@ -354,7 +346,7 @@ void kv_watch_position(kv_core *c, const kv_from *from, const kv_position *m)
     }
     letter_open(&l, c, from->session, from->request);
     for (size_t i = 0; i < m->jobs.len / 8 && err == KV_OK; i++)
-        err = one_position(&l, m, id_at(m->jobs, i));
+        err = one_position(&l, m, kv_id_at(m->jobs, i));
     if (err != KV_OK)
         kv_core_refuse(
             c, from, err,

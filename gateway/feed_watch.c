@@ -169,7 +169,7 @@ static void on_asked(void *arg, kv_err err, const kv_msg *answer)
 
 static bool ask(kv_feed_watch *f, const uint64_t *ids, size_t n, bool watch)
 {
-    uint8_t bytes[8 * KV_WATCH_ASK_MAX];
+    char bytes[KV_ID_BYTES * KV_WATCH_ASK_MAX];
     asked_ids *a = malloc(sizeof(*a) + n * sizeof(*ids));
     kv_msg m;
     if (a == NULL) {
@@ -179,10 +179,10 @@ static bool ask(kv_feed_watch *f, const uint64_t *ids, size_t n, bool watch)
     *a = (asked_ids){.f = f, .watch = watch, .n = n};
     for (size_t i = 0; i < n; i++) {
         a->ids[i] = ids[i];
-        kv_position_put_id(ids[i], bytes + 8 * i);
+        kv_id_put(bytes, i, ids[i]);
     }
     kv_msg_defaults(KV_POSITION, &m);
-    m.position.jobs = kv_slice_of((const char *)bytes, 8 * n);
+    m.position.jobs = kv_slice_of(bytes, KV_ID_BYTES * n);
     m.position.watch = watch;
     m.position.unwatch = !watch;
     kv_err err = kv_client_ask(f->loop->broker, &m, ASK_MS, on_asked, a);

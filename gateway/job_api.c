@@ -35,16 +35,16 @@ kv_slice kv_request_body(kv_request *r)
 
 void kv_positions_ask(kv_request *r, const uint64_t *ids, size_t n, kv_broker_fn fn, void *arg)
 {
-    uint8_t bytes[8 * KV_POSITIONS_MAX];
+    char bytes[KV_ID_BYTES * KV_POSITIONS_MAX];
     kv_msg m;
     if (!kv_client_up(r->loop->broker)) {
         fn(r->req, r->loop, arg, KV_E_BROKER_AWAY, NULL);
         return;
     }
     for (size_t i = 0; i < n; i++)
-        kv_position_put_id(ids[i], bytes + 8 * i);
+        kv_id_put(bytes, i, ids[i]);
     kv_msg_defaults(KV_POSITION, &m);
-    m.position.jobs = kv_slice_of((const char *)bytes, 8 * n);
+    m.position.jobs = kv_slice_of(bytes, KV_ID_BYTES * n);
     kv_ask_broker_for(r, &m, POSITION_WAIT_MS, fn, arg);
 }
 

@@ -22,12 +22,6 @@ size_t kv_positions_of(kv_slice array, kv_rank *ret, size_t max)
     return n;
 }
 
-void kv_position_put_id(uint64_t id, uint8_t out[8])
-{
-    for (int i = 0; i < 8; i++)
-        out[i] = (uint8_t)(id >> (56 - 8 * i));
-}
-
 static void put_raw(kv_buf *out, const char *key, const kv_slice *raw)
 {
     kv_json_key(out, key);

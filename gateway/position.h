@@ -19,9 +19,6 @@ bool kv_position_of(kv_slice json, kv_rank *ret);
 /* At most `max` of them; returns how many. */
 size_t kv_positions_of(kv_slice array, kv_rank *ret, size_t max);
 
-/* Ids as POSITION wants them: 8 bytes each, big end first. */
-void kv_position_put_id(uint64_t id, uint8_t out[8]);
-
 /* ,"queue_position":…,"lane_position":…,"eta_seconds":… behind other members: of `p`, or null where
  * it is NULL. */
 void kv_position_put(kv_buf *out, const kv_rank *p);

@@ -441,11 +441,11 @@ static kv_err take_positions(void *arg, const kv_msg *answer)
 /* Watches anew with each session: a watch ends with the one it was asked in. */
 static kv_err watch(kv_job_client *self, waiting *w, int64_t until_us)
 {
-    char id[8];
+    char id[KV_ID_BYTES];
     uint64_t session;
-    for (int i = 0; i < 8; i++)
-        id[i] = (char)(w->job >> (56 - 8 * i));
-    kv_msg m = {.code = KV_POSITION, .position = {.jobs = kv_slice_of(id, 8), .watch = true}};
+    kv_id_put(id, 0, w->job);
+    kv_msg m = {.code = KV_POSITION,
+                .position = {.jobs = kv_slice_of(id, sizeof id), .watch = true}};
     kv_err err;
     bool first;
     do { /* the answer may be of the session before */

@@ -78,3 +78,18 @@ bool kv_id_parse(const char *text, size_t len, uint64_t *ret_id)
     *ret_id = id;
     return true;
 }
+
+void kv_id_put(char *list, size_t at, uint64_t id)
+{
+    for (int i = 0; i < KV_ID_BYTES; i++)
+        list[at * KV_ID_BYTES + (size_t)i] = (char)(id >> (56 - 8 * i));
+}
+
+uint64_t kv_id_at(kv_slice list, size_t at)
+{
+    uint64_t id = 0;
+
+    for (size_t i = 0; i < KV_ID_BYTES; i++)
+        id = id << 8 | (uint8_t)list.ptr[at * KV_ID_BYTES + i];
+    return id;
+}

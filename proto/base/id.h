@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/slice.h"
 
 #define KV_ID_TEXT     13            /* characters, without the NUL */
 #define KV_ID_EPOCH_MS 1735689600000 /* 2025-01-01T00:00:00Z: the ids begin here */
@@ -28,5 +29,10 @@ uint32_t kv_id_random_node(void); /* from getrandom(2) */
 
 void kv_id_format(uint64_t id, char out[KV_ID_TEXT + 1]);
 bool kv_id_parse(const char *text, size_t len, uint64_t *ret_id); /* false: not an id */
+
+/* In lists of ids in messages: KV_ID_BYTES each, big end first. */
+#define KV_ID_BYTES 8
+void kv_id_put(char *list, size_t at, uint64_t id);
+uint64_t kv_id_at(kv_slice list, size_t at);
 
 #endif

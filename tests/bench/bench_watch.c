@@ -110,16 +110,15 @@ static void end(bench *b)
 /* Asks for `n` jobs from `first` on, or random ones where it is 0. */
 static void position(bench *b, uint64_t first, uint64_t n, bool watch)
 {
-    char ids[256 * 8];
+    char ids[256 * KV_ID_BYTES];
     kv_msg m;
     for (uint64_t i = 0; i < n; i++) {
         b->random = b->random * 6364136223846793005u + 1442695040888963407u;
         uint64_t job = first ? first + i : 1 + (b->random >> 33) % MILLION;
-        for (int byte = 0; byte < 8; byte++)
-            ids[i * 8 + (uint64_t)byte] = (char)(job >> (56 - 8 * byte));
+        kv_id_put(ids, i, job);
     }
     kv_msg_defaults(KV_POSITION, &m);
-    m.position.jobs = kv_slice_of(ids, n * 8);
+    m.position.jobs = kv_slice_of(ids, n * KV_ID_BYTES);
     m.position.watch = watch;
     say(b, "g", &m);
 }

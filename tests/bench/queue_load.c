@@ -373,14 +373,12 @@ static void on_positions(void *arg, kv_err err, const kv_msg *answer)
 
 static void ask_page(load *l, uint64_t first, bool watch)
 {
-    unsigned char ids[PAGE * 8];
+    char ids[PAGE * KV_ID_BYTES];
     kv_msg m;
-    for (uint64_t i = 0; i < PAGE; i++) {
-        for (int b = 0; b < 8; b++)
-            ids[i * 8 + (uint64_t)b] = (unsigned char)((first + i) >> (56 - 8 * b));
-    }
+    for (uint64_t i = 0; i < PAGE; i++)
+        kv_id_put(ids, i, first + i);
     kv_msg_defaults(KV_POSITION, &m);
-    m.position.jobs = kv_slice_of((const char *)ids, sizeof ids);
+    m.position.jobs = kv_slice_of(ids, sizeof ids);
     m.position.watch = watch;
     kv_err err = kv_client_ask(l->client, &m, ASK_MS, on_positions, l);
     if (err != KV_OK)

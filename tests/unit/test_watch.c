@@ -7,14 +7,12 @@
 static uint64_t ask(text_rig *t, const char *peer, const uint64_t *jobs, size_t n, bool watch,
                     bool unwatch)
 {
-    char ids[KV_POSITIONS_ONE * 8 + 8];
+    char ids[(KV_POSITIONS_ONE + 1) * KV_ID_BYTES];
     kv_msg m;
-    for (size_t i = 0; i < n; i++) {
-        for (int b = 0; b < 8; b++)
-            ids[i * 8 + (size_t)b] = (char)(jobs[i] >> (56 - 8 * b));
-    }
+    for (size_t i = 0; i < n; i++)
+        kv_id_put(ids, i, jobs[i]);
     kv_msg_defaults(KV_POSITION, &m);
-    m.position.jobs = kv_slice_of(ids, n * 8);
+    m.position.jobs = kv_slice_of(ids, n * KV_ID_BYTES);
     m.position.watch = watch;
     m.position.unwatch = unwatch;
     return rig_say(&t->r, peer, &m);
