@@ -8,10 +8,11 @@
 #include "proto/actor.h"
 #include "storage/object.h"
 
-#define KV_PLACERS                                                                                 \
-    5 /* the last one takes large uploads, so that their syncs hold nobody up; 4 small ones beside \
-         2 and 8: 4,867, 4,474 and 3,902 uploads/s */
-#define KV_PLACE_LARGE (4u << 20) /* bytes */
+/* Small uploads take turns on the first (4 beside 2 and 8: 4,867, 4,474 and 3,902 uploads/s). Syncs
+ * of large ones hold nobody up, and no sync holds up a release. */
+enum { KV_PLACERS_SMALL = 4, KV_PLACER_LARGE = KV_PLACERS_SMALL, KV_PLACER_RELEASES, KV_PLACERS };
+#define KV_PLACE_LARGE  (4u << 20) /* bytes */
+#define KV_RELEASES_MAX 64         /* uploads in a RELEASE */
 
 extern const kv_actor_def kv_scanner, kv_hasher, kv_store_writer, kv_placer, kv_dedup;
 

@@ -292,9 +292,9 @@
     F(T, u64, number, 65535, 0, "", "0: the file stands under its key, durable") \
     F(T, boolean, nothing, 0, 0, "", "of PLACE_WHOLE: no file could be written, there is nothing to release")
 #define KV_RELEASE_FIELDS(F, T) \
-    F(T, u64, upload, 0, 0, "upload id", "the temporary file is not needed any more")
+    F(T, bin, uploads, 512, 0, "", "ids of at most 64 uploads, 8 bytes each, big end first: their temporary files are not needed any more")
 #define KV_RELEASED_FIELDS(F, T) \
-    F(T, u64, upload, 0, 0, "upload id", "the temporary file is gone")
+    F(T, bin, uploads, 512, 0, "", "as asked: their temporary files are gone")
 #define KV_UPLOAD_DONE_FIELDS(F, T) \
     F(T, u64, upload, 0, 0, "upload id", "the end of an upload, for the HTTP loop") \
     F(T, u64, number, 65535, 0, "", "0: answer 201 with json") \
@@ -393,8 +393,8 @@
     M(0x68, UPLOAD_WRITTEN, upload_written, "store > dedup", "", KV_UPLOAD_WRITTEN_FIELDS, "The temporary file is complete, or failed.") \
     M(0x69, PLACE, place, "dedup > store", "PLACED", KV_PLACE_FIELDS, "Make the file durable under its key.") \
     M(0x6a, PLACED, placed, "store > dedup", "", KV_PLACED_FIELDS, "It is, or why not.") \
-    M(0x6b, RELEASE, release, "dedup > store", "RELEASED", KV_RELEASE_FIELDS, "Drop the temporary file.") \
-    M(0x6c, RELEASED, released, "store > dedup", "", KV_RELEASED_FIELDS, "It is gone.") \
+    M(0x6b, RELEASE, release, "dedup > store", "RELEASED", KV_RELEASE_FIELDS, "Drop the temporary files.") \
+    M(0x6c, RELEASED, released, "store > dedup", "", KV_RELEASED_FIELDS, "They are gone.") \
     M(0x6d, UPLOAD_DONE, upload_done, "dedup > loop", "", KV_UPLOAD_DONE_FIELDS, "Answer the client.") \
     M(0x6e, UPLOAD_WHOLE, upload_whole, "loop > scanner", "", KV_UPLOAD_WHOLE_FIELDS, "A small upload, complete: instead of UPLOAD_BEGIN, UPLOAD_CHUNK and UPLOAD_END.") \
     M(0x6f, WHOLE_RECEIVED, whole_received, "scanner > hasher", "", KV_WHOLE_RECEIVED_FIELDS, "Bytes of a whole upload as received, where they differ from those kept.") \

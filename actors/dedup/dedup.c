@@ -38,7 +38,7 @@ static void on_begin(void *self, const kv_in *in, kv_out *out)
     e->begun = true;
     e->loop = (unsigned)b->loop;
     e->pipeline = (unsigned)b->pipeline;
-    e->placer = a->next_placer++ % (KV_PLACERS - 1);
+    e->placer = a->next_placer++ % KV_PLACERS_SMALL;
     e->begun_us = kv_ending_now(out);
     kv_ending_copy(e->folder, sizeof e->folder, b->folder);
     kv_ending_copy(e->filename, sizeof e->filename, b->filename);
@@ -135,9 +135,12 @@ static void on_placed(void *self, const kv_in *in, kv_out *out)
 
 static void on_released(void *self, const kv_in *in, kv_out *out)
 {
-    kv_ending *e = kv_ending_find(self, in->msg->released.upload);
-    assert(e && e->state == KV_RELEASING);
-    kv_ending_end(self, e, out);
+    kv_slice ids = in->msg->released.uploads;
+    for (size_t i = 0; i < ids.len / KV_ID_BYTES; i++) {
+        kv_ending *e = kv_ending_find(self, kv_id_at(ids, i));
+        assert(e && e->state == KV_RELEASING);
+        kv_ending_end(self, e, out);
+    }
 }
 
 static void tick(void *self, int64_t now_us, kv_out *out)
@@ -192,4 +195,5 @@ const kv_actor_def kv_dedup = {
     .destroy = destroy,
     .tick = tick,
     .tick_ms = 1000,
+    .batch_end = kv_dedup_release,
 };

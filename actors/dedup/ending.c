@@ -87,7 +87,7 @@ void kv_dedup_send(kv_dedup_actor *a, kv_out *out, unsigned peer, const kv_endin
 
 unsigned kv_dedup_placer(const kv_dedup_actor *a, const kv_ending *e)
 {
-    unsigned which = e->written >= KV_PLACE_LARGE ? KV_PLACERS - 1 : e->placer;
+    unsigned which = e->written >= KV_PLACE_LARGE ? KV_PLACER_LARGE : e->placer;
     return a->ingest->loops + a->ingest->pipelines + which;
 }
 
@@ -144,10 +144,23 @@ void kv_ending_answer(kv_dedup_actor *a, kv_ending *e, kv_out *out)
 
 void kv_ending_release(kv_dedup_actor *a, kv_ending *e, kv_out *out)
 {
-    kv_msg m = {.code = KV_RELEASE};
-    m.release.upload = e->upload;
+    if (a->releases == KV_RELEASES_MAX)
+        kv_dedup_release(a, out);
+    kv_id_put(a->to_release, a->releases++, e->upload);
     kv_ending_set_state(a, e, KV_RELEASING);
-    kv_dedup_send(a, out, kv_dedup_placer(a, e), e, &m, NULL);
+}
+
+void kv_dedup_release(void *self, kv_out *out)
+{
+    kv_dedup_actor *a = self;
+    kv_msg m = {.code = KV_RELEASE};
+    if (a->releases == 0)
+        return;
+    m.release.uploads = kv_slice_of(a->to_release, a->releases * KV_ID_BYTES);
+    a->releases = 0;
+    if (!atomic_load(&a->ingest->state->halted))
+        kv_out_send(out, (int)(a->ingest->loops + a->ingest->pipelines + KV_PLACER_RELEASES), NULL,
+                    &m, NULL);
 }
 
 void kv_ending_fail(kv_ending *e, kv_err err, kv_slice detail)

@@ -66,6 +66,8 @@ typedef struct kv_dedup_actor {
     uint64_t gone_seq;
     size_t waiting, orphans; /* how many are in these states */
     unsigned next_placer;
+    size_t releases; /* of this batch */
+    char to_release[KV_RELEASES_MAX * KV_ID_BYTES];
     int timer_fd;
     bool timer_watched;
     int64_t sweep_at_us;
@@ -87,6 +89,7 @@ unsigned kv_dedup_placer(const kv_dedup_actor *a, const kv_ending *e); /* peer *
 /* Sends UPLOAD_DONE and the log line; once. */
 void kv_ending_answer(kv_dedup_actor *a, kv_ending *e, kv_out *out);
 void kv_ending_release(kv_dedup_actor *a, kv_ending *e, kv_out *out); /* the temporary file */
+void kv_dedup_release(void *self, kv_out *out); /* sends what was to be released; batch_end */
 /* Notes the first failure, and its detail whoever has it. */
 void kv_ending_fail(kv_ending *e, kv_err err, kv_slice detail);
 /* Lets the scanner, and behind it hasher and store, drop an upload that failed here. */

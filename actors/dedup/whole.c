@@ -40,7 +40,7 @@ void kv_dedup_whole(void *self, const kv_in *in, kv_out *out)
         return;
     }
     assert(in->payload);
-    e->placer = a->next_placer++ % (KV_PLACERS - 1);
+    e->placer = a->next_placer++ % KV_PLACERS_SMALL;
     take(e, j, zmq_msg_size(in->payload));
     take_digests(e, j);
     e->has_file = true;

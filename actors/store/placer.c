@@ -7,6 +7,7 @@
 
 #include "actors/ingest_actors.h"
 #include "actors/store/puts.h"
+#include "proto/base/id.h"
 #include "proto/base/log.h"
 
 #define KEY_MAX   400
@@ -140,11 +141,14 @@ static void on_place_whole(void *self, const kv_in *in, kv_out *out)
 static void on_release(void *self, const kv_in *in, kv_out *out)
 {
     kv_placer_actor *a = self;
-    kv_put *put = kv_puts_take(a->puts, in->msg->release.upload);
-    assert(put);
-    kv_put_finish(&put);
+    kv_slice ids = in->msg->release.uploads;
+    for (size_t i = 0; i < ids.len / KV_ID_BYTES; i++) {
+        kv_put *put = kv_puts_take(a->puts, kv_id_at(ids, i));
+        assert(put);
+        kv_put_finish(&put);
+    }
     kv_msg m = {.code = KV_RELEASED};
-    m.released.upload = in->msg->release.upload;
+    m.released.uploads = ids;
     if (!atomic_load(&a->state->halted))
         kv_out_send(out, KV_STORE_TO_DEDUP, in->head, &m, NULL);
 }

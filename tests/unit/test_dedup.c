@@ -6,12 +6,19 @@
 #include <cmocka.h>
 
 #include "actors/store/puts.h"
+#include "proto/base/id.h"
 #include "storage/db.h"
 #include "tests/unit/ingest_fake.h"
 #include "tests/unit/scratch.h"
 
 /* Peers of this rig: loops 0 and 1, scanner 2, placers 3, 4 and 5. */
-enum { SCANNER = 2, SMALL_0 = 3, SMALL_1 = 4, LARGE = 2 + KV_PLACERS };
+enum {
+    SCANNER = 2,
+    SMALL_0 = 3,
+    SMALL_1 = 4,
+    LARGE = SMALL_0 + KV_PLACER_LARGE,
+    RELEASES = SMALL_0 + KV_PLACER_RELEASES
+};
 
 static scratch dir;
 static rig r;
@@ -98,8 +105,17 @@ static void placed(uint64_t upload, kv_err number)
 static void released(uint64_t upload)
 {
     kv_msg m = {.code = KV_RELEASED};
-    m.released.upload = upload;
+    char id[KV_ID_BYTES];
+    kv_id_put(id, 0, upload);
+    m.released.uploads = kv_slice_of(id, sizeof id);
     rig_send(&r, &m, NULL, 0);
+}
+
+/* RELEASEs so far, with that of this batch. */
+static size_t releases(void)
+{
+    kv_dedup.batch_end(r.self, r.out);
+    return rig_count(&r, KV_RELEASE);
 }
 
 static void to_commit(uint64_t upload)
@@ -163,9 +179,9 @@ static void the_straight_way(void **state)
     assert_int_equal(c->size, 100);
     assert_int_equal(c->width, 48);
     assert_true(c->dedup && c->process);
-    assert_int_equal(rig_count(&r, KV_RELEASE), 0);
+    assert_int_equal(releases(), 0);
     answer_committed(false, 7);
-    assert_int_equal(rig_count(&r, KV_RELEASE), 1);
+    assert_int_equal(releases(), 1);
     assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 0); /* not while a temporary file is left */
     released(1);
     const kv_upload_done *d = done(1);
@@ -286,7 +302,7 @@ static void an_abort_before_the_file_is_placed(void **state)
     scanned(2, KV_OK);
     hashed(2);
     assert_int_equal(rig_count(&r, KV_PLACE), 0);
-    assert_int_equal(rig_count(&r, KV_RELEASE), 1);
+    assert_int_equal(releases(), 1);
     assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 0);
     released(2);
     assert_int_equal(done(2)->number, KV_E_TIMEOUT_CLIENT);
@@ -316,7 +332,7 @@ static void dying_is_tried_again(void **state)
     }
     kv_fake_clock_advance(&r.clock, 11000); /* it has its limit */
     answer_error(KV_E_DYING, 0);
-    assert_int_equal(rig_count(&r, KV_RELEASE), 1);
+    assert_int_equal(releases(), 1);
     released(1);
     assert_int_equal(done(1)->number, KV_E_DYING);
 }
@@ -423,6 +439,44 @@ static void a_broker_that_is_away(void **state)
     done(1);
 }
 
+/* What is committed in one batch is released by one message. */
+static void two_are_released_together(void **state)
+{
+    (void)state;
+    to_commit(1);
+    to_commit(2);
+    answer_committed(false, 7);
+    answer_committed(false, 8);
+    assert_int_equal(rig_count(&r, KV_RELEASE), 0);
+    assert_int_equal(releases(), 1);
+    assert_int_equal(releases(), 1); /* once */
+    kv_slice uploads = rig_got(&r, KV_RELEASE, 0, NULL, NULL)->release.uploads;
+    assert_int_equal(uploads.len, 2 * KV_ID_BYTES);
+    assert_int_equal(kv_id_at(uploads, 0) + kv_id_at(uploads, 1), 3);
+    kv_msg m = {.code = KV_RELEASED};
+    char ids[2 * KV_ID_BYTES];
+    kv_id_put(ids, 0, 2);
+    kv_id_put(ids, 1, 1);
+    m.released.uploads = kv_slice_of(ids, sizeof ids);
+    rig_send(&r, &m, NULL, 0);
+    assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 2);
+    assert_int_equal(rig_got(&r, KV_UPLOAD_DONE, 0, NULL, NULL)->upload_done.upload, 2);
+}
+
+/* More than one RELEASE can name: the rest goes in another. */
+static void many_are_released_together(void **state)
+{
+    (void)state;
+    for (uint64_t upload = 1; upload <= KV_RELEASES_MAX + 1; upload++) {
+        to_commit(upload);
+        answer_committed(false, 7);
+    }
+    assert_int_equal(releases(), 2);
+    assert_int_equal(rig_got(&r, KV_RELEASE, 0, NULL, NULL)->release.uploads.len,
+                     KV_RELEASES_MAX * KV_ID_BYTES);
+    assert_int_equal(rig_got(&r, KV_RELEASE, 1, NULL, NULL)->release.uploads.len, KV_ID_BYTES);
+}
+
 static void a_file_that_cannot_be_placed(void **state)
 {
     (void)state;
@@ -431,7 +485,7 @@ static void a_file_that_cannot_be_placed(void **state)
     hashed(1);
     scanned(1, KV_OK);
     placed(1, KV_E_IO);
-    assert_int_equal(rig_count(&r, KV_RELEASE), 1);
+    assert_int_equal(releases(), 1);
     released(1);
     assert_int_equal(done(1)->number, KV_E_IO);
 }
@@ -510,9 +564,10 @@ static void the_straight_way_of_a_whole_upload(void **state)
     assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 0); /* not before the row is */
     answer_committed(false, 7);
     assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 0);
+    assert_int_equal(releases(), 1);
     int release_peer;
     rig_got(&r, KV_RELEASE, 0, &release_peer, NULL);
-    assert_int_equal(release_peer, peer); /* who has the file */
+    assert_int_equal(release_peer, RELEASES); /* not behind somebody's syncs */
     released(1);
     assert_int_equal(done(1)->number, 0);
     assert_int_equal(done(1)->media, 4711);
@@ -542,7 +597,7 @@ static void a_whole_upload_that_cannot_be_written(void **state)
     m.placed.nothing = true;
     rig_send(&r, &m, NULL, 0);
     assert_int_equal(done(1)->number, KV_E_DISK_FULL);
-    assert_int_equal(rig_count(&r, KV_RELEASE), 0);
+    assert_int_equal(releases(), 0);
     assert_true(file_there());
 }
 
@@ -551,7 +606,7 @@ static void a_whole_upload_that_cannot_be_placed(void **state)
     (void)state;
     judged(1, KV_OK);
     placed(1, KV_E_IO);
-    assert_int_equal(rig_count(&r, KV_RELEASE), 1);
+    assert_int_equal(releases(), 1);
     released(1);
     assert_int_equal(done(1)->number, KV_E_IO);
 }
@@ -627,6 +682,8 @@ int main(void)
         T(a_file_another_upload_relies_on_stays),
         T(without_a_database_nothing_is_removed),
         T(a_broker_that_is_away),
+        T(two_are_released_together),
+        T(many_are_released_together),
         T(a_file_that_cannot_be_placed),
         T(a_hasher_without_memory),
         T(the_straight_way_of_a_whole_upload),

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "actors/store/puts.h"
+#include "proto/base/id.h"
 #include "tests/unit/ingest_fake.h"
 #include "tests/unit/scratch.h"
 
@@ -69,11 +70,16 @@ static void place(uint64_t upload, const char *key)
     rig_send(&p, &m, NULL, 0);
 }
 
-static void release(uint64_t upload)
+static void release(const uint64_t *uploads, size_t n)
 {
     kv_msg m = {.code = KV_RELEASE};
-    m.release.upload = upload;
+    char ids[4 * KV_ID_BYTES];
+    for (size_t i = 0; i < n; i++)
+        kv_id_put(ids, i, uploads[i]);
+    m.release.uploads = kv_slice_of(ids, n * KV_ID_BYTES);
     rig_send(&p, &m, NULL, 0);
+    const kv_msg *answer = rig_got(&p, KV_RELEASED, rig_count(&p, KV_RELEASED) - 1, NULL, NULL);
+    assert_true(kv_slice_eq(answer->released.uploads, m.release.uploads));
 }
 
 static uint64_t written(size_t i, uint64_t upload)
@@ -103,9 +109,8 @@ static void files_are_written_placed_and_released(void **state)
     size_t n;
     assert_int_equal(kv_store_read(p.arg.store, "haber/2026/two.txt", 0, text, 20, &n), KV_OK);
     assert_string_equal(text, "second file");
-    release(1);
-    release(2);
-    assert_int_equal(rig_count(&p, KV_RELEASED), 2);
+    release((uint64_t[]){2, 1}, 2);
+    assert_int_equal(rig_count(&p, KV_RELEASED), 1);
     assert_int_equal(temporary_files(), 0);
 }
 
@@ -149,7 +154,7 @@ static void whole_uploads_are_written_and_placed(void **state)
     assert_int_equal(kv_store_read(p.arg.store, "haber/x.txt", 0, text, 20, &n), KV_OK);
     assert_int_equal(n, 6);
     for (uint64_t upload = 1; upload <= 4; upload++)
-        release(upload);
+        release(&upload, 1);
     assert_int_equal(temporary_files(), 0);
 }
 
@@ -163,11 +168,11 @@ static void a_whole_upload_that_cannot_be_written(void **state)
     p.def->batch_end(p.self, p.out);
     expect_placed(0, 1, KV_E_CONFLICT, true);
     expect_placed(1, 2, 0, false);
-    release(2);
+    release((uint64_t[]){2}, 1);
     assert_int_equal(temporary_files(), 1); /* of the first writer, who is not touched */
     place(1, "banners/a.txt");
     p.def->batch_end(p.self, p.out);
-    release(1);
+    release((uint64_t[]){1}, 1);
     assert_int_equal(temporary_files(), 0);
 }
 
@@ -184,7 +189,7 @@ static void placing_again_links_again(void **state)
     kv_object_info info;
     assert_int_equal(kv_store_head(p.arg.store, "banners/a.txt", &info), KV_OK);
     assert_int_equal(info.size, 5);
-    release(1);
+    release((uint64_t[]){1}, 1);
 }
 
 static void an_abort_leaves_nothing(void **state)
