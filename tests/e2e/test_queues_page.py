@@ -6,6 +6,7 @@ import threading
 import uuid
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
@@ -58,6 +59,17 @@ def card(browser, service):
     unfold(browser, service)
     found = browser.find_elements(By.CSS_SELECTOR, f'[data-testid="queue"][data-service="{service}"]')
     return found[0] if found else None
+
+
+def press(browser, service, test_id):
+    """A card moves to another list when its queue wakes or comes to rest: then it is looked for again."""
+    def pressed():
+        try:
+            card(browser, service).find_element(By.CSS_SELECTOR, f'[data-testid="{test_id}"]').click()
+        except StaleElementReferenceException:
+            return False
+        return True
+    wait_for(test_id, pressed)
 
 
 def text(browser, service, test_id):
@@ -121,7 +133,7 @@ def test_pause_asks_and_a_reload_shows_the_same(kervan, browser):
     q = name()
     ids = [submit(kervan, q) for _ in range(3)]
     wait_for("the queue", lambda: text(browser, q, "queue-waiting") == "3")
-    card(browser, q).find_element(By.CSS_SELECTOR, '[data-testid="queue-pause"]').click()
+    press(browser, q, "queue-pause")
     shot(browser, "queues-confirm")
     assert browser.switch_to.active_element.get_attribute("data-testid") == "queue-no"  # the safe answer
     one(browser, "queue-no").click()
@@ -132,7 +144,7 @@ def test_pause_asks_and_a_reload_shows_the_same(kervan, browser):
     browser.refresh()
     wait_for("the places", lambda: all(f"sırada {n + 1}" in row_text(browser, j) for n, j in enumerate(ids)))
     wait_for("paused", lambda: text(browser, q, "queue-health") == "duraklatıldı")
-    card(browser, q).find_element(By.CSS_SELECTOR, '[data-testid="queue-resume"]').click()
+    press(browser, q, "queue-resume")
     one(browser, "queue-yes").click()
     wait_for("going on", lambda: text(browser, q, "queue-health") != "duraklatıldı")
 
@@ -145,7 +157,7 @@ def test_job_detail_cancel_and_retry(kervan, browser):
         w.ask(JOB_FAIL, [lease[0], lease[1], lease[2], 66, "dosya okunamadı", False])
     open_queues(kervan, browser)
     wait_for("the dead letter", lambda: text(browser, q, "queue-dead") == "1")
-    card(browser, q).find_element(By.CSS_SELECTOR, '[data-testid="queue-dead"]').click()
+    press(browser, q, "queue-dead")
     wait_for("only it", lambda: len(all_of(browser, "job")) == 1 and row(browser, job))
     assert Select(one(browser, "jobs-status")).first_selected_option.get_attribute("value") == "error"
     row(browser, job).find_element(By.TAG_NAME, "a").click()
@@ -173,7 +185,7 @@ def test_kervans_own_queue(browser):
         wait_for("the dead letter", lambda: text(browser, "image-process", "queue-dead") == "1")
         assert card(browser, "image-process").find_elements(By.CSS_SELECTOR, '[data-testid="queue-pause"]')
         assert not card(browser, "image-process").find_elements(By.CSS_SELECTOR, '[data-testid="queue-drain"]')
-        card(browser, "image-process").find_element(By.CSS_SELECTOR, '[data-testid="queue-dead"]').click()
+        press(browser, "image-process", "queue-dead")
         wait_for("the job", lambda: len(all_of(browser, "job")) == 1)
         dead = one(browser, "job").get_attribute("data-id")
         one(browser, "job").find_element(By.TAG_NAME, "a").click()
@@ -245,7 +257,7 @@ def test_looks(kervan, browser):
             wait_for("the next second", lambda n=browser.execute_script("return performance.now()"): browser.execute_script("return performance.now()") > n + 1000)
         assert len(heights) == 1  # no jump while numbers change
         shot(browser, "queues")
-        card(browser, q).find_element(By.CSS_SELECTOR, '[data-testid="queue-jobs"]').click()
+        press(browser, q, "queue-jobs")
         wait_for("its jobs", lambda: all_of(browser, "job"))
         browser.execute_script("document.getElementById('jobs').scrollIntoView()")
         shot(browser, "jobs")
