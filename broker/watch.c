@@ -339,13 +339,14 @@ void kv_watch_position(kv_core *c, const kv_from *from, const kv_position *m)
 {
     letter l;
     kv_err err = KV_OK;
-    if (m->jobs.len % 8 || m->jobs.len / 8 > KV_POSITIONS_ONE || (m->watch && m->unwatch)) {
+    if (m->jobs.len % KV_ID_BYTES || m->jobs.len / KV_ID_BYTES > KV_POSITIONS_ONE ||
+        (m->watch && m->unwatch)) {
         kv_core_refuse(c, from, KV_E_BAD_MESSAGE,
                        "POSITION takes up to 256 ids of 8 bytes, and watch or unwatch");
         return;
     }
     letter_open(&l, c, from->session, from->request);
-    for (size_t i = 0; i < m->jobs.len / 8 && err == KV_OK; i++)
+    for (size_t i = 0; i < m->jobs.len / KV_ID_BYTES && err == KV_OK; i++)
         err = one_position(&l, m, kv_id_at(m->jobs, i));
     if (err != KV_OK)
         kv_core_refuse(

@@ -82,13 +82,17 @@ void kv_dedup_send(kv_dedup_actor *a, kv_out *out, unsigned peer, const kv_endin
                    const kv_msg *m, zmq_msg_t *payload)
 {
     if (!atomic_load(&a->ingest->state->halted))
-        kv_out_send(out, (int)peer, &e->head, m, payload);
+        kv_out_send(out, (int)peer, e ? &e->head : NULL, m, payload);
+}
+
+static unsigned placer_at(const kv_dedup_actor *a, unsigned which)
+{
+    return a->ingest->loops + a->ingest->pipelines + which;
 }
 
 unsigned kv_dedup_placer(const kv_dedup_actor *a, const kv_ending *e)
 {
-    unsigned which = e->written >= KV_PLACE_LARGE ? KV_PLACER_LARGE : e->placer;
-    return a->ingest->loops + a->ingest->pipelines + which;
+    return placer_at(a, e->written >= KV_PLACE_LARGE ? KV_PLACER_LARGE : e->placer);
 }
 
 /* One line an upload, whatever became of it. */
@@ -158,9 +162,7 @@ void kv_dedup_release(void *self, kv_out *out)
         return;
     m.release.uploads = kv_slice_of(a->to_release, a->releases * KV_ID_BYTES);
     a->releases = 0;
-    if (!atomic_load(&a->ingest->state->halted))
-        kv_out_send(out, (int)(a->ingest->loops + a->ingest->pipelines + KV_PLACER_RELEASES), NULL,
-                    &m, NULL);
+    kv_dedup_send(a, out, placer_at(a, KV_PLACER_RELEASES), NULL, &m, NULL);
 }
 
 void kv_ending_fail(kv_ending *e, kv_err err, kv_slice detail)

@@ -80,6 +80,7 @@ void kv_ending_set_state(kv_dedup_actor *a, kv_ending *e, kv_ending_state state)
 void kv_ending_copy(char *to, size_t size, kv_slice from); /* cut to size */
 void kv_ending_hex(const uint8_t hash[KV_HASH_LEN], char out[KV_HASH_HEX]);
 int64_t kv_ending_now(kv_out *out);
+/* With the request and trace of `e`, or none where it is NULL. */
 void kv_dedup_send(kv_dedup_actor *a, kv_out *out, unsigned peer, const kv_ending *e,
                    const kv_msg *m, zmq_msg_t *payload);
 /* Without memory for a record there is no way to keep the promise of one answer: the process ends,
