@@ -52,6 +52,7 @@ kv_err kv_exec_attach(kv_db *db, const char *base, uint64_t job_max_attempts, co
                    .open_kept = {.keep = KV_OPEN_KEEP, .slice = KV_OPEN_SLICE}};
     kv_id_maker_init(&x->ids, kv_id_random_node());
     kv_buf_init(&x->scratch, 0);
+    kv_buf_init(&x->spare, ROW_LIMIT);
     kv_err err = count_epoch(x);
     if (err == KV_OK)
         err = read_counters(x);
@@ -88,6 +89,7 @@ void kv_exec_close(kv_exec *x)
     kv_names_release(&x->services);
     free(x->plain);
     kv_buf_release(&x->scratch);
+    kv_buf_release(&x->spare);
     kv_db_close(&x->db);
 }
 
@@ -128,9 +130,13 @@ static kv_err write_rows(kv_exec *x)
 {
     for (kv_event_row *r = x->rows; r; r = r->next) {
         kv_buf_addc(&r->body, ']');
-        if (!kv_buf_ok(&r->body))
+        kv_buf_addc(&r->kept, ']');
+        if (!kv_buf_ok(&r->body) || !kv_buf_ok(&r->kept))
             return KV_E_NO_MEMORY;
-        KV_TRY(kv_event_append(x->db, r->first, r->last, x->now, kv_buf_slice(&r->body)));
+        KV_TRY(kv_event_append(x->db, r->first, r->last, x->now, kv_buf_slice(&r->kept)));
+        kv_buf_release(&x->spare);
+        x->spare = r->kept; /* its memory is the next commit's */
+        r->kept = (kv_buf){.limit = ROW_LIMIT};
     }
     return KV_OK;
 }
@@ -165,6 +171,7 @@ void kv_event_rows_free(kv_event_row **rows)
     for (kv_event_row *r = *rows, *next; r; r = next) {
         next = r->next;
         kv_buf_release(&r->body);
+        kv_buf_release(&r->kept);
         free(r);
     }
     *rows = NULL;
@@ -178,6 +185,9 @@ static bool row_begin(kv_exec *x)
     if (!r)
         return false;
     kv_buf_init(&r->body, ROW_LIMIT);
+    r->kept = x->spare;
+    kv_buf_init(&x->spare, ROW_LIMIT);
+    kv_buf_clear(&r->kept);
     r->first = x->next_event;
     r->prev = x->next_event - 1;
     if (x->row)
@@ -186,6 +196,7 @@ static bool row_begin(kv_exec *x)
         x->rows = r;
     x->row = r;
     kv_buf_addc(&r->body, '[');
+    kv_buf_addc(&r->kept, '[');
     x->event_bytes++;
     return true;
 }
@@ -205,13 +216,35 @@ kv_buf *kv_exec_event(kv_exec *x, const char *type)
         *p++ = ',';
     p = kv_put(p, "{\"id\":", 6);
     p = kv_put_u64(p, x->next_event);
-    p = kv_put(p, ",\"type\":\"", 9);
+    *p++ = ',';
+    x->type_at = (size_t)(p - b->data);
+    p = kv_put(p, "\"type\":\"", 8);
     p = kv_put(p, type, type_len);
-    p = kv_put(p, "\",\"at\":", 7);
+    *p++ = '"';
+    x->at_at = (size_t)(p - b->data);
+    p = kv_put(p, ",\"at\":", 6);
     p = kv_put(p, x->at, at_len);
     *p = '\0';
-    b->len = (size_t)(p - b->data);
+    x->rest_at = b->len = (size_t)(p - b->data);
     return b;
+}
+
+/* The log has the event without "id" and "at", which its row says (storage/read/event_text.h). */
+static void keep_event(kv_exec *x)
+{
+    const char *event = x->row->body.data;
+    kv_buf *kept = &x->row->kept;
+    size_t type_len = x->at_at - x->type_at, rest_len = x->row->body.len - x->rest_at;
+    char *p = kv_buf_reserve(kept, type_len + rest_len + 3);
+    if (!p)
+        return; /* write_rows sees it */
+    if (kept->len > 1)
+        *p++ = ',';
+    *p++ = '{';
+    p = kv_put(p, event + x->type_at, type_len);
+    p = kv_put(p, event + x->rest_at, rest_len);
+    *p = '\0';
+    kept->len = (size_t)(p - kept->data);
 }
 
 kv_err kv_exec_event_end(kv_exec *x)
@@ -220,7 +253,10 @@ kv_err kv_exec_event_end(kv_exec *x)
     kv_buf_addc(b, '}');
     x->row->last = x->next_event++;
     x->event_bytes += b->len;
-    return kv_buf_ok(b) ? KV_OK : KV_E_NO_MEMORY;
+    if (!kv_buf_ok(b))
+        return KV_E_NO_MEMORY;
+    keep_event(x);
+    return KV_OK;
 }
 
 void kv_exec_add_id(kv_buf *b, const char *key, uint64_t id)

@@ -20,6 +20,7 @@ typedef struct kv_event_row {
     struct kv_event_row *next;
     uint64_t prev, first, last;
     kv_buf body; /* "[{…},…]" */
+    kv_buf kept; /* the same as the log has it; until it is written */
 } kv_event_row;
 
 typedef struct kv_exec {
@@ -41,9 +42,10 @@ typedef struct kv_exec {
     int64_t now;          /* Unix ms */
     char at[32];          /* the same as text */
     uint64_t next_event, next_gone;
-    kv_event_row *rows, *row; /* first and last */
-    size_t event_bytes;       /* of all rows */
-    kv_buf scratch;
+    kv_event_row *rows, *row;       /* first and last */
+    size_t event_bytes;             /* of all rows */
+    size_t type_at, at_at, rest_at; /* of the event being made, in row->body */
+    kv_buf scratch, spare;
 } kv_exec;
 
 /* Opens and migrates the database and counts the epoch up. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "proto/base/log.h"
+#include "storage/read/event_text.h"
 #include "storage/read/events.h"
 
 enum {
@@ -75,22 +76,10 @@ static void question_free(question *q)
 /* The elements of a JSON array but the first `skip`, without the brackets. */
 static kv_slice elements(kv_slice array, uint64_t skip)
 {
-    size_t end = array.len - 1, i = 1;
-    int depth = 0;
-    for (bool text = false; i < end && skip > 0; i++) {
-        char c = array.ptr[i];
-        if (text && c == '\\')
-            i++;
-        else if (c == '"')
-            text = !text;
-        else if (!text && (c == '{' || c == '['))
-            depth++;
-        else if (!text && (c == '}' || c == ']'))
-            depth--;
-        else if (!text && depth == 0 && c == ',')
-            skip--;
-    }
-    return i < end ? kv_slice_of(array.ptr + i, end - i) : kv_slice_of(array.ptr, 0);
+    size_t end = array.len - 1, at = 1;
+    for (; skip > 0 && at < end; skip--)
+        at = kv_event_end(array, at) + 1;
+    return at < end ? kv_slice_of(array.ptr + at, end - at) : kv_slice_of(array.ptr, 0);
 }
 
 /* "[a,b]" behind "[c]" is "[c,a,b]". `after` may lie inside the first one. */

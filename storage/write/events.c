@@ -1,6 +1,6 @@
 #include "storage/write/events.h"
 
-kv_err kv_event_append(kv_db *db, uint64_t first, uint64_t last, int64_t at_ms, kv_slice json_array)
+kv_err kv_event_append(kv_db *db, uint64_t first, uint64_t last, int64_t at_ms, kv_slice kept)
 {
     kv_stmt *s;
     bool row;
@@ -9,7 +9,7 @@ kv_err kv_event_append(kv_db *db, uint64_t first, uint64_t last, int64_t at_ms, 
     kv_bind_i64(s, 1, (int64_t)first);
     kv_bind_i64(s, 2, (int64_t)last);
     kv_bind_i64(s, 3, at_ms);
-    kv_bind_str(s, 4, json_array);
+    kv_bind_str(s, 4, kept);
     kv_err err = kv_db_step(s, &row);
     kv_db_done(s);
     return err;

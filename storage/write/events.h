@@ -4,10 +4,9 @@
 
 #include "storage/db.h"
 
-/* One row with the events first..last; inside the transaction that caused them. `json_array` is
- * "[{…},…]". */
-kv_err kv_event_append(kv_db *db, uint64_t first, uint64_t last, int64_t at_ms,
-                       kv_slice json_array);
+/* One row with the events first..last; inside the transaction that caused them. `kept` is
+ * "[{"type":…},…]" without what first, last and at say: storage/read/event_text.h. */
+kv_err kv_event_append(kv_db *db, uint64_t first, uint64_t last, int64_t at_ms, kv_slice kept);
 /* Newest event id of the log, 0 when it is empty. */
 kv_err kv_event_newest(kv_db *db, uint64_t *ret);
 /* Removes the oldest rows written before `before_ms`, at most `max_rows` (1..1000), in a

@@ -52,11 +52,12 @@ class Database:
     def event_log(self):
         """id -> event; asserts that the ids are dense and the rows follow one another."""
         found, last = {}, 0
-        for first, end, body in self.rows("SELECT first, last, body FROM event ORDER BY first"):
+        query = "SELECT first, last, strftime('%Y-%m-%dT%H:%M:%fZ', at / 1000.0, 'unixepoch'), body FROM event ORDER BY first"
+        for first, end, at, body in self.rows(query):
             assert first == last + 1, (first, last)
             events = json.loads(body)
-            assert [e["id"] for e in events] == list(range(first, end + 1))
-            found |= {e["id"]: e for e in events}
+            assert len(events) == end - first + 1
+            found |= {first + i: {"id": first + i, **e, "at": at} for i, e in enumerate(events)}  # as the row says
             last = end
         return found
 

@@ -4,6 +4,10 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/read/event_text.h"
 #include "storage/read/events.h"
 #include "storage/read/jobs.h"
 
@@ -63,6 +67,42 @@ static void events_after_an_id(void **state)
     check_after(db, 0, 2, 0, KV_OK, "1-3[a] 4-4[b] ");
     check_after(db, 0, 10, 1, KV_OK, "1-3[a] ");
     check_after(db, 0, 0, 0, KV_OK, "");
+}
+
+/* The log says id and time once a commit. */
+static void events_have_their_ids_and_times_again(void **state)
+{
+    kv_db *db = *state;
+    OK(kv_db_exec(db,
+                  "INSERT INTO event VALUES "
+                  "(1, 1, 5, '[{\"id\":1,\"type\":\"of.before\",\"at\":null}]'),"
+                  "(2, 4, 1790000000123, '[{\"type\":\"a\"},{\"type\":\"b\",\"l\":"
+                  "[{\"type\":\"x\"},\"]},\\\"{\"]},{\"type\":\"c\",\"n\":{\"type\":\"y\"}}]')"));
+    check_after(
+        db, 0, 10, 0, KV_OK,
+        "1-1[{\"id\":1,\"type\":\"of.before\",\"at\":null}] "
+        "2-4[{\"id\":2,\"type\":\"a\",\"at\":\"2026-09-21T14:13:20.123Z\"},"
+        "{\"id\":3,\"type\":\"b\",\"at\":\"2026-09-21T14:13:20.123Z\",\"l\":"
+        "[{\"type\":\"x\"},\"]},\\\"{\"]},"
+        "{\"id\":4,\"type\":\"c\",\"at\":\"2026-09-21T14:13:20.123Z\",\"n\":{\"type\":\"y\"}}] ");
+}
+
+/* Rows that nobody wrote like this: no read behind their end. */
+static void torn_events_stay_torn(void **state)
+{
+    static const char whole[] = "[{\"type\":\"a\",\"s\":\"\\\"\"},{\"type\":\"b\"}]";
+    kv_buf text;
+    (void)state;
+    kv_buf_init(&text, 0);
+    for (size_t len = 0; len < sizeof whole - 1; len++) {
+        char *torn = malloc(len + 1);
+        assert_non_null(torn);
+        memcpy(torn, whole, len);
+        kv_event_text(7, 1, kv_slice_of(torn, len), &text);
+        assert_true(kv_buf_ok(&text) && (text.len == 0 || text.data[text.len - 1] != ']'));
+        free(torn);
+    }
+    kv_buf_release(&text);
 }
 
 static void what_was_pruned_needs_a_resync(void **state)
@@ -166,6 +206,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, make, drop)
     const struct CMUnitTest tests[] = {
         T(events_after_an_id),
+        T(events_have_their_ids_and_times_again),
+        cmocka_unit_test(torn_events_stay_torn),
         T(what_was_pruned_needs_a_resync),
         T(a_job_as_json),
         T(unfinished_jobs_in_order),
