@@ -18,6 +18,7 @@
 #include "broker/ledger.h"
 #include "broker/load.h"
 #include "broker/publish.h"
+#include "broker/relief.h"
 #include "broker/replay.h"
 #include "broker/router.h"
 #include "broker/spin.h"
@@ -29,9 +30,11 @@ enum {
     ROUND_MESSAGES = 256, /* taken before the ledger gets its share */
     TICK_MS = 100,
     HEAD_MS = 1000,
-    FEW = 2,       /* commands: one waits for another */
-    SOME = 8,      /* commands the ledger may begin with while the round goes on */
-    STOP_MS = 5000 /* at most, to take in what is under way at SIGTERM */
+    FEW = 2,          /* commands: one waits for another */
+    SOME = 8,         /* commands the ledger may begin with while the round goes on */
+    SLOW_COMMITS = 8, /* the ledger's thread's, after one that took KV_RELIEF_AFTER_MS */
+    RELIEVED_MS = 5,  /* the loop that is back waits no longer for its desk */
+    STOP_MS = 5000    /* at most, to take in what is under way at SIGTERM */
 };
 
 typedef struct broker {
@@ -42,6 +45,9 @@ typedef struct broker {
     kv_router *router;
     kv_publish *publish;
     kv_spin spin[2]; /* while a commit is awaited: 1 */
+    kv_relief *relief;
+    bool relieved; /* rounds are done for the loop */
+    int slow;      /* commits that it does not do by itself */
     kv_ledger *ledger;
     kv_checkpoint *checkpoint;
     kv_replay *replay;
@@ -78,6 +84,40 @@ static void give_commands(broker *b, bool more)
     b->at_ledger += b->to_ledger.n;
     b->round_given = more;
     kv_ledger_give(b->ledger, &b->to_ledger, more);
+}
+
+/* By ourselves, where few wait for one another and the disk is fast: their answers are two changes
+ * of thread nearer (docs/decisions/0030). */
+static bool commit_here(broker *b)
+{
+    bool few = b->to_ledger.n <= FEW && b->committed <= FEW && b->at_ledger == 0;
+    if (!b->to_ledger.first || !few || b->round_given || b->relieved)
+        return false;
+    if (b->slow > 0) {
+        b->slow--;
+        return false;
+    }
+    if (!kv_ledger_try(b->ledger))
+        return false;
+    int64_t begun = kv_mono_us(b->clock);
+    kv_cmd_list cmds = b->to_ledger;
+    b->to_ledger = (kv_cmd_list){.n = 0};
+    b->at_ledger += cmds.n;
+    kv_relief_leave(b->relief);
+    kv_ledger_run(b->ledger, &cmds);
+    kv_relief_return(b->relief);
+    if (kv_mono_us(b->clock) - begun >= KV_RELIEF_AFTER_MS * 1000)
+        b->slow = SLOW_COMMITS;
+    return true;
+}
+
+/* What a round has brought. True: there are results already. */
+static bool commit_round(broker *b)
+{
+    if (commit_here(b))
+        return true;
+    give_commands(b, false);
+    return false;
 }
 
 static void sink_command(void *arg, kv_cmd *cmd)
@@ -177,7 +217,6 @@ static void on_time(broker *b)
     if (now.mono_ms >= b->next_tick_ms) {
         b->next_tick_ms = now.mono_ms + TICK_MS;
         kv_core_tick(b->core, now);
-        give_commands(b, false);
     }
     if (now.mono_ms >= b->next_head_ms) {
         b->next_head_ms = now.mono_ms + HEAD_MS;
@@ -190,7 +229,8 @@ static void on_time(broker *b)
 static bool look_again(broker *b, zmq_pollitem_t *items, int n)
 {
     kv_spin *spin = &b->spin[b->at_ledger > 0];
-    if (b->stopping || b->at_ledger > FEW || b->committed > FEW || !kv_spin_try(spin))
+    if (b->stopping || b->relieved || b->at_ledger > FEW || b->committed > FEW ||
+        !kv_spin_try(spin))
         return false;
     int64_t until = kv_mono_us(b->clock) + KV_SPIN_US;
     int ready;
@@ -212,6 +252,8 @@ static void wait_for_input(broker *b, bool sends_wait)
         left = 0;
     if ((sends_wait || b->stopping) && left > 5)
         left = 5;
+    if (b->relieved && left > RELIEVED_MS)
+        left = RELIEVED_MS;
     if (!look_again(b, items, 4))
         (void)zmq_poll(items, b->stopping ? 3 : 4, b->stopping ? 5 : left);
     if (!b->stopping && items[3].revents && kv_process_stop_asked(b->signal_fd)) {
@@ -230,21 +272,36 @@ static bool loop_over(const broker *b, int received)
            kv_mono_ms(b->clock) >= b->stop_by_ms;
 }
 
+/* Returns how many messages came. */
+static int one_round(broker *b)
+{
+    int received = kv_router_receive(b->router, ROUND_MESSAGES);
+    bool results = take_results(b);
+    kv_replay_take(b->replay, sink_send, b);
+    results |= commit_round(b);
+    bool sends_wait = kv_router_flush(b->router);
+    if (received < ROUND_MESSAGES) /* silence counts only when nothing unread is left */
+        on_time(b);
+    results |= commit_round(b);
+    if (received == 0 && !results)
+        wait_for_input(b, sends_wait);
+    return received;
+}
+
+static void relieve(void *arg)
+{
+    broker *b = arg;
+    b->relieved = true;
+    (void)one_round(b);
+    b->relieved = false;
+}
+
 static void loop(broker *b)
 {
     int received;
-    do {
-        received = kv_router_receive(b->router, ROUND_MESSAGES);
-        bool results = take_results(b);
-        kv_replay_take(b->replay, sink_send, b);
-        give_commands(b, false);
-        bool sends_wait = kv_router_flush(b->router);
-        if (received < ROUND_MESSAGES) /* silence counts only when nothing unread is left */
-            on_time(b);
-        give_commands(b, false);
-        if (received == 0 && !results)
-            wait_for_input(b, sends_wait);
-    } while (!loop_over(b, received));
+    do
+        received = one_round(b);
+    while (!loop_over(b, received));
     kv_ledger_stop(b->ledger);
     (void)take_results(b);
     (void)kv_router_flush(b->router);
@@ -355,11 +412,13 @@ static kv_err start(broker *b)
     KV_TRY(kv_ledger_start(b->ledger));
     KV_TRY(kv_checkpoint_start(b->cfg, b->ledger, &b->checkpoint));
     KV_TRY(kv_replay_start(b->cfg, &b->replay));
+    KV_TRY(kv_relief_start(b->clock, relieve, b, &b->relief));
     return kv_admin_start(b->cfg, b->clock, b->zmq, &b->admin);
 }
 
 static void stop(broker *b)
 {
+    kv_relief_stop(&b->relief);
     kv_admin_stop(&b->admin);
     kv_router_close(&b->router);
     kv_publish_close(&b->publish);

@@ -1,5 +1,5 @@
 /* Executes commands in the database: one transaction at a time, its events, and what the ledger
- * remembers. The ledger's thread.
+ * remembers. One thread at a time.
  *
  * kv_exec_run returns an error only for what the database or the disk did; a business refusal is
  * the command's `err`. After an error the transaction must be rolled back. */

@@ -40,9 +40,12 @@ struct kv_ledger {
     kv_ledger_out out;
     kv_event_row *out_last;
     bool in_more; /* the round that `in` ends with goes on */
-    bool out_any, stop;
+    bool out_any, out_woken, stop;
     atomic_llong log_used, log_copied; /* shared with the checkpoint thread */
-    /* of the thread */
+    /* whose turn it is to execute: the thread's, or kv_ledger_run's. All below is under it, and
+     * x. Taken before the lock. */
+    pthread_mutex_t turn;
+    bool by_caller;    /* of kv_ledger_run, which takes the results itself */
     kv_cmd_list batch; /* being executed or waiting for the next transaction */
     bool batch_more;   /* in_more when it was taken */
     uint64_t commits;
@@ -66,34 +69,30 @@ static void append_rows(kv_ledger *l, kv_event_row *rows)
     l->out_last = rows;
 }
 
-/* There is something to take. Under the lock. *ret_first: the loop must be woken. */
-static void mark_out(kv_ledger *l, bool *ret_first)
-{
-    *ret_first = !l->out_any;
-    l->out_any = true;
-}
-
-static void wake_loop(kv_ledger *l)
+/* There is something to take. Under the lock, so that a wake and its taking are one each: a wake
+ * that came after its taking would leave the descriptor readable. */
+static void mark_out(kv_ledger *l)
 {
     uint64_t one = 1;
+    l->out_any = true;
+    if (l->out_woken || l->by_caller)
+        return;
+    l->out_woken = true;
     if (write(l->fd, &one, sizeof one) != sizeof one)
-        kv_log(KV_LOG_ERROR, "ledger_wake_failed", KV_STR("why", "eventfd"));
+        kv_log(KV_LOG_ERROR, "ledger_wake_failed", KV_I64("errno", errno));
 }
 
 /* A transaction ended: its commands and events go to the loop. */
 static void hand_over(kv_ledger *l, kv_cmd_list *done, kv_err health)
 {
-    bool first;
     pthread_mutex_lock(&l->lock);
     kv_cmd_append(&l->out.cmds, done);
     append_rows(l, kv_exec_take_rows(&l->x));
     l->out.last_event = l->x.last_event;
     l->out.gone_seq = l->x.gone_seq;
     l->out.health = health;
-    mark_out(l, &first);
+    mark_out(l);
     pthread_mutex_unlock(&l->lock);
-    if (first)
-        wake_loop(l);
 }
 
 /* ---- the disk ---- */
@@ -102,7 +101,6 @@ static void hand_over(kv_ledger *l, kv_cmd_list *done, kv_err health)
 static void look_at_disk(kv_ledger *l)
 {
     int64_t now = kv_mono_ms(l->clock), free_bytes, reserve = l->cfg->disk_reserve_mb << 20;
-    bool first;
     if (now < l->next_disk_look_ms)
         return;
     l->next_disk_look_ms = now + DISK_LOOK_MS;
@@ -115,10 +113,8 @@ static void look_at_disk(kv_ledger *l)
            KV_I64("freeBytes", free_bytes), KV_I64("reserveBytes", reserve));
     pthread_mutex_lock(&l->lock);
     l->out.disk_low = low;
-    mark_out(l, &first);
+    mark_out(l);
     pthread_mutex_unlock(&l->lock);
-    if (first)
-        wake_loop(l);
 }
 
 static void count_commit(kv_ledger *l, size_t n, uint64_t events_before, int64_t begun_us)
@@ -296,41 +292,62 @@ static struct timespec idle_until(void)
     return t;
 }
 
-/* Takes what came. False: stopped, and nothing is left. *ret_idle: nothing came for a while. */
-static bool wait_for_work(kv_ledger *l, bool more_to_tidy, bool *ret_idle)
+/* Until something came, or nothing for a while. False: stopped, and nothing is left. */
+static bool wait_for_work(kv_ledger *l, bool left, bool more_to_tidy)
 {
     struct timespec until = idle_until();
     int rc = 0;
     pthread_mutex_lock(&l->lock);
-    while (!l->in.first && !l->batch.first && !l->stop && !more_to_tidy && rc == 0)
+    while (!l->in.first && !left && !l->stop && !more_to_tidy && rc == 0)
         rc = pthread_cond_timedwait(&l->wake, &l->lock, &until);
-    take_in(l);
-    bool stop = l->stop && !l->batch.first;
+    bool over = l->stop && !l->in.first && !left;
     pthread_mutex_unlock(&l->lock);
-    *ret_idle = !l->batch.first;
-    return !stop;
+    return !over;
+}
+
+static void take_given(kv_ledger *l)
+{
+    pthread_mutex_lock(&l->lock);
+    take_in(l);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static bool tidy_due(const kv_ledger *l)
+{
+    return kv_mono_ms(l->clock) >= l->next_tidy_ms;
+}
+
+/* True: some are left, for it is time to tidy up in between. */
+static bool run_given(kv_ledger *l)
+{
+    while (l->batch.first) {
+        run_batch(l);
+        bound_wal(l);
+        take_given(l);
+        look_at_disk(l);
+        if (tidy_due(l))
+            break;
+    }
+    return l->batch.first;
 }
 
 static void *thread_main(void *arg)
 {
     kv_ledger *l = arg;
-    bool idle, more = false;
+    bool more = false, left = false;
+    uint64_t commits = 0;
     pthread_setname_np(pthread_self(), "ledger");
     l->next_tidy_ms = kv_mono_ms(l->clock) + TIDY_DUE_MS;
-    while (wait_for_work(l, more, &idle)) {
+    while (wait_for_work(l, left, more)) {
+        pthread_mutex_lock(&l->turn);
+        take_given(l);
+        bool idle = !l->batch.first && l->commits == commits;
         look_at_disk(l);
-        if (idle || kv_mono_ms(l->clock) >= l->next_tidy_ms)
+        if (idle || tidy_due(l))
             more = tidy(l) && idle;
-        while (l->batch.first) {
-            run_batch(l);
-            bound_wal(l);
-            pthread_mutex_lock(&l->lock);
-            take_in(l);
-            pthread_mutex_unlock(&l->lock);
-            look_at_disk(l);
-            if (kv_mono_ms(l->clock) >= l->next_tidy_ms)
-                break;
-        }
+        left = run_given(l);
+        commits = l->commits;
+        pthread_mutex_unlock(&l->turn);
     }
     return NULL;
 }
@@ -345,7 +362,7 @@ static bool init_sync(kv_ledger *l)
     bool ok = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0 &&
               pthread_cond_init(&l->wake, &attr) == 0;
     pthread_condattr_destroy(&attr);
-    return ok && pthread_mutex_init(&l->lock, NULL) == 0;
+    return ok && pthread_mutex_init(&l->lock, NULL) == 0 && pthread_mutex_init(&l->turn, NULL) == 0;
 }
 
 kv_err kv_ledger_open(const kv_config *cfg, const kv_clock *clock, kv_ledger **ret)
@@ -419,6 +436,30 @@ void kv_ledger_give(kv_ledger *l, kv_cmd_list *cmds, bool more)
         pthread_cond_signal(&l->wake);
 }
 
+bool kv_ledger_try(kv_ledger *l)
+{
+    if (pthread_mutex_trylock(&l->turn) != 0)
+        return false;
+    pthread_mutex_lock(&l->lock);
+    bool busy = l->in.first || l->batch.first;
+    pthread_mutex_unlock(&l->lock);
+    if (busy)
+        pthread_mutex_unlock(&l->turn);
+    return !busy;
+}
+
+void kv_ledger_run(kv_ledger *l, kv_cmd_list *cmds)
+{
+    l->by_caller = true;
+    l->batch_more = false;
+    kv_cmd_append(&l->batch, cmds);
+    while (l->batch.first)
+        run_batch(l);
+    bound_wal(l);
+    l->by_caller = false;
+    pthread_mutex_unlock(&l->turn);
+}
+
 int kv_ledger_fd(const kv_ledger *l)
 {
     return l->fd;
@@ -429,14 +470,12 @@ bool kv_ledger_take(kv_ledger *l, kv_ledger_out *ret)
     uint64_t count;
     pthread_mutex_lock(&l->lock);
     bool any = l->out_any;
-    /* Under the lock, else it could swallow the wake of the hand-over after this one. Its own may
-     * come late: then the next take finds nothing, which is no harm. */
-    if (any && read(l->fd, &count, sizeof count) < 0 && errno != EAGAIN)
+    if (l->out_woken && read(l->fd, &count, sizeof count) < 0)
         kv_log(KV_LOG_ERROR, "ledger_wake_failed", KV_I64("errno", errno));
     *ret = l->out;
     l->out.cmds = (kv_cmd_list){.n = 0};
     l->out.rows = l->out_last = NULL;
-    l->out_any = false;
+    l->out_any = l->out_woken = false;
     pthread_mutex_unlock(&l->lock);
     return any;
 }
@@ -467,6 +506,7 @@ void kv_ledger_close(kv_ledger **lp)
     kv_exec_close(&l->x);
     pthread_cond_destroy(&l->wake);
     pthread_mutex_destroy(&l->lock);
+    pthread_mutex_destroy(&l->turn);
     close(l->fd);
     free(l);
     *lp = NULL;

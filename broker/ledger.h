@@ -1,4 +1,4 @@
-/* The ledger: the thread that owns the writing database handle.
+/* The ledger: the writing database handle, and the thread that executes on it what it is given.
  *
  * It takes all commands that came while the last transaction ran (bounded), executes them as one,
  * commits, and only then hands them back with the events of the commit: group commit without a
@@ -27,6 +27,12 @@ kv_err kv_ledger_start(kv_ledger *l);
  * with false, maybe empty, ends it): what is there of them when these are executed joins their
  * transaction. One thread. */
 void kv_ledger_give(kv_ledger *l, kv_cmd_list *cmds, bool more);
+
+/* Where nothing was given that is not executed yet, its caller may execute commands itself: after a
+ * true kv_ledger_try, with one kv_ledger_run, which ends when they are committed and empties the
+ * list. What came of them is taken as ever, but without kv_ledger_fd becoming readable for it. */
+bool kv_ledger_try(kv_ledger *l);
+void kv_ledger_run(kv_ledger *l, kv_cmd_list *cmds);
 
 /* What one or more commits brought. */
 typedef struct kv_ledger_out {

@@ -275,6 +275,26 @@ def test_a_disk_that_hangs(house, disk):
     assert set(k.begun().values()) == {1}
 
 
+def test_a_lone_commit_that_hangs(house, disk):
+    """A sync that the broker's loop waits for by itself keeps nobody else waiting."""
+    k = house(disk.env)
+    assert k.submit(ms=1).status_code == 202
+    k.wait_finished("work")
+    disk.fail("D", WAL)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        hanging = pool.submit(k.submit, ms=1)
+        wait_for("a sync to hang", lambda: disk.failures > 0)
+        begun = time.monotonic()
+        assert k.metric("kervan_ledger_commits_total") > 0  # the broker's
+        took = time.monotonic() - begun
+        assert not hanging.done()
+        assert took < 0.5
+        assert hanging.result().status_code == 202
+    disk.heal()
+    k.settle()
+    assert "commit_stalled" in k.log("broker").read_text()
+
+
 # ---- disks that are really full ----
 
 

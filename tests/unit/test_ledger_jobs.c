@@ -248,6 +248,65 @@ static void test_rounds_in_parts(void **state)
     scratch_remove(&t.s);
 }
 
+static void run_here(thread_rig *t, uint64_t job)
+{
+    kv_cmd_list list = {.n = 0};
+    give(t, &list, submit_cmd(job, "ai"));
+    kv_ledger_run(t->ledger, &list);
+    assert_null(list.first);
+}
+
+static void give_one(thread_rig *t, uint64_t job)
+{
+    kv_cmd_list list = {.n = 0};
+    give(t, &list, submit_cmd(job, "ai"));
+    kv_ledger_give(t->ledger, &list, false);
+}
+
+/* A caller that executes by itself: only where nothing was given before, and what is given
+ * meanwhile comes after it. */
+static void test_run_by_the_caller(void **state)
+{
+    thread_rig t = {0};
+    uint64_t last = 0, job = 1;
+    kv_ledger_out out;
+    (void)state;
+    scratch_make(&t.s);
+    thread_open(&t);
+    assert_true(kv_ledger_try(t.ledger));
+    run_here(&t, job++);
+    struct pollfd p = {.fd = kv_ledger_fd(t.ledger), .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 0), 0);
+    assert_true(kv_ledger_take(t.ledger, &out));
+    assert_int_equal(out.cmds.n, 1);
+    kv_cmd *cmd = kv_cmd_pop(&out.cmds);
+    assert_true(cmd->created);
+    kv_cmd_free(&cmd);
+    kv_event_rows_free(&out.rows);
+    last = out.last_event;
+    give_one(&t, job++); /* its thread does not run yet */
+    assert_false(kv_ledger_try(t.ledger));
+    assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
+    size_t owed = 1;
+    for (int round = 0; round < 300; round++) {
+        bool here = kv_ledger_try(t.ledger);
+        give_one(&t, here ? job + 1 : job); /* while it is our turn, or another's */
+        if (here)
+            run_here(&t, job);
+        job += here ? 2 : 1;
+        owed += here ? 2 : 1;
+        if (round % 3 == 0)
+            continue;
+        kv_cmd_list done = take(&t, owed, &last);
+        for (uint64_t expect = job - owed; (cmd = kv_cmd_pop(&done)); kv_cmd_free(&cmd))
+            assert_true(cmd->created && cmd->submit.job == expect++);
+        owed = 0;
+    }
+    assert_int_equal(last, job - 1);
+    kv_ledger_close(&t.ledger);
+    scratch_remove(&t.s);
+}
+
 /* A business refusal is no error: it leaves nothing, and the batch goes on in one transaction. */
 static void test_refusals_in_a_batch(void **state)
 {
@@ -408,12 +467,13 @@ static void test_pairs_in_batches(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_submit_and_history),        cmocka_unit_test(test_submit_twice),
-        cmocka_unit_test(test_conditional_moves),         cmocka_unit_test(test_retention),
-        cmocka_unit_test(test_rollback_forgets),          cmocka_unit_test(test_thread),
-        cmocka_unit_test(test_rounds_in_parts),           cmocka_unit_test(test_one_bad_command),
-        cmocka_unit_test(test_refusals_in_a_batch),       cmocka_unit_test(test_lease_at_once),
-        cmocka_unit_test(test_no_lease_of_a_refused_job), cmocka_unit_test(test_pairs_in_batches),
+        cmocka_unit_test(test_submit_and_history), cmocka_unit_test(test_submit_twice),
+        cmocka_unit_test(test_conditional_moves),  cmocka_unit_test(test_retention),
+        cmocka_unit_test(test_rollback_forgets),   cmocka_unit_test(test_thread),
+        cmocka_unit_test(test_rounds_in_parts),    cmocka_unit_test(test_run_by_the_caller),
+        cmocka_unit_test(test_one_bad_command),    cmocka_unit_test(test_refusals_in_a_batch),
+        cmocka_unit_test(test_lease_at_once),      cmocka_unit_test(test_no_lease_of_a_refused_job),
+        cmocka_unit_test(test_pairs_in_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
