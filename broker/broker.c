@@ -47,6 +47,7 @@ typedef struct broker {
     kv_spin spin[2]; /* while a commit is awaited: 1 */
     kv_relief *relief;
     bool relieved; /* rounds are done for the loop */
+    bool waited;   /* nothing was there before this round */
     int slow;      /* commits that it does not do by itself */
     kv_ledger *ledger;
     kv_checkpoint *checkpoint;
@@ -91,7 +92,7 @@ static void give_commands(broker *b, bool more)
 static bool commit_here(broker *b)
 {
     bool few = b->to_ledger.n <= FEW && b->committed <= FEW && b->at_ledger == 0;
-    if (!b->to_ledger.first || !few || b->round_given || b->relieved)
+    if (!b->to_ledger.first || !few || !b->waited || b->round_given || b->relieved)
         return false;
     if (b->slow > 0) {
         b->slow--;
@@ -283,7 +284,8 @@ static int one_round(broker *b)
     if (received < ROUND_MESSAGES) /* silence counts only when nothing unread is left */
         on_time(b);
     results |= commit_round(b);
-    if (received == 0 && !results)
+    b->waited = received == 0 && !results;
+    if (b->waited)
         wait_for_input(b, sends_wait);
     return received;
 }
