@@ -481,6 +481,8 @@ def main():
     args.add_argument("--line", help="one line only")
     args.add_argument("--ram-disk", action="store_true", help="all data on an ext4 in memory: the programs without the disk")
     got = args.parse_args()
+    for number in (signal.SIGTERM, signal.SIGINT):  # nohup's shells ignore the second
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # through every finally: no peer is left
     sample = ROOT / "build/bench/20k.bin"
     if not sample.exists():
         sys.path.insert(0, str(ROOT / "tests/lib"))
