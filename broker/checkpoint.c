@@ -3,9 +3,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "proto/base/buf.h"
+#include "proto/base/cond.h"
 #include "storage/db.h"
 
 enum { LOOK_MS = 100, EACH_MS = 1000 };
@@ -24,14 +24,8 @@ struct kv_checkpoint {
 /* Sleeps; true: stop. */
 static bool nap(kv_checkpoint *c)
 {
-    struct timespec until;
+    struct timespec until = kv_cond_in_ms(LOOK_MS);
     int rc = 0;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)LOOK_MS * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
     pthread_mutex_lock(&c->lock);
     while (!c->stop && rc == 0)
         rc = pthread_cond_timedwait(&c->wake, &c->lock, &until);
@@ -76,7 +70,6 @@ static void *thread_main(void *arg)
 
 kv_err kv_checkpoint_start(const kv_config *cfg, kv_ledger *ledger, kv_checkpoint **ret)
 {
-    pthread_condattr_t attr;
     kv_checkpoint *c = calloc(1, sizeof *c);
     *ret = NULL;
     if (!c)
@@ -88,12 +81,8 @@ kv_err kv_checkpoint_start(const kv_config *cfg, kv_ledger *ledger, kv_checkpoin
         free(c);
         return err;
     }
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->wake, &attr);
-    pthread_condattr_destroy(&attr);
     pthread_mutex_init(&c->lock, NULL);
-    if (pthread_create(&c->thread, NULL, thread_main, c) != 0) {
+    if (!kv_cond_init(&c->wake) || pthread_create(&c->thread, NULL, thread_main, c) != 0) {
         kv_db_close(&c->db);
         free(c);
         return KV_E_NO_MEMORY;

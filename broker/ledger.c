@@ -6,10 +6,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "broker/tidy.h"
+#include "proto/base/cond.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
 #include "storage/backup.h"
@@ -284,18 +284,10 @@ static void extend_log(kv_ledger *l)
 
 /* ---- the thread ---- */
 
-static struct timespec idle_until(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += IDLE_MS / 1000;
-    return t;
-}
-
 /* Until something came, or nothing for a while. False: stopped, and nothing is left. */
 static bool wait_for_work(kv_ledger *l, bool left, bool more_to_tidy)
 {
-    struct timespec until = idle_until();
+    struct timespec until = kv_cond_in_ms(IDLE_MS);
     int rc = 0;
     pthread_mutex_lock(&l->lock);
     while (!l->in.first && !left && !l->stop && !more_to_tidy && rc == 0)
@@ -356,13 +348,8 @@ static void *thread_main(void *arg)
 
 static bool init_sync(kv_ledger *l)
 {
-    pthread_condattr_t attr;
-    if (pthread_condattr_init(&attr) != 0)
-        return false;
-    bool ok = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0 &&
-              pthread_cond_init(&l->wake, &attr) == 0;
-    pthread_condattr_destroy(&attr);
-    return ok && pthread_mutex_init(&l->lock, NULL) == 0 && pthread_mutex_init(&l->turn, NULL) == 0;
+    return kv_cond_init(&l->wake) && pthread_mutex_init(&l->lock, NULL) == 0 &&
+           pthread_mutex_init(&l->turn, NULL) == 0;
 }
 
 kv_err kv_ledger_open(const kv_config *cfg, const kv_clock *clock, kv_ledger **ret)

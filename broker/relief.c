@@ -4,8 +4,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "proto/base/cond.h"
 #include "proto/base/log.h"
 
 enum {
@@ -31,12 +31,8 @@ struct kv_relief {
 
 static void sleep_a_while(kv_relief *r)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_nsec += KV_RELIEF_AFTER_MS * 1000000L;
-    t.tv_sec += t.tv_nsec / 1000000000L;
-    t.tv_nsec %= 1000000000L;
-    (void)pthread_cond_timedwait(&r->wake, &r->lock, &t);
+    struct timespec until = kv_cond_in_ms(KV_RELIEF_AFTER_MS);
+    (void)pthread_cond_timedwait(&r->wake, &r->lock, &until);
 }
 
 /* Under the lock. A loop that leaves at the same moment either sees that nobody watches and wakes
@@ -112,13 +108,8 @@ void kv_relief_return(kv_relief *r)
 
 static bool init_sync(kv_relief *r)
 {
-    pthread_condattr_t attr;
-    if (pthread_condattr_init(&attr) != 0)
-        return false;
-    bool ok = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0 &&
-              pthread_cond_init(&r->wake, &attr) == 0;
-    pthread_condattr_destroy(&attr);
-    return ok && pthread_mutex_init(&r->lock, NULL) == 0 && pthread_mutex_init(&r->desk, NULL) == 0;
+    return kv_cond_init(&r->wake) && pthread_mutex_init(&r->lock, NULL) == 0 &&
+           pthread_mutex_init(&r->desk, NULL) == 0;
 }
 
 kv_err kv_relief_start(const kv_clock *clock, void (*round)(void *arg), void *arg, kv_relief **ret)
