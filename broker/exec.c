@@ -188,6 +188,7 @@ static bool row_begin(kv_exec *x)
     r->kept = x->spare;
     kv_buf_init(&x->spare, ROW_LIMIT);
     kv_buf_clear(&r->kept);
+    x->keep.n = 0;
     r->first = x->next_event;
     r->prev = x->next_event - 1;
     if (x->row)
@@ -226,25 +227,17 @@ kv_buf *kv_exec_event(kv_exec *x, const char *type)
     p = kv_put(p, x->at, at_len);
     *p = '\0';
     x->rest_at = b->len = (size_t)(p - b->data);
+    x->own_at = 0;
     return b;
 }
 
-/* The log has the event without "id" and "at", which its row says (storage/read/event_text.h). */
+/* The log has the event without what its row says (storage/read/event_text.h). */
 static void keep_event(kv_exec *x)
 {
-    const char *event = x->row->body.data;
-    kv_buf *kept = &x->row->kept;
-    size_t type_len = x->at_at - x->type_at, rest_len = x->row->body.len - x->rest_at;
-    char *p = kv_buf_reserve(kept, type_len + rest_len + 3);
-    if (!p)
-        return; /* write_rows sees it */
-    if (kept->len > 1)
-        *p++ = ',';
-    *p++ = '{';
-    p = kv_put(p, event + x->type_at, type_len);
-    p = kv_put(p, event + x->rest_at, rest_len);
-    *p = '\0';
-    kept->len = (size_t)(p - kept->data);
+    const kv_buf *b = &x->row->body;
+    kv_slice type = kv_slice_of(b->data + x->type_at, x->at_at - x->type_at);
+    kv_slice rest = kv_slice_of(b->data + x->rest_at, b->len - x->rest_at);
+    kv_keep_event(&x->keep, &x->row->kept, type, rest, x->own_at ? x->own_at - x->rest_at : 0);
 }
 
 kv_err kv_exec_event_end(kv_exec *x)
@@ -255,7 +248,7 @@ kv_err kv_exec_event_end(kv_exec *x)
     x->event_bytes += b->len;
     if (!kv_buf_ok(b))
         return KV_E_NO_MEMORY;
-    keep_event(x);
+    keep_event(x); /* write_rows sees whether there was memory */
     return KV_OK;
 }
 

@@ -8,6 +8,7 @@
 
 #include "broker/command.h"
 #include "broker/gone.h"
+#include "broker/keep.h"
 #include "broker/table.h"
 #include "proto/base/clock.h"
 #include "proto/base/config.h"
@@ -43,8 +44,10 @@ typedef struct kv_exec {
     char at[32];          /* the same as text */
     uint64_t next_event, next_gone;
     kv_event_row *rows, *row;       /* first and last */
+    kv_keep keep;                   /* of the last */
     size_t event_bytes;             /* of all rows */
     size_t type_at, at_at, rest_at; /* of the event being made, in row->body */
+    size_t own_at; /* the same: what is only this job's; 0: not an event of a job */
     kv_buf scratch, spare;
 } kv_exec;
 

@@ -44,7 +44,7 @@ kv_err kv_exec_job_event(kv_exec *x, const kv_job_event *e)
         *p++ = '"';
     }
     *p = '\0';
-    b->len = (size_t)(p - b->data);
+    x->own_at = b->len = (size_t)(p - b->data);
     if (e->user.len)
         add_text(b, "user", e->user);
     if (e->tenant.len)

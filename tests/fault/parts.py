@@ -23,6 +23,20 @@ HERE = pathlib.Path(__file__).resolve().parent
 TERMINAL = {"job.complete": 2, "job.error": 3, "job.cancelled": 4}
 
 
+def unfold(kept):
+    """The events of a row of the log, each with all its members: storage/read/event_text.h."""
+    events, whole = [], []
+    shared = ("type", "service", "status", "attempt", "lane")
+    for e in kept:
+        number = next(iter(e))
+        if "type" in e:
+            whole += [e] if list(e)[:5] == ["type", "jobId", "service", "status", "attempt"] else []
+        else:
+            e = {**{k: v for k, v in whole[int(number)].items() if k in shared}, "jobId": e.pop(number), **e}
+        events.append(e)
+    return events
+
+
 class Database:
     """What the database in a data folder says, read beside the broker, which alone writes."""
 
@@ -55,7 +69,7 @@ class Database:
         query = "SELECT first, last, strftime('%Y-%m-%dT%H:%M:%fZ', at / 1000.0, 'unixepoch'), body FROM event ORDER BY first"
         for first, end, at, body in self.rows(query):
             assert first == last + 1, (first, last)
-            events = json.loads(body)
+            events = unfold(json.loads(body))
             assert len(events) == end - first + 1
             found |= {first + i: {"id": first + i, **e, "at": at} for i, e in enumerate(events)}  # as the row says
             last = end
