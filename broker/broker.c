@@ -87,6 +87,26 @@ static void give_commands(broker *b, bool more)
     kv_ledger_give(b->ledger, &b->to_ledger, more);
 }
 
+static bool take_results(broker *b)
+{
+    kv_ledger_out out;
+    if (!kv_ledger_take(b->ledger, &out))
+        return false;
+    kv_now now = now_of(b);
+    b->last_event = out.last_event;
+    b->gone_seq = out.gone_seq;
+    b->database = out.health;
+    b->at_ledger -= out.cmds.n;
+    b->committed = out.cmds.n;
+    kv_core_set_heads(b->core, out.last_event, out.gone_seq);
+    kv_core_set_disk_low(b->core, out.disk_low);
+    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&out.cmds));) /* first, for they are waited for */
+        kv_core_result(b->core, now, cmd);
+    kv_publish_rows(b->publish, out.rows, out.gone_seq);
+    kv_event_rows_free(&out.rows);
+    return true;
+}
+
 /* By ourselves, where few wait for one another and the disk is fast: their answers are two changes
  * of thread nearer (docs/decisions/0030). */
 static bool commit_here(broker *b)
@@ -109,6 +129,7 @@ static bool commit_here(broker *b)
     kv_relief_return(b->relief);
     if (kv_mono_us(b->clock) - begun >= KV_RELIEF_AFTER_MS * 1000)
         b->slow = SLOW_COMMITS;
+    (void)take_results(b); /* before anything is read */
     return true;
 }
 
@@ -188,26 +209,6 @@ static void on_overflow(void *arg, kv_slice peer)
 {
     broker *b = arg;
     kv_core_overflow(b->core, now_of(b), peer);
-}
-
-static bool take_results(broker *b)
-{
-    kv_ledger_out out;
-    if (!kv_ledger_take(b->ledger, &out))
-        return false;
-    kv_now now = now_of(b);
-    b->last_event = out.last_event;
-    b->gone_seq = out.gone_seq;
-    b->database = out.health;
-    b->at_ledger -= out.cmds.n;
-    b->committed = out.cmds.n;
-    kv_core_set_heads(b->core, out.last_event, out.gone_seq);
-    kv_core_set_disk_low(b->core, out.disk_low);
-    kv_publish_rows(b->publish, out.rows, out.gone_seq);
-    kv_event_rows_free(&out.rows);
-    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&out.cmds));)
-        kv_core_result(b->core, now, cmd);
-    return true;
 }
 
 /* ---- the loop ---- */
