@@ -156,15 +156,45 @@ def settle():
     os.sync()
 
 
+def cpu_times():
+    """Ticks this machine ran, and ticks it wanted to run while its host ran others (steal)."""
+    user, nice, system, _, _, irq, softirq, steal = (int(v) for v in pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
+    return user + nice + system + irq + softirq, steal
+
+
+class Host:
+    """What the host kept of the CPU time that was wanted. With --quiet a run during which that was more is done again, whoever's it is."""
+    quiet, tries = None, 8
+    ran = stolen = again = loud = 0  # of the runs that count
+
+    @classmethod
+    def run(cls, fn):
+        seen = []
+        for i in range(cls.tries if cls.quiet is not None else 1):
+            if i:
+                time.sleep(2)
+            settle()
+            before, got = cpu_times(), fn()
+            ran, stolen = (now - then for now, then in zip(cpu_times(), before, strict=True))
+            seen.append((100 * stolen / max(1, ran + stolen), ran, stolen, got))
+            if cls.quiet is None or seen[-1][0] <= cls.quiet:
+                break
+        share, ran, stolen, got = min(seen, key=lambda one: one[0])
+        cls.ran, cls.stolen, cls.again = cls.ran + ran, cls.stolen + stolen, cls.again + len(seen) - 1
+        cls.loud += cls.quiet is not None and share > cls.quiet
+        return got
+
+
 def rounds(n, contenders, warm=True):
     """Runs each contender in turn, n rounds and a warm-up; {name: [result…]}."""
     results = {name: [] for name, _ in contenders}
     for i in range(n + warm):
         for name, fn in contenders:
-            settle()
-            got = fn()
-            if i >= warm:
-                results[name].append(got)
+            if i < warm:
+                settle()
+                fn()
+            else:
+                results[name].append(Host.run(fn))
     return results
 
 
@@ -452,20 +482,14 @@ def table(rows):
         print(f"| {r['line']} | {r['what']} | {r['unit']} | {r['kervan']:g} | {cell(r['peers'])} | {cell(r['limit'])} | {r['target']} |")
 
 
-def cpu_times():
-    """Ticks this machine ran, and ticks it wanted to run while its host ran others (steal)."""
-    user, nice, system, _, _, irq, softirq, steal = (int(v) for v in pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
-    return user + nice + system + irq + softirq, steal
-
-
 def measured(fn, n):
-    """The rows of a line, each with the share of the wanted CPU time that the host kept (%): with much of it a p99 is the host's, and so it is for all contenders."""
-    ran_before, stolen_before = cpu_times()
+    """The rows of a line, each with the share of the wanted CPU time that the host kept (%) in the runs that count: with much of it a p99 is the host's, and so it is for all contenders."""
+    Host.ran = Host.stolen = Host.again = Host.loud = 0
+    before = cpu_times()
     rows = list(fn(n))
-    ran, stolen = cpu_times()
-    wanted = ran - ran_before + stolen - stolen_before
-    share = round(100 * (stolen - stolen_before) / max(1, wanted), 1)
-    say(f"  the host kept {share} % of the CPU time that was wanted")
+    ran, stolen = (Host.ran, Host.stolen) if Host.ran else (now - then for now, then in zip(cpu_times(), before, strict=True))
+    share = round(100 * stolen / max(1, ran + stolen), 1)
+    say(f"  the host kept {share} % of the CPU time that was wanted" + (f"; {Host.again} runs were done again, {Host.loud} stayed above {Host.quiet} %" if Host.quiet is not None else ""))
     return [{**r, "stolen_percent": share} for r in rows]
 
 
@@ -480,7 +504,9 @@ def main():
     args.add_argument("--rounds", type=int, default=5)
     args.add_argument("--line", help="one line only")
     args.add_argument("--ram-disk", action="store_true", help="all data on an ext4 in memory: the programs without the disk")
+    args.add_argument("--quiet", type=float, metavar="PERCENT", help="do a run again, whoever's it is, during which the host kept more of the CPU than this")
     got = args.parse_args()
+    Host.quiet = got.quiet
     for number in (signal.SIGTERM, signal.SIGINT):  # nohup's shells ignore the second
         signal.signal(number, lambda number, _: sys.exit(128 + number))  # through every finally: no peer is left
     sample = ROOT / "build/bench/20k.bin"

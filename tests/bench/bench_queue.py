@@ -186,7 +186,7 @@ def urgent(n):
         with Broker() as k:
             k.load("preload", waiting)
             for _ in range(n):
-                values.append(k.load("urgent", 500))
+                values.append(B.Host.run(lambda k=k: k.load("urgent", 500)))
         yield B.row("Q3", f"urgent behind {waiting:,} waiting, submit to begun at a busy worker, p99", "ms", {"kervan": B.median([v["p99"] for v in values])}, None, "≤ 1 ms")
 
 
