@@ -133,7 +133,7 @@ static bool commit_here(broker *b)
     return true;
 }
 
-/* What a round has brought. True: there are results already. */
+/* What a round has brought. True: its results are taken in. */
 static bool commit_round(broker *b)
 {
     if (commit_here(b))

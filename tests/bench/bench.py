@@ -162,6 +162,10 @@ def cpu_times():
     return user + nice + system + irq + softirq, steal
 
 
+def cpu_since(before):
+    return tuple(later - earlier for later, earlier in zip(cpu_times(), before, strict=True))
+
+
 class Host:
     """What the host kept of the CPU time that was wanted. With --quiet a run during which that was more is done again, whoever's it is."""
     quiet, tries = None, 8
@@ -172,10 +176,10 @@ class Host:
         seen = []
         for i in range(cls.tries if cls.quiet is not None else 1):
             if i:
-                time.sleep(2)
+                time.sleep(2)  # the host announces nothing
             settle()
             before, got = cpu_times(), fn()
-            ran, stolen = (now - then for now, then in zip(cpu_times(), before, strict=True))
+            ran, stolen = cpu_since(before)
             seen.append((100 * stolen / max(1, ran + stolen), ran, stolen, got))
             if cls.quiet is None or seen[-1][0] <= cls.quiet:
                 break
@@ -487,7 +491,7 @@ def measured(fn, n):
     Host.ran = Host.stolen = Host.again = Host.loud = 0
     before = cpu_times()
     rows = list(fn(n))
-    ran, stolen = (Host.ran, Host.stolen) if Host.ran else (now - then for now, then in zip(cpu_times(), before, strict=True))
+    ran, stolen = (Host.ran, Host.stolen) if Host.ran else cpu_since(before)
     share = round(100 * stolen / max(1, ran + stolen), 1)
     say(f"  the host kept {share} % of the CPU time that was wanted" + (f"; {Host.again} runs were done again, {Host.loud} stayed above {Host.quiet} %" if Host.quiet is not None else ""))
     return [{**r, "stolen_percent": share} for r in rows]

@@ -3,9 +3,9 @@
 #include "broker/core_types.h"
 #include "broker/lanes.h"
 #include "proto/base/id.h"
-#include "storage/read/events.h"
 #include "storage/read/jobs.h"
 #include "tests/sim/sim.h"
+#include "tests/unit/event_log.h"
 #include "tests/unit/jobs_tables.h"
 
 /* ---- facts ---- */
@@ -55,33 +55,13 @@ static void see_event(sim *s, uint64_t job, int state)
     }
 }
 
-typedef struct reread {
-    const kv_event_row *row;
-    bool same;
-} reread;
-
-static bool compare(void *arg, uint64_t first, uint64_t last, kv_slice events)
-{
-    reread *r = arg;
-    r->same = first == r->row->first && last == r->row->last && events.len == r->row->body.len &&
-              memcmp(events.ptr, r->row->body.data, events.len) == 0;
-    return true;
-}
-
-/* What is published is what the log will say. */
-static bool log_has(sim *s, const kv_event_row *row)
-{
-    reread r = {.row = row};
-    return kv_events_after(s->x.db, row->prev, 1, compare, &r) == KV_OK && r.same;
-}
-
 void sim_check_events(sim *s, const kv_event_row *rows)
 {
     static const char type[] = "\"type\":\"job.", id[] = "\"jobId\":\"";
     for (const kv_event_row *row = rows; row; row = row->next) {
         SIM_HOLDS(s, row->prev + 1 == row->first && row->first <= row->last,
                   "event ids with a gap");
-        SIM_HOLDS(s, log_has(s, row), "the log differs from what was published");
+        SIM_HOLDS(s, event_log_has(s->x.db, row), "the log differs from what was published");
         for (const char *at = row->body.data; (at = strstr(at, type));) {
             at += sizeof type - 1;
             int state = state_of(at);

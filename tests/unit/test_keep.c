@@ -11,8 +11,7 @@
 #include "proto/base/id.h"
 
 #define AT "\"2026-09-21T14:13:20.123Z\""
-enum { AT_MS_LOW = 123 };
-static const int64_t AT_MS = 1790000000000 + AT_MS_LOW;
+static const int64_t AT_MS = 1790000000123;
 
 /* A row while it is made: as it is published, and as it is kept. */
 typedef struct row {
