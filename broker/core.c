@@ -55,6 +55,7 @@ void kv_core_destroy(kv_core **core)
         free(job->extras);
         free(job);
     }
+    kv_orphans_release(c);
     kv_ids_release(&c->jobs);
     kv_ids_release(&c->retries);
     kv_ids_release(&c->sessions);
@@ -407,7 +408,8 @@ kv_err kv_core_load(kv_core *core, kv_now now, const kv_job_row *row)
     job->not_before = (int64_t)row->not_before;
     job->state = (uint8_t)row->state;
     kv_lanes_restore(service, job, row->tag);
-    if (!kv_task_set_extras(job, (int64_t)row->deadline_ms, row->backoff_ms, row->backoff_max_ms)) {
+    if (!kv_task_set_extras(job, (int64_t)row->deadline_ms, row->backoff_ms, row->backoff_max_ms) ||
+        !kv_orphan_held_by(core, job, row->worker)) {
         kv_task_free(core, job);
         return KV_E_NO_MEMORY;
     }

@@ -164,6 +164,7 @@ struct kv_session {
     uint64_t id; /* first: kv_ids */
     char role[33], name[65];
     uint64_t instance;
+    uint32_t before; /* epoch of the session it had with a broker that is gone; 0: none, or done */
     uint8_t peer[255]; /* routing id */
     uint8_t peer_len;
     bool alive;    /* false: lost or gone, kept a while for what it may send again */
@@ -199,6 +200,7 @@ struct kv_core {
     kv_ids retries;    /* RETRYs at the ledger, by the id of the new job */
     bool disk_low;
     kv_task_list orphans;   /* processing, without a session that holds them */
+    kv_ids holders;         /* of those read at start, by job: who got the lease */
     kv_task_list limbo;     /* a command failed, and so did reading the row */
     kv_ids watched;         /* by job: the first watch of it */
     kv_watching *watchings; /* all sessions that watch */
@@ -352,6 +354,13 @@ void kv_account_notify(kv_core *c, const kv_from *from, const kv_notify *m);
 void kv_account_seen(kv_core *c, const kv_from *from, const kv_seen *m);
 void kv_account_metadata_again(kv_core *c, const kv_from *from, uint64_t job); /* a resend */
 void kv_account_result(kv_core *c, const kv_cmd *cmd);
+
+/* ---- orphans.c ---- */
+/* Who got the lease that a job read at start is under. False: no memory. */
+bool kv_orphan_held_by(kv_core *c, const kv_task *t, kv_slice worker);
+bool kv_orphan_of(const kv_core *c, const kv_task *t, const kv_session *s);
+void kv_orphan_forget(kv_core *c, const kv_task *t);
+void kv_orphans_release(kv_core *c);
 
 /* ---- lease.c ---- */
 void kv_lease_ready(kv_core *c, const kv_from *from, const kv_ready *m);

@@ -141,6 +141,8 @@ void kv_lease_drop(kv_core *c, kv_task *t, bool zombie)
     kv_offer *offer = t->offer;
     assert(t->at == KV_AT_LEASE);
     kv_tasks_remove(offer ? &offer->session->leases : &c->orphans, t);
+    if (!offer)
+        kv_orphan_forget(c, t);
     t->at = KV_AT_NONE;
     t->offer = NULL;
     t->service->running--;
@@ -280,16 +282,22 @@ void kv_lease_return_all(kv_core *c, kv_session *s, bool fault, const char *reas
 /* ---- what workers say ---- */
 
 /* A worker that said HELLO again names what it holds before READY. What it does not name got lost
- * on the way to it. */
+ * on the way to it: also what a broker that is gone leased to it. */
 static void return_unsure(kv_core *c, kv_session *s)
 {
+    static const char reason[] = "lost on the way to the worker";
     kv_task *next;
     for (kv_task *t = s->leases.first; t; t = next) {
         next = t->next;
-        if (!t->unsure || t->in_flight > 0)
-            continue;
-        give_back(c, t, "lost on the way to the worker");
+        if (t->unsure && t->in_flight == 0)
+            give_back(c, t, reason);
     }
+    for (kv_task *t = s->before ? c->orphans.first : NULL; t; t = next) {
+        next = t->next;
+        if (kv_orphan_of(c, t, s) && t->in_flight == 0)
+            give_back(c, t, reason);
+    }
+    s->before = 0;
 }
 
 void kv_lease_ready(kv_core *c, const kv_from *from, const kv_ready *m)

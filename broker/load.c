@@ -10,7 +10,7 @@ enum { ROWS = 256, BLOCKS_AHEAD = 16, NAME_MAX_BYTES = 64 };
 
 typedef struct row {
     kv_job_row job;
-    char service[NAME_MAX_BYTES + 1], tenant[NAME_MAX_BYTES];
+    char service[NAME_MAX_BYTES + 1], tenant[NAME_MAX_BYTES], worker[NAME_MAX_BYTES];
 } row;
 
 typedef struct block {
@@ -53,6 +53,15 @@ static bool hand_over(reading *r)
     return wanted;
 }
 
+/* A slice of `to`, which has NAME_MAX_BYTES. */
+static kv_slice copy_name(char *to, kv_slice from)
+{
+    size_t len = from.len < NAME_MAX_BYTES ? from.len : NAME_MAX_BYTES;
+    if (len)
+        memcpy(to, from.ptr, len);
+    return kv_slice_of(to, len);
+}
+
 static bool copy_row(void *arg, const kv_job_row *from)
 {
     reading *r = arg;
@@ -67,14 +76,12 @@ static bool copy_row(void *arg, const kv_job_row *from)
     }
     row *to = &b->rows[b->n++];
     size_t service = strnlen(from->service, NAME_MAX_BYTES);
-    size_t tenant = from->tenant.len < NAME_MAX_BYTES ? from->tenant.len : NAME_MAX_BYTES;
     to->job = *from;
     memcpy(to->service, from->service, service);
     to->service[service] = '\0';
-    if (tenant)
-        memcpy(to->tenant, from->tenant.ptr, tenant);
     to->job.service = to->service;
-    to->job.tenant = kv_slice_of(to->tenant, tenant);
+    to->job.tenant = copy_name(to->tenant, from->tenant);
+    to->job.worker = copy_name(to->worker, from->worker);
     return b->n < ROWS || hand_over(r);
 }
 

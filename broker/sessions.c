@@ -179,6 +179,7 @@ void kv_session_hello(kv_core *c, kv_slice peer, uint64_t request, const kv_hell
         o->credit = o->zombies = 0;
         kv_offer_update(o);
     }
+    s->before = m->epoch < c->opts.epoch ? (uint32_t)m->epoch : 0;
     for (kv_task *t = s->leases.first; t; t = t->next)
         t->unsure = true;
     hello_ok(c, s, request);

@@ -113,6 +113,7 @@ static void greet(kv_client *c, int64_t now)
     m.hello.name = kv_slice_str(c->name);
     m.hello.instance = c->instance;
     m.hello.version = kv_slice_str(KERVAN_VERSION);
+    m.hello.epoch = c->epoch;
     if (c->state != GREETING)
         c->hello_id = c->next_id++;
     c->state = AWAY;

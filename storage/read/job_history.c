@@ -231,3 +231,18 @@ void kv_job_history_read(kv_slice history, int64_t created_at, kv_buf *out)
     kv_json_close(out, ']');
     kv_buf_release(&shorter);
 }
+
+kv_slice kv_job_history_holder(kv_slice history)
+{
+    kv_slice record, none = kv_slice_of(NULL, 0);
+    kv_job_step step = {.state = KV_JOB_QUEUED};
+    uint64_t left_out;
+    size_t at = history.len;
+    if (at && history.ptr[at - 1] == RS)
+        at--;
+    while (at && history.ptr[at - 1] != RS)
+        at--;
+    kv_slice newest = kv_slice_of(history.ptr + at, history.len - at);
+    bool read = take_record(&newest, &record) && read_step(record, &step, &left_out);
+    return read && step.state == KV_JOB_PROCESSING ? step.worker : none;
+}

@@ -30,4 +30,8 @@ void kv_job_history_cut(kv_slice history, kv_buf *out);
  * status, time and attempt are those of the newest of them. */
 void kv_job_history_read(kv_slice history, int64_t created_at, kv_buf *out);
 
+/* Who got the lease, of a job in processing: the worker of the newest step, a slice of `history`.
+ * Empty: another state, or nobody was named. */
+kv_slice kv_job_history_holder(kv_slice history);
+
 #endif

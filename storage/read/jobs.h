@@ -30,6 +30,7 @@ typedef struct kv_job_row {
     int lane, state;
     const char *service; /* this and the tenant: valid during the call */
     kv_slice tenant;
+    kv_slice worker; /* processing: who got the lease; else empty. As long as the tenant */
 } kv_job_row;
 kv_err kv_jobs_unfinished(kv_db *db, bool (*fn)(void *arg, const kv_job_row *row), void *arg);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "proto/base/buf.h"
+#include "storage/read/job_history.h"
 #include "storage/read/jobs.h"
 
 enum {
@@ -22,9 +23,9 @@ typedef struct kept {
     uint64_t id, seq, tag, epoch;
     uint32_t attempt, given_back, max_attempts;
     uint64_t not_before, created_at, backoff_ms, backoff_max_ms, deadline_ms;
-    uint32_t tenant, service; /* where their names stand */
-    uint32_t next;            /* among the free ones: number of the next one, from 1; 0: none */
-    uint8_t tenant_len, lane, state;
+    uint32_t tenant, service, worker; /* where their names stand */
+    uint32_t next; /* among the free ones: number of the next one, from 1; 0: none */
+    uint8_t tenant_len, worker_len, lane, state;
 } kept;
 
 typedef struct name {
@@ -82,7 +83,8 @@ static uint32_t keep_name(reading *r, kv_slice text)
     return (uint32_t)at;
 }
 
-static name keep_tenant(reading *r, kv_slice text)
+/* Of tenants and workers. */
+static name keep_common(reading *r, kv_slice text)
 {
     uint32_t hash = 0;
     if (text.len == 0 || text.len > UINT8_MAX)
@@ -135,7 +137,7 @@ static kv_err find_service(reading *r, int64_t id, uint32_t *ret_name)
 
 #define COLUMNS                                                                                    \
     "SELECT id, state, epoch, attempt, options, service, lane, max_attempts, tag, not_before, "    \
-    "created_at, tenant, given_back FROM job "
+    "created_at, tenant, given_back, CASE state WHEN 1 THEN history END FROM job "
 
 static kv_err read_options(reading *r, kept *k)
 {
@@ -167,7 +169,8 @@ static uint32_t take_row(reading *r)
 static kv_err keep_row(reading *r, const key *of, uint32_t *ret_number)
 {
     kv_stmt *s = r->walk;
-    name tenant = keep_tenant(r, kv_col_str(s, 11));
+    name tenant = keep_common(r, kv_col_str(s, 11));
+    name worker = keep_common(r, kv_job_history_holder(kv_col_str(s, 13)));
     uint32_t number = *ret_number = take_row(r);
     if (number == 0 || !kv_buf_ok(&r->names))
         return KV_E_NO_MEMORY;
@@ -184,7 +187,9 @@ static kv_err keep_row(reading *r, const key *of, uint32_t *ret_number)
                 .created_at = (uint64_t)kv_col_i64(s, 10),
                 .given_back = (uint32_t)kv_col_i64(s, 12),
                 .tenant = tenant.at,
-                .tenant_len = tenant.len};
+                .tenant_len = tenant.len,
+                .worker = worker.at,
+                .worker_len = worker.len};
     KV_TRY(find_service(r, kv_col_i64(s, 5), &k->service));
     return kv_col_i64(s, 4) ? read_options(r, k) : KV_OK;
 }
@@ -298,7 +303,8 @@ static bool give(reading *r, uint32_t number, bool (*fn)(void *arg, const kv_job
                       .lane = k->lane,
                       .state = k->state,
                       .service = r->names.data + k->service,
-                      .tenant = kv_slice_of(r->names.data + k->tenant, k->tenant_len)};
+                      .tenant = kv_slice_of(r->names.data + k->tenant, k->tenant_len),
+                      .worker = kv_slice_of(r->names.data + k->worker, k->worker_len)};
     k->next = r->free;
     r->free = number;
     return fn(arg, &row);

@@ -120,7 +120,7 @@ class Stubborn:
             self.standing, self.next_hello, self.hello = False, now, 0
         if not self.standing and now >= self.next_hello:
             self.hello = self.hello or self._new_id()
-            self._send("HELLO", [self.role, self.name, self.instance, "test"], self.hello)
+            self._send("HELLO", [self.role, self.name, self.instance, "test", self.epoch], self.hello)
             self.next_hello = now + HELLO_S
         if self.standing and now >= self.next_beat:
             self._send("BEAT", [self.busy], self._new_id())

@@ -49,8 +49,8 @@ typedef struct sim_pipe {
  * when it breaks what is in it is lost, and the next one has another routing id. */
 struct sim_node {
     char name[16], peer[24], role[16];
-    uint64_t instance;
-    bool session; /* HELLO_OK came over this connection */
+    uint64_t instance, epoch; /* of this process; of its last HELLO_OK */
+    bool session;             /* HELLO_OK came over this connection */
     int64_t beat_at, hello_at;
     sim_pipe to_broker, to_node;
     void (*on_message)(sim *s, sim_node *n, const kv_header *head, const kv_msg *m);

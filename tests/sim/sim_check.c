@@ -77,6 +77,20 @@ void sim_check_events(sim *s, const kv_event_row *rows)
 
 /* ---- attempts: what is given back is none, and is bounded; the backoff counts failures ---- */
 
+/* Whoever said HELLO again named what it has: nothing that is worked on goes to another. */
+static void check_nobody_has(sim *s, const kv_cmd_move *m)
+{
+    for (int i = 0; i < SIM_WORKERS; i++) {
+        const sim_worker *w = &s->workers[i];
+        for (int j = 0; j < w->n; j++)
+            SIM_HOLDS(s,
+                      w->held[j].job != m->job || w->held[j].epoch != m->epoch ||
+                          w->held[j].attempt != m->attempt,
+                      "job %llu was not lost: %s works on it", (unsigned long long)m->job,
+                      w->node.name);
+    }
+}
+
 static void check_given_back(sim *s, const kv_cmd_move *m, int64_t wait)
 {
     unsigned long long job = m->job;
@@ -116,8 +130,10 @@ void sim_check_move(sim *s, const kv_cmd_move *m)
     if (m->from != KV_JOB_PROCESSING || m->to != KV_JOB_QUEUED)
         return;
     int64_t wait = m->not_before ? m->not_before - s->clock.wall_ms_now : 0;
-    if (kv_slice_is(m->reason, "worker left") ||
-        kv_slice_is(m->reason, "lost on the way to the worker"))
+    bool lost = kv_slice_is(m->reason, "lost on the way to the worker");
+    if (lost)
+        check_nobody_has(s, m);
+    if (lost || kv_slice_is(m->reason, "worker left"))
         check_given_back(s, m, wait);
     else
         check_backoff(s, f, m, wait);

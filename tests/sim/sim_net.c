@@ -114,6 +114,7 @@ void sim_hello(sim *s, sim_node *n)
     m.hello.role = kv_slice_str(n->role);
     m.hello.name = kv_slice_str(n->name);
     m.hello.instance = n->instance;
+    m.hello.epoch = n->epoch;
     sim_send(s, n, &m, 0);
 }
 
@@ -172,6 +173,7 @@ bool sim_deliver(sim *s, sim_node *n, bool to_broker)
         sim_check_idle(s, kv_code_name(m.code));
     } else if (m.code == KV_HELLO_OK) {
         n->session = true;
+        n->epoch = m.hello_ok.epoch;
         n->on_session(s, n);
     } else if (m.code == KV_BEAT_OK && !m.beat_ok.known) {
         n->session = false;

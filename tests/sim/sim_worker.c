@@ -98,6 +98,7 @@ void sim_worker_init(sim *s, sim_worker *w, int i)
     snprintf(w->node.name, sizeof w->node.name, "w%d", i);
     snprintf(w->node.role, sizeof w->node.role, "worker");
     w->node.instance = ++s->next_instance;
+    w->node.epoch = 0;
     w->service = i % SIM_WORKED;
     w->credit = 1 + sim_pick(s, 3);
     w->leaves = i == 1 && s->seed % 5 == 0;
@@ -116,6 +117,7 @@ void sim_worker_die(sim *s, sim_worker *w)
 {
     sim_worker_release(w);
     w->node.instance = ++s->next_instance;
+    w->node.epoch = 0;
     w->frozen_until = 0;
     sim_connect(s, &w->node);
 }
@@ -129,6 +131,7 @@ static void leave(sim *s, sim_worker *w)
     while (w->n)
         drop(w, &w->held[0]);
     w->node.instance = ++s->next_instance;
+    w->node.epoch = 0;
     w->node.session = false;
     w->node.hello_at = 0;
 }

@@ -178,6 +178,20 @@ static void test_fail_without_retry(void **state)
     rig_stop(&r);
 }
 
+static void load_held(rig *r, uint64_t job, uint64_t epoch, uint64_t attempt, const char *worker)
+{
+    kv_job_row row = {.id = job,
+                      .seq = job,
+                      .epoch = epoch,
+                      .attempt = attempt,
+                      .max_attempts = 1,
+                      .lane = 1,
+                      .state = KV_JOB_PROCESSING,
+                      .service = "ai",
+                      .worker = kv_slice_str(worker)};
+    assert_int_equal(kv_core_load(r->core, r->now, &row), KV_OK);
+}
+
 static void load(rig *r, uint64_t job, int state, uint64_t epoch, uint64_t attempt)
 {
     kv_job_row row = {.id = job,
@@ -235,6 +249,67 @@ static void test_restart(void **state)
     rig_commit(&r);
     rig_expect_code(&r, done, KV_OKAY);
     rig_stop(&r);
+}
+
+static void hello_again(rig *r, const char *peer, uint64_t epoch)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_HELLO, &m);
+    m.hello.role = kv_slice_str("worker");
+    m.hello.name = kv_slice_str(peer);
+    m.hello.instance = 7;
+    m.hello.epoch = epoch;
+    rig_say(r, peer, &m);
+}
+
+/* Leased, and the broker ended before JOB was sent: the worker that lived meanwhile does not name
+ * it. Nobody has begun it, so it goes back at once and is no attempt, though it had only one. */
+static void test_lost_with_the_broker(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 6);
+    load_held(&r, 1, 5, 1, "w"); /* it has this one */
+    load_held(&r, 2, 5, 1, "w"); /* this was not sent any more */
+    load_held(&r, 3, 5, 1, "x"); /* somebody else's */
+    load_held(&r, 4, 4, 1, "w"); /* of a process before, perhaps */
+    hello_again(&r, "w", 5);
+    rig_expect_code(&r, claim(&r, "w", 1, 5, 1), KV_OKAY);
+    rig_ready(&r, "w", "ai", 2);
+    assert_int_equal(r.commands.n, 2); /* back, and leased once more */
+    assert_int_equal(r.commands.first->move.job, 2);
+    assert_int_equal(r.commands.first->move.to, KV_JOB_QUEUED);
+    assert_int_equal(r.commands.first->move.given_back, 1);
+    assert_true(kv_slice_is(r.commands.first->move.reason, "lost on the way to the worker"));
+    rig_commit(&r);
+    assert_int_equal(rig_last(&r, "w", KV_JOB)->m.job.job, 2);
+    assert_int_equal(rig_last(&r, "w", KV_JOB)->m.job.attempt, 2);
+    rig_ready(&r, "w", "ai", 2); /* once a HELLO */
+    assert_int_equal(r.commands.n, 0);
+    rig_stop(&r);
+}
+
+/* A worker that does not say which session it had, or was not there, may be a new process: what
+ * the one before had counts as tried, after the usual wait. */
+static void test_lost_with_the_worker(void **state)
+{
+    static const uint64_t said[] = {0, 4, 6, 9};
+    (void)state;
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        rig r;
+        rig_start(&r, 6);
+        load_held(&r, 2, 5, 1, "w");
+        hello_again(&r, "w", said[i]);
+        rig_ready(&r, "w", "ai", 1);
+        assert_int_equal(r.commands.n, 0);
+        for (int beat = 0; beat < 4; beat++) {
+            rig_tick(&r, 1000);
+            rig_beat(&r, "w", 0);
+        }
+        assert_int_equal(r.commands.first->move.to, KV_JOB_ERROR);
+        rig_commit(&r);
+        rig_stop(&r);
+    }
 }
 
 /* S3-25 S3-26 S3-28 S3-51: the worker lives, the job does not move. Its end is a transition like
@@ -579,6 +654,8 @@ int main(void)
         cmocka_unit_test(test_attempts_used_up),
         cmocka_unit_test(test_fail_without_retry),
         cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_lost_with_the_broker),
+        cmocka_unit_test(test_lost_with_the_worker),
         cmocka_unit_test(test_stuck),
         cmocka_unit_test(test_fencing),
         cmocka_unit_test(test_reconnect),

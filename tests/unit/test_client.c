@@ -206,6 +206,7 @@ static void test_session_and_beats(void **state)
     expect(KV_HELLO);
     assert_true(kv_slice_is(w.msg.hello.role, "worker") && kv_slice_is(w.msg.hello.name, "tester"));
     assert_true(w.msg.hello.instance != 0);
+    assert_int_equal(w.msg.hello.epoch, 0);
     assert_false(kv_client_up(w.client));
     uint64_t first = w.head.request;
     kv_fake_clock_advance(&w.clock, 1000); /* no answer: the same HELLO again */
@@ -342,6 +343,7 @@ static void test_broker_restart(void **state)
     give_beat_ok(0, 2, false);
     give_beat_ok(0, 2, false);
     expect(KV_HELLO);
+    assert_int_equal(w.msg.hello.epoch, 1);
     assert_int_equal(take(), 0);
     give_hello_ok(2);
     expect(KV_READY);

@@ -240,10 +240,10 @@ static void test_hostile_bodies(void **state)
         {"\x93\xa0\xa0\xff", 4},          /* a negative number */
         {"\x93\xa0\xa0\xcb........", 12}, /* a float */
         {"\x93\xa0\xa0\x91\x01", 5},      /* not flat */
-        {"\x95\xa0\xa0\x00\xa0\xdd\xff\xff\xff\xff", 10},
-        {"\x95\xa0\xa0\x00\xa0\xdf\xff\xff\xff\xff", 10},
-        {"\x95\xa0\xa0\x00\xa0\xc9\xff\xff\xff\xff", 10},
-        {"\x95\xa0\xa0\x00\xa0\x91\x91\x91\x91\x91\x91\x91\x91\x01", 14}, /* nine levels */
+        {"\x96\xa0\xa0\x00\xa0\x00\xdd\xff\xff\xff\xff", 11},
+        {"\x96\xa0\xa0\x00\xa0\x00\xdf\xff\xff\xff\xff", 11},
+        {"\x96\xa0\xa0\x00\xa0\x00\xc9\xff\xff\xff\xff", 11},
+        {"\x96\xa0\xa0\x00\xa0\x00\x91\x91\x91\x91\x91\x91\x91\x91\x01", 15}, /* nine levels */
     };
     kv_msg m;
     const char *why;
@@ -254,8 +254,9 @@ static void test_hostile_bodies(void **state)
                          KV_E_BAD_MESSAGE);
         assert_non_null(why);
     }
-    assert_int_equal(decode_exact(KV_HELLO, "\x95\xa0\xa0\x00\xa0\x91\x91\x91\x91\x91\x91\x91\x01",
-                                  13, &m, NULL),
+    assert_int_equal(decode_exact(KV_HELLO,
+                                  "\x96\xa0\xa0\x00\xa0\x00\x91\x91\x91\x91\x91\x91\x91\x01", 14,
+                                  &m, NULL),
                      KV_OK);
     /* a number that is not negative, in a signed form */
     assert_int_equal(decode_exact(KV_HELLO, "\x93\xa0\xa0\xd0\x07", 5, &m, NULL), KV_OK);

@@ -207,12 +207,33 @@ static void test_read_is_bounded(void **state)
     kv_buf_release(&b);
 }
 
+/* Of a job in processing the newest step names who got it. */
+static void test_holder(void **state)
+{
+    kv_buf b;
+    (void)state;
+    kv_buf_init(&b, 0);
+    assert_int_equal(kv_job_history_holder(kv_buf_slice(&b)).len, 0);
+    add(&b, KV_JOB_PROCESSING, 1790000000001, 1, "w1", "");
+    assert_true(kv_slice_is(kv_job_history_holder(kv_buf_slice(&b)), "w1"));
+    add(&b, KV_JOB_QUEUED, 1790000000002, 1, "", "worker left");
+    assert_int_equal(kv_job_history_holder(kv_buf_slice(&b)).len, 0);
+    add(&b, KV_JOB_PROCESSING, 1790000000003, 1, "w2", "");
+    assert_true(kv_slice_is(kv_job_history_holder(kv_buf_slice(&b)), "w2"));
+    add(&b, KV_JOB_PROCESSING, 1790000000004, 2, "", "");
+    assert_int_equal(kv_job_history_holder(kv_buf_slice(&b)).len, 0);
+    static const char *const damaged[] = {"x", "1", "1 ", "\x1e", "\x1e\x1e", "1 2 3\x1fw\x1e\x1e"};
+    for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++)
+        assert_int_equal(kv_job_history_holder(kv_slice_str(damaged[i])).len, 0);
+    kv_buf_release(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_failures),        cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_read_is_bounded),
+        cmocka_unit_test(test_read_is_bounded), cmocka_unit_test(test_holder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,6 +107,34 @@ static void test_given_back(void **state)
     rig_stop(&r);
 }
 
+static bool see_holder(void *arg, const kv_job_row *row)
+{
+    snprintf(arg, 65, "%.*s", KV_SLICE_FMT(row->worker));
+    return true;
+}
+
+/* A start reads who got the leases in force. */
+static void test_holder_is_read(void **state)
+{
+    rig r;
+    char worker[65] = "?";
+    kv_cmd_move m = {.job = 5,
+                     .from = KV_JOB_QUEUED,
+                     .to = KV_JOB_PROCESSING,
+                     .new_epoch = 1,
+                     .new_attempt = 1,
+                     .worker = kv_slice_str("w1")};
+    (void)state;
+    rig_start(&r);
+    submit(&r, 5);
+    assert_int_equal(kv_jobs_unfinished(r.x.db, see_holder, worker), KV_OK);
+    assert_string_equal(worker, "");
+    assert_int_equal(move(&r, &m, 0), KV_OK);
+    assert_int_equal(kv_jobs_unfinished(r.x.db, see_holder, worker), KV_OK);
+    assert_string_equal(worker, "w1");
+    rig_stop(&r);
+}
+
 static void test_history_is_bounded(void **state)
 {
     rig r;
@@ -200,9 +228,8 @@ static void test_progress_at_the_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_given_back),
-        cmocka_unit_test(test_history_is_bounded),
-        cmocka_unit_test(test_largest_job),
+        cmocka_unit_test(test_given_back),          cmocka_unit_test(test_holder_is_read),
+        cmocka_unit_test(test_history_is_bounded),  cmocka_unit_test(test_largest_job),
         cmocka_unit_test(test_progress_at_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

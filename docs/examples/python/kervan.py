@@ -26,7 +26,7 @@ import zmq
 # ---- what PROTOCOL.md's tables say: code, and the fields in order with their defaults ----
 
 MESSAGES = {
-    "HELLO": (0x01, [("role", ""), ("name", ""), ("instance", 0), ("version", "")]),
+    "HELLO": (0x01, [("role", ""), ("name", ""), ("instance", 0), ("version", ""), ("epoch", 0)]),
     "HELLO_OK": (0x02, [("epoch", 0), ("beat_ms", 1000), ("silent_beats", 3), ("last_event", 0), ("gone_seq", 0)]),
     "BEAT": (0x03, [("busy", 0)]),
     "BEAT_OK": (0x04, [("epoch", 0), ("known", False)]),
@@ -299,7 +299,7 @@ class Session:
         if self._state != "up" and now >= self._next_hello:
             if self._state != "greeting":
                 self._hello_id = next(self._ids)
-            hello = {"role": self.role, "name": self.name, "instance": self.instance, "version": "example"}
+            hello = {"role": self.role, "name": self.name, "instance": self.instance, "version": "example", "epoch": self.hello_ok["epoch"] if self.hello_ok else 0}
             sent = self._send(frames("HELLO", hello, self._hello_id))
             self._state = "greeting" if sent else "away"
             self._next_hello = now + (1.0 if sent else 0.1)
