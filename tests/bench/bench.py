@@ -30,6 +30,7 @@ BARES = {
     "bare, temporary name, kervan's rows": ("file=temp", "row=kervan"),
     "bare, one file for all, kervan's rows": ("file=pack", "row=kervan", "sync=fdatasync", "net=1"),
     "bare, temporary name, kervan's rows, no file synced": ("file=temp", "row=kervan", "sync=none", "dir=0"),
+    "bare, no rows, nothing synced": ("row=0", "sync=none", "dir=0"),
     "bare": (),
 }
 LOAD, FLOOR, BARE = (ROOT / "build/bench" / name for name in ("load", "floor", "bare"))
