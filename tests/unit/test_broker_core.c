@@ -178,31 +178,29 @@ static void test_fail_without_retry(void **state)
     rig_stop(&r);
 }
 
-static void load_held(rig *r, uint64_t job, uint64_t epoch, uint64_t attempt, const char *worker)
+static void load_row(rig *r, kv_job_row row)
 {
-    kv_job_row row = {.id = job,
-                      .seq = job,
-                      .epoch = epoch,
-                      .attempt = attempt,
-                      .max_attempts = 1,
-                      .lane = 1,
-                      .state = KV_JOB_PROCESSING,
-                      .service = "ai",
-                      .worker = kv_slice_str(worker)};
+    row.seq = row.id;
+    row.lane = 1;
+    row.service = "ai";
     assert_int_equal(kv_core_load(r->core, r->now, &row), KV_OK);
 }
 
 static void load(rig *r, uint64_t job, int state, uint64_t epoch, uint64_t attempt)
 {
-    kv_job_row row = {.id = job,
-                      .seq = job,
-                      .epoch = epoch,
-                      .attempt = attempt,
-                      .max_attempts = 3,
-                      .lane = 1,
-                      .state = state,
-                      .service = "ai"};
-    assert_int_equal(kv_core_load(r->core, r->now, &row), KV_OK);
+    load_row(r,
+             (kv_job_row){
+                 .id = job, .state = state, .epoch = epoch, .attempt = attempt, .max_attempts = 3});
+}
+
+static void load_held(rig *r, uint64_t job, uint64_t epoch, uint64_t attempt, const char *worker)
+{
+    load_row(r, (kv_job_row){.id = job,
+                             .state = KV_JOB_PROCESSING,
+                             .epoch = epoch,
+                             .attempt = attempt,
+                             .max_attempts = 1,
+                             .worker = kv_slice_str(worker)});
 }
 
 static uint64_t claim(rig *r, const char *peer, uint64_t job, uint64_t epoch, uint64_t attempt)
