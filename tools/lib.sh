@@ -2,6 +2,9 @@
 
 say() { printf '%s\n' "$*" >&2; }
 
+# usage FILE: what the comment at its head says.
+usage() { sed -n '2,/^set /s/^# //p' "$1"; }
+
 # packages SECTION...: installs what is missing of these sections of tools/packages.txt.
 packages() {
     missing=
