@@ -31,8 +31,7 @@ bool kv_orphan_held_by(kv_core *c, const kv_task *t, kv_slice worker)
 bool kv_orphan_of(const kv_core *c, const kv_task *t, const kv_session *s)
 {
     const holder *h = kv_ids_find(&c->holders, t->id);
-    return h && s->before && t->epoch == s->before && h->len == strlen(s->name) &&
-           memcmp(h->worker, s->name, h->len) == 0;
+    return h && t->epoch == s->before && kv_slice_is(kv_slice_of(h->worker, h->len), s->name);
 }
 
 void kv_orphan_forget(kv_core *c, const kv_task *t)

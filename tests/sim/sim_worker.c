@@ -91,14 +91,19 @@ static void on_session(sim *s, sim_node *n)
         sim_ask_again(s, n, &w->held[i].answer, true);
 }
 
+static void new_process(sim *s, sim_worker *w)
+{
+    w->node.instance = ++s->next_instance;
+    w->node.epoch = 0;
+}
+
 void sim_worker_init(sim *s, sim_worker *w, int i)
 {
     w->node.on_message = on_message;
     w->node.on_session = on_session;
     snprintf(w->node.name, sizeof w->node.name, "w%d", i);
     snprintf(w->node.role, sizeof w->node.role, "worker");
-    w->node.instance = ++s->next_instance;
-    w->node.epoch = 0;
+    new_process(s, w);
     w->service = i % SIM_WORKED;
     w->credit = 1 + sim_pick(s, 3);
     w->leaves = i == 1 && s->seed % 5 == 0;
@@ -116,8 +121,7 @@ void sim_worker_release(sim_worker *w)
 void sim_worker_die(sim *s, sim_worker *w)
 {
     sim_worker_release(w);
-    w->node.instance = ++s->next_instance;
-    w->node.epoch = 0;
+    new_process(s, w);
     w->frozen_until = 0;
     sim_connect(s, &w->node);
 }
@@ -130,8 +134,7 @@ static void leave(sim *s, sim_worker *w)
     sim_send(s, &w->node, &m, 0);
     while (w->n)
         drop(w, &w->held[0]);
-    w->node.instance = ++s->next_instance;
-    w->node.epoch = 0;
+    new_process(s, w);
     w->node.session = false;
     w->node.hello_at = 0;
 }

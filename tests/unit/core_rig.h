@@ -128,15 +128,32 @@ static inline void rig_commit(rig *r)
         rig_answer(r, KV_OK);
 }
 
-static inline void rig_hello(rig *r, const char *peer, const char *role, const char *name,
-                             uint64_t instance)
+/* As the peer that had a session with the broker of `epoch`; 0: with none. */
+static inline void rig_hello_after(rig *r, const char *peer, const char *role, const char *name,
+                                   uint64_t instance, uint64_t epoch)
 {
     kv_msg m;
     kv_msg_defaults(KV_HELLO, &m);
     m.hello.role = kv_slice_str(role);
     m.hello.name = kv_slice_str(name);
     m.hello.instance = instance;
+    m.hello.epoch = epoch;
     rig_say(r, peer, &m);
+}
+
+static inline void rig_hello(rig *r, const char *peer, const char *role, const char *name,
+                             uint64_t instance)
+{
+    rig_hello_after(r, peer, role, name, instance, 0);
+}
+
+static inline uint64_t rig_claim(rig *r, const char *peer, uint64_t job, uint64_t epoch,
+                                 uint64_t attempt)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_LEASE_HELD, &m);
+    m.lease_held = (kv_lease_held){job, epoch, attempt};
+    return rig_say(r, peer, &m);
 }
 
 static inline void rig_beat(rig *r, const char *peer, uint64_t busy)

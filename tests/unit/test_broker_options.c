@@ -262,11 +262,8 @@ static void test_loaded_options(void **state)
     assert_int_equal(r.commands.first->move.job, 1);
     assert_true(kv_slice_is(r.commands.first->move.error, "job_deadline"));
     rig_commit(&r);
-    kv_msg m;
     rig_hello(&r, "w", "worker", "w", 1);
-    kv_msg_defaults(KV_LEASE_HELD, &m);
-    m.lease_held = (kv_lease_held){2, 1, 1};
-    rig_say(&r, "w", &m);
+    rig_claim(&r, "w", 2, 1, 1);
     rig_fail(&r, "w", 2, 1, 1, true);
     assert_in_range(r.commands.first->move.not_before - r.now.wall_ms, 3500, 7000);
     rig_stop(&r);
