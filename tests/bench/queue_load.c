@@ -13,10 +13,12 @@
  * queue_load FILE floor PER_SECOND SECONDS SYNCS
  *   the disk alone: SYNCS times 20 KB written over and synced a job; PER_SECOND 0: one by one */
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -48,6 +50,7 @@ typedef struct load {
     size_t pushes;
 } load;
 
+static const double LATE_S = 0.001;
 static char payload[PAYLOAD + 1];
 
 static double now_s(void)
@@ -221,8 +224,15 @@ static kv_client *connect_as(load *l, void *zmq, const char *endpoint, bool work
     return c;
 }
 
+/* Nothing here spins until it is time: the server has only the same two cores. */
+static void doze(struct pollfd *fds, nfds_t n, double ms)
+{
+    struct timespec t = {.tv_sec = (time_t)(ms / 1e3), .tv_nsec = (long)(fmod(ms, 1e3) * 1e6)};
+    (void)ppoll(fds, n, &t, NULL);
+}
+
 /* Polls both until one has input, at most `ms`. */
-static void turn(load *l, int64_t ms)
+static void turn(load *l, double ms)
 {
     struct pollfd fds[2];
     int n = 0;
@@ -232,12 +242,12 @@ static void turn(load *l, int64_t ms)
         if (!both[i])
             continue;
         int64_t wants = kv_client_poll(both[i]);
-        ms = wants < ms ? wants : ms;
+        ms = (double)wants < ms ? (double)wants : ms;
         fds[n++] = (struct pollfd){.fd = kv_client_fd(both[i]), .events = POLLIN};
     }
     /* what was answered may want to be followed by something first */
     if (ms > 0 && l->acknowledged + l->begun + l->done == before)
-        (void)poll(fds, (nfds_t)n, (int)ms);
+        doze(fds, (nfds_t)n, ms);
 }
 
 static void stand(load *l)
@@ -315,19 +325,25 @@ static void run_jobs(load *l)
     report(l, now_s() - began);
 }
 
+/* A timer's late wake is the load's own, and the peers' load does not count it either; whoever is
+ * later than that is behind, and that is everybody's. */
+static double since(double due, double now)
+{
+    return now - due < LATE_S ? now : due;
+}
+
 static void run_rate(load *l, double per_second)
 {
     stand(l);
     double began = now_s();
     while (l->done < l->count) {
-        double due = began + (double)l->submitted / per_second;
-        if (l->submitted < l->count && now_s() >= due) {
+        double due = began + (double)l->submitted / per_second, now = now_s();
+        if (l->submitted < l->count && now >= due) {
             submit_one(l);
-            l->submit_at[l->submitted - 1] = due; /* a late start is the system's, too */
+            l->submit_at[l->submitted - 1] = since(due, now);
             continue;
         }
-        double wait = l->submitted < l->count ? (due - now_s()) * 1e3 : 100;
-        turn(l, wait < 1 ? 0 : (int64_t)wait);
+        turn(l, l->submitted < l->count ? (due - now) * 1e3 : 100);
     }
     report(l, now_s() - began);
 }
@@ -430,14 +446,15 @@ static void run_floor(load *l, const char *path, double per_second, double secon
     size_t n = 0, at = 0;
     for (; n < l->count && now_s() - began < seconds + 1; n++) {
         double due = per_second > 0 ? began + (double)n / per_second : now_s();
-        while (now_s() < due)
-            usleep(100);
+        for (double left; (left = due - now_s()) > 0;)
+            doze(NULL, 0, left * 1e3);
+        double at_s = since(due, now_s());
         for (size_t i = 0; i < syncs; i++) {
             off_t to = (off_t)(at++ % ROOM * sizeof pages);
             if (pwrite(fd, pages, sizeof pages, to) < 0 || fdatasync(fd) != 0)
                 die(path, KV_E_IO);
         }
-        l->latency[l->latencies++] = now_s() - due;
+        l->latency[l->latencies++] = now_s() - at_s;
     }
     l->count = n;
     report(l, now_s() - began);
@@ -458,6 +475,7 @@ int main(int argc, char **argv)
     load l = {.service = "load", .lane = 1, .credit = 256, .batch = 1};
     if (argc < 4)
         return 2;
+    (void)prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0); /* 50 us else, and `rate` begins by a timer */
     const char *endpoint = argv[1], *mode = argv[2];
     void *zmq = zmq_ctx_new();
     memset(payload, 'x', PAYLOAD);
