@@ -270,6 +270,10 @@ def test_looks(kervan, browser):
         browser.set_window_size(390, 800)
         assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth + 1")
         shot(browser, "queues-small")
+        browser.set_window_size(360, 800)
+        assert browser.execute_script("const f = document.querySelector('.jobs-frame'); return f.scrollWidth <= f.clientWidth")
+        browser.execute_script("document.getElementById('jobs').scrollIntoView()")
+        shot(browser, "jobs-small")
     finally:
         browser.set_window_size(1280, 900)
         stop.set()

@@ -50,7 +50,7 @@ export function Jobs() {
                 </p>
             )}
             <div class="jobs-frame" aria-busy={!loaded}>
-                <table class="jobs">
+                <table class="jobs" role="table">
                     <thead>
                         <tr>
                             <th scope="col">{t("job.state")}</th>
@@ -92,20 +92,20 @@ function Row({ job }: { job: Job }) {
     const { app, lang } = useUi();
     const standing = useStanding();
     return (
-        <tr data-testid="job" data-id={job.jobId} data-status={job.status}>
-            <td>
+        <tr role="row" data-testid="job" data-id={job.jobId} data-status={job.status}>
+            <td role="cell">
                 <JobBadge job={job} />
             </td>
-            <td>
+            <td role="cell">
                 <a href={`#/jobs/${job.jobId}`} class="job-id">
                     {job.jobId}
                 </a>
                 {job.user && <span class="quiet"> {job.user}</span>}
             </td>
-            <td>
+            <td role="cell">
                 {job.service} <span class="quiet">{app.t(`lane.${job.lane}`)}</span>
             </td>
-            <td class="standing" data-testid="job-standing">
+            <td role="cell" class="standing" data-testid="job-standing">
                 {job.error ? (
                     <span class="error-text" title={whyOf(lang, job)}>
                         {whyOf(lang, job)}
@@ -114,13 +114,13 @@ function Row({ job }: { job: Job }) {
                     standing(job)
                 )}
             </td>
-            <td>
+            <td role="cell">
                 {job.attempts}/{job.max_attempts}
             </td>
-            <td>
+            <td role="cell">
                 <time dateTime={job.created_at}>{fmtTime(lang, job.created_at)}</time>
             </td>
-            <td class="job-actions">
+            <td role="cell" class="job-actions">
                 <JobAction job={job} small />
             </td>
         </tr>
