@@ -56,10 +56,10 @@ typedef struct broker {
     kv_core *core;
     kv_cmd_list to_ledger; /* of this round */
     uint64_t last_event, gone_seq;
-    kv_err database;         /* how the last transaction ended */
-    size_t at_ledger;        /* commands */
-    size_t asked, committed; /* that peers sent: in to_ledger; by the last commit */
-    bool round_given;        /* a part of this round's commands */
+    kv_err database;  /* how the last transaction ended */
+    size_t at_ledger; /* commands */
+    size_t committed; /* that peers sent, by the last commit */
+    bool round_given; /* a part of this round's commands */
     bool stopping;
     int64_t next_tick_ms, next_head_ms, stop_by_ms;
     kv_buf text;
@@ -78,12 +78,6 @@ static void sink_send(void *arg, kv_slice peer, uint64_t request, const kv_msg *
     kv_router_send(b->router, peer, request, m);
 }
 
-/* Sent by a peer; the others, leases, follow from those and keep nobody waiting. */
-static bool is_asked(const kv_cmd *cmd)
-{
-    return cmd->request != 0 || cmd->batch;
-}
-
 /* `more`: of this round; else it ends. */
 static void give_commands(broker *b, bool more)
 {
@@ -91,7 +85,6 @@ static void give_commands(broker *b, bool more)
         return;
     b->at_ledger += b->to_ledger.n;
     b->round_given = more;
-    b->asked = 0;
     kv_ledger_give(b->ledger, &b->to_ledger, more);
 }
 
@@ -105,13 +98,11 @@ static bool take_results(broker *b)
     b->gone_seq = out.gone_seq;
     b->database = out.health;
     b->at_ledger -= out.cmds.n;
-    b->committed = 0;
+    b->committed = out.cmds.asked;
     kv_core_set_heads(b->core, out.last_event, out.gone_seq);
     kv_core_set_disk_low(b->core, out.disk_low);
-    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&out.cmds));) { /* first, for they are waited for */
-        b->committed += is_asked(cmd);
+    for (kv_cmd *cmd; (cmd = kv_cmd_pop(&out.cmds));) /* first, for they are waited for */
         kv_core_result(b->core, now, cmd);
-    }
     kv_publish_rows(b->publish, out.rows, out.gone_seq);
     kv_event_rows_free(&out.rows);
     return true;
@@ -121,7 +112,7 @@ static bool take_results(broker *b)
  * of thread nearer (docs/decisions/0030). */
 static bool commit_here(broker *b)
 {
-    bool few = b->asked <= FEW && b->committed <= FEW && b->at_ledger == 0;
+    bool few = b->to_ledger.asked <= FEW && b->committed <= FEW && b->at_ledger == 0;
     if (!b->to_ledger.first || !few || !b->waited || b->round_given || b->relieved)
         return false;
     if (b->slow > 0) {
@@ -134,7 +125,6 @@ static bool commit_here(broker *b)
     kv_cmd_list cmds = b->to_ledger;
     b->to_ledger = (kv_cmd_list){.n = 0};
     b->at_ledger += cmds.n;
-    b->asked = 0;
     kv_relief_leave(b->relief);
     kv_ledger_run(b->ledger, &cmds);
     kv_relief_return(b->relief);
@@ -157,7 +147,6 @@ static void sink_command(void *arg, kv_cmd *cmd)
 {
     broker *b = arg;
     kv_cmd_push(&b->to_ledger, cmd);
-    b->asked += is_asked(cmd);
     if (b->to_ledger.n >= SOME)
         give_commands(b, true);
 }

@@ -74,6 +74,11 @@ void kv_cmd_reset(kv_cmd *cmd)
     cmd->jobs_n = 0;
 }
 
+static bool is_asked(const kv_cmd *cmd)
+{
+    return cmd->request != 0 || cmd->batch;
+}
+
 void kv_cmd_push(kv_cmd_list *list, kv_cmd *cmd)
 {
     cmd->next = NULL;
@@ -83,6 +88,7 @@ void kv_cmd_push(kv_cmd_list *list, kv_cmd *cmd)
         list->first = cmd;
     list->last = cmd;
     list->n++;
+    list->asked += is_asked(cmd);
 }
 
 kv_cmd *kv_cmd_pop(kv_cmd_list *list)
@@ -94,6 +100,7 @@ kv_cmd *kv_cmd_pop(kv_cmd_list *list)
     if (!list->first)
         list->last = NULL;
     list->n--;
+    list->asked -= is_asked(cmd);
     cmd->next = NULL;
     return cmd;
 }
@@ -108,5 +115,6 @@ void kv_cmd_append(kv_cmd_list *list, kv_cmd_list *tail)
         list->first = tail->first;
     list->last = tail->last;
     list->n += tail->n;
+    list->asked += tail->asked;
     *tail = (kv_cmd_list){.n = 0};
 }

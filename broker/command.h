@@ -160,7 +160,7 @@ void kv_cmd_reset(kv_cmd *cmd);
 /* First in, first out, not locked. */
 typedef struct kv_cmd_list {
     kv_cmd *first, *last;
-    size_t n;
+    size_t n, asked; /* asked: those that a peer sent; the others, leases, follow from them */
 } kv_cmd_list;
 void kv_cmd_push(kv_cmd_list *list, kv_cmd *cmd);
 kv_cmd *kv_cmd_pop(kv_cmd_list *list);                    /* NULL: empty */
