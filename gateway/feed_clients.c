@@ -161,11 +161,11 @@ static kv_err take_watches(struct kv_feed *f, kv_feed_client *c, const kv_feed_a
     return KV_OK;
 }
 
-/* Where an id may lie at most: the log may be ahead of what this loop has seen. */
-static uint64_t newest_known(struct kv_feed *f, uint64_t after)
+/* The log may be ahead of what this loop has seen, also of a commit whose client has its answer. */
+static uint64_t newest_known(struct kv_feed *f)
 {
     uint64_t stored;
-    kv_db *db = after > f->seq.last ? kv_loop_db(f->loop) : NULL;
+    kv_db *db = kv_loop_db(f->loop);
     if (db != NULL && kv_events_last(db, &stored) == KV_OK && stored > f->seq.last)
         return stored;
     return f->seq.last;
@@ -185,10 +185,11 @@ kv_err kv_feed_attach(struct kv_feed *f, kv_feed_client *c, const kv_feed_asks *
     f->count++;
     kv_metric_add_label(KV_M_LIVE_CLIENTS, c->transport->name, 1);
     KV_TRY(take_watches(f, c, asks));
-    c->q.pos = f->seq.last;
-    kv_live_hello(&c->q, f->seq.last);
-    if (asks->has_after && asks->after > newest_known(f, asks->after)) {
-        kv_feed_resync(c, f->seq.last); /* an id we never gave: another database */
+    uint64_t newest = newest_known(f);
+    c->q.pos = newest;
+    kv_live_hello(&c->q, newest);
+    if (asks->has_after && asks->after > newest) {
+        kv_feed_resync(c, newest); /* an id we never gave: another database */
         return KV_OK;
     }
     if (asks->has_after) {

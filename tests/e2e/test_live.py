@@ -273,6 +273,18 @@ def test_polling_says_resync(fresh):
     assert poll(k, after=page["last"])["resync"] is False
 
 
+def test_last_is_never_behind_an_answer(kervan):
+    """Who has a 201 in hand and asks where the log stands is not told of a place before it."""
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        busy = [pool.submit(kervan.upload, png()) for _ in range(60)]
+        for _ in range(40):
+            media = kervan.upload(png()).json()["id"]
+            last = poll(kervan)["last"]
+            assert media not in [e.get("mediaId") for e in poll(kervan, after=last, types="media", limit=1000)["events"] if e["type"] == "media.created"]
+        for done in busy:
+            assert done.result(PATIENCE).status_code == 201
+
+
 def test_who_polls_and_leaves_is_forgotten(kervan):
     """Also before the end of its wait."""
     for _ in range(20):
