@@ -3,13 +3,15 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "proto/base/id.h"
+#include "proto/base/lock.h"
 #include "proto/base/log.h"
 #include "proto/base/media_name.h"
 #include "storage/object.h"
 
-enum { KEYS_MAX = 4096, KEY_LEN_MAX = 400, TICK_MS = 1000, ANSWER_MS = 60000 };
+enum { KEYS_MAX = 4096, KEY_LEN_MAX = 400, CREDIT = 16, TICK_MS = 1000, ANSWER_MS = 60000 };
 
 typedef struct answer {
     struct answer *next;
@@ -21,8 +23,11 @@ typedef struct answer {
 } answer;
 
 typedef struct reaper {
+    const char *data;
     kv_store *store;
     answer *answers; /* without their OKAY */
+    int lock_fd;     /* -1: another reaper is at work, no jobs for this one */
+    bool waits;      /* has said so */
 } reaper;
 
 /* ---- the work ---- */
@@ -157,10 +162,25 @@ static void on_cancel(void *self, const kv_in *in, kv_out *out)
     (void)out;
 }
 
+/* One reaper of a data folder. A second one could finish a job whose first holder is stopped; once
+ * that one goes on it would remove files that were stored anew meanwhile. */
+static void take_turn(reaper *r, kv_out *out)
+{
+    kv_err err = kv_lock_take(r->data, "reaper", &r->lock_fd);
+    if (err == KV_OK)
+        kv_out_set_credit(out, CREDIT);
+    else if (!r->waits)
+        kv_log(KV_LOG_WARN, "reaper_waits", KV_ERRNAME("code", err),
+               KV_STR("what", "another worker removes files of this data folder"));
+    r->waits = err != KV_OK;
+}
+
 static void tick(void *self, int64_t now_us, kv_out *out)
 {
     reaper *r = self;
     (void)now_us;
+    if (r->lock_fd < 0)
+        take_turn(r, out);
     for (answer *a = r->answers; a; a = a->next) {
         if (a->due)
             send_answer(a, out);
@@ -179,6 +199,8 @@ static kv_err create(const kv_config *cfg, const void *arg, void **ret_self)
     reaper *r = calloc(1, sizeof *r);
     if (!r)
         return KV_E_NO_MEMORY;
+    r->data = cfg->data;
+    r->lock_fd = -1;
     kv_err err = kv_store_open_config(cfg, &r->store);
     if (err != KV_OK) {
         free(r);
@@ -198,6 +220,8 @@ static void destroy(void **self)
         free(a);
     }
     kv_store_close(&r->store);
+    if (r->lock_fd >= 0)
+        close(r->lock_fd);
     free(r);
     *self = NULL;
 }

@@ -15,14 +15,6 @@
 
 #define KNOWN "image, reaper, notifier"
 
-enum { REAPER_CREDIT = 16 };
-
-static uint64_t reaper_credit(const kv_config *cfg)
-{
-    (void)cfg;
-    return REAPER_CREDIT;
-}
-
 static uint64_t no_credit(const kv_config *cfg)
 {
     (void)cfg;
@@ -35,7 +27,7 @@ static const struct {
     uint64_t (*credit)(const kv_config *cfg);
 } table[] = {
     {"image", KV_IMAGE_SERVICE, &kv_image_actor, kv_image_credit},
-    {"reaper", KV_REAPER_SERVICE, &kv_reaper_actor, reaper_credit},
+    {"reaper", KV_REAPER_SERVICE, &kv_reaper_actor, no_credit}, /* takes it when it is its turn */
     {"notifier", NULL, &kv_notifier_actor, no_credit}, /* takes no jobs: it reads the event log */
 };
 enum { ACTORS = sizeof table / sizeof table[0] };

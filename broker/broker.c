@@ -2,13 +2,10 @@
 #include "broker/broker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -22,6 +19,7 @@
 #include "broker/replay.h"
 #include "broker/router.h"
 #include "broker/spin.h"
+#include "proto/base/lock.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
 #include "proto/base/process.h"
@@ -329,24 +327,11 @@ static bool local(const char *endpoint)
 /* A second bind on an ipc path would silently take it away from the first broker. */
 static bool take_lock(broker *b)
 {
-    kv_buf path;
-    kv_buf_init(&path, 0);
-    kv_buf_addf(&path, "%s/run", b->cfg->data);
-    bool ok = kv_buf_ok(&path) && (mkdir(b->cfg->data, 0775) == 0 || errno == EEXIST) &&
-              (mkdir(path.data, 0775) == 0 || errno == EEXIST);
-    kv_buf_adds(&path, "/broker.lock");
-    b->lock_fd = ok && kv_buf_ok(&path) ? open(path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0644) : -1;
-    if (b->lock_fd < 0) {
-        kv_log(KV_LOG_ERROR, "broker_lock_failed", KV_STR("path", kv_buf_str(&path)),
-               KV_STR("error", strerror(errno)));
-        ok = false;
-    } else if (flock(b->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        kv_log(KV_LOG_ERROR, "broker_locked", KV_STR("path", kv_buf_str(&path)),
+    kv_err err = kv_lock_take(b->cfg->data, "broker", &b->lock_fd);
+    if (err == KV_E_CONFLICT)
+        kv_log(KV_LOG_ERROR, "broker_locked", KV_STR("data", b->cfg->data),
                KV_STR("what", "another broker runs on this data folder; stop it first"));
-        ok = false;
-    }
-    kv_buf_release(&path);
-    return ok;
+    return err == KV_OK;
 }
 
 typedef struct loading {

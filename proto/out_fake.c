@@ -21,6 +21,7 @@ typedef struct kept_list {
 typedef struct fake {
     kv_out out; /* first */
     kept_list sent, asked;
+    uint64_t credit;
 } fake;
 
 static kept *keep(kept_list *l, const kv_msg *m)
@@ -89,9 +90,9 @@ static void fake_unwatch_fd(kv_out *out, int fd)
     (void)out, (void)fd;
 }
 
-static void fake_number(kv_out *out, uint64_t value)
+static void fake_set_credit(kv_out *out, uint64_t credit)
 {
-    (void)out, (void)value;
+    ((fake *)out)->credit = credit;
 }
 
 static void fake_lease_done(kv_out *out, uint64_t job, uint64_t epoch, uint64_t attempt)
@@ -99,8 +100,8 @@ static void fake_lease_done(kv_out *out, uint64_t job, uint64_t epoch, uint64_t 
     (void)out, (void)job, (void)epoch, (void)attempt;
 }
 
-static const kv_out_ops fake_ops = {fake_send,       fake_ask,    fake_watch_fd,
-                                    fake_unwatch_fd, fake_number, fake_lease_done};
+static const kv_out_ops fake_ops = {fake_send,       fake_ask,        fake_watch_fd,
+                                    fake_unwatch_fd, fake_set_credit, fake_lease_done};
 
 kv_out *kv_out_fake(const kv_clock *clock)
 {
@@ -122,6 +123,11 @@ void kv_out_fake_destroy(kv_out **out)
     clear(&f->asked);
     free(f);
     *out = NULL;
+}
+
+uint64_t kv_out_fake_credit(const kv_out *out)
+{
+    return ((const fake *)out)->credit;
 }
 
 size_t kv_out_fake_count(const kv_out *out)

@@ -3,12 +3,13 @@ import concurrent.futures
 import hashlib
 import os
 import signal
+import subprocess
 
 import pytest
 import requests
 
-from kervan import wait_for
-from pictures import noise_png, padded_png
+from kervan import BINARY, wait_for
+from pictures import noise_png, padded_png, png
 
 
 def ready(k):
@@ -114,3 +115,38 @@ def test_stopped_worker_loses_its_lease(fresh):
     wait_for("the requeue", lambda: k.metric("kervan_job_requeues_total") >= 1)
     os.kill(worker, signal.SIGCONT)
     k.wait_ready(media["id"])
+
+
+def test_a_stopped_reaper_removes_nothing_later(fresh, tmp_path):
+    """It goes on with a removal in hand, after a second worker took over: what came again meanwhile stays."""
+    k = fresh()
+    picture = png()
+    first = k.upload(picture).json()
+    k.wait_ready(first["id"])
+    wait_for("the reaper's turn", lambda: (k.data / "run" / "reaper.lock").exists())
+    worker = k.children()["worker"]
+    os.kill(worker, signal.SIGSTOP)
+    assert k.delete(f"/api/media/{first['id']}").status_code == 204
+    wait_for("the removal to be put back", lambda: k.metric("kervan_job_requeues_total") >= 1)
+    log = tmp_path / "second.log"
+    with log.open("wb") as out, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        second = subprocess.Popen([str(BINARY), "worker", "reaper"], env=k.environment(), stdout=out, stderr=subprocess.STDOUT)
+        try:
+            wait_for("the second to wait or to work", lambda: "reaper_waits" in log.read_text() or "blob_reaped" in log.read_text())
+            again = pool.submit(k.upload, picture)
+            if "blob_reaped" in log.read_text():
+                again.result()
+            os.kill(worker, signal.SIGCONT)
+            answer = again.result()
+            assert answer.status_code == 201, answer.text
+            wait_for("the removals to end", lambda: not [j for j in k.get("/api/jobs?service=blob-reap").json()["jobs"] if j["status"] in ("queued", "processing")])
+            check_intact(k, [answer.json()])
+            # it takes over from one that is gone
+            k.wait_ready(answer.json()["id"])
+            os.kill(worker, signal.SIGSTOP)
+            assert k.delete(f"/api/media/{answer.json()['id']}").status_code == 204
+            os.kill(worker, signal.SIGKILL)
+            wait_for("the file to go", lambda: k.files() == [])
+        finally:
+            second.terminate()
+            second.wait(60)

@@ -67,12 +67,16 @@ class Kervan:
         self.session.headers["Accept-Language"] = "en"
 
     # ---- life ----
-    def start(self, wait=True):
+    def environment(self):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("KERVAN_", "IMAGE_", "UPLOAD_"))}
         env |= {"KERVAN_DATA": str(self.data), "KERVAN_LISTEN": f"127.0.0.1:{self.port}", **self.env}
         env.setdefault("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=1")
         # libzmq, libvips and h2o are not instrumented: what happens inside them cannot be judged
         env.setdefault("TSAN_OPTIONS", "ignore_noninstrumented_modules=1:halt_on_error=0:exitcode=66")
+        return env
+
+    def start(self, wait=True):
+        env = self.environment()
         self.earlier = len(self.lines)
         out = open(self.log, "wb") if self.log else subprocess.PIPE  # noqa: SIM115
         self.process = subprocess.Popen([*self.wrapper, str(BINARY), "up"], env=env, stdout=out, stderr=subprocess.STDOUT)

@@ -146,12 +146,32 @@ static void answer_is_sent_until_it_is_taken(void **state)
     assert_true(kv_reaper_actor.drained(f->actor));
 }
 
+/* 0004: a second one waits, however long the first one takes, and follows it. */
+static void one_works_at_a_time(void **state)
+{
+    fixture *f = *state;
+    void *other;
+    kv_out *out = kv_out_fake(&f->clock.clock);
+    assert_int_equal(kv_reaper_actor.create(&f->s.cfg, NULL, &other), KV_OK);
+    kv_reaper_actor.tick(f->actor, 0, f->out);
+    kv_reaper_actor.tick(other, 0, out);
+    kv_reaper_actor.tick(other, 0, out);
+    assert_int_not_equal(kv_out_fake_credit(f->out), 0);
+    assert_int_equal(kv_out_fake_credit(out), 0);
+    kv_reaper_actor.destroy(&f->actor);
+    kv_reaper_actor.tick(other, 0, out);
+    assert_int_not_equal(kv_out_fake_credit(out), 0);
+    f->actor = other;
+    kv_out_fake_destroy(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(keys_and_variants_go, make, drop),
         cmocka_unit_test_setup_teardown(bad_params_remove_nothing, make, drop),
         cmocka_unit_test_setup_teardown(answer_is_sent_until_it_is_taken, make, drop),
+        cmocka_unit_test_setup_teardown(one_works_at_a_time, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
