@@ -23,6 +23,7 @@
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
 #include "proto/base/process.h"
+#include "storage/read/dead_letters.h"
 
 enum {
     ROUND_MESSAGES = 256, /* taken before the ledger gets its share */
@@ -347,6 +348,14 @@ static bool load_setting(void *arg, const kv_setting *setting)
     return l->err == KV_OK;
 }
 
+static void load_dead(void *arg, kv_slice service, int64_t n)
+{
+    loading *l = arg;
+    (void)n;
+    if (l->err == KV_OK)
+        l->err = kv_core_dead_letters_of(l->core, l->now, service);
+}
+
 static kv_err start_core(broker *b)
 {
     kv_core_opts opts;
@@ -365,6 +374,8 @@ static kv_err start_core(broker *b)
     KV_TRY(kv_settings_all(kv_ledger_db(b->ledger), load_setting, &l));
     KV_TRY(l.err);
     KV_TRY(kv_load_jobs(kv_ledger_db(b->ledger), b->core, l.now));
+    KV_TRY(kv_dead_letters_each(kv_ledger_db(b->ledger), 1, load_dead, &l));
+    KV_TRY(l.err);
     kv_ledger_heads(b->ledger, &b->last_event, &b->gone_seq);
     kv_core_set_heads(b->core, b->last_event, b->gone_seq);
     return KV_OK;

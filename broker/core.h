@@ -58,6 +58,10 @@ kv_err kv_core_load(kv_core *core, kv_now now, const kv_job_row *row);
 /* What an operator set, at start, before the jobs. */
 kv_err kv_core_setting(kv_core *core, kv_now now, const kv_setting *set);
 
+/* A queue that has dead letters only, at start, behind the jobs: it is listed as before, and gives
+ * way where another needs its place. NO_MEMORY. */
+kv_err kv_core_dead_letters_of(kv_core *core, kv_now now, kv_slice service);
+
 /* A decoded message of a peer. STATS is the router's. */
 void kv_core_message(kv_core *core, kv_now now, kv_slice peer, const kv_header *head,
                      const kv_msg *m);

@@ -151,6 +151,16 @@ kv_service *kv_service_get(kv_core *c, kv_slice name)
     return service_new(c, name);
 }
 
+kv_err kv_core_dead_letters_of(kv_core *core, kv_now now, kv_slice service)
+{
+    core->now = now;
+    bool room = kv_service_reserved(service) ||
+                core->services_n - core->services_own < core->opts.services_max;
+    if (!room || kv_names_find(&core->services, service))
+        return KV_OK;
+    return service_new(core, service) ? KV_OK : KV_E_NO_MEMORY;
+}
+
 kv_service *kv_service_open(kv_core *c, const kv_from *from, kv_slice name)
 {
     kv_service *s = kv_names_find(&c->services, name);

@@ -507,6 +507,22 @@ def test_doctor_in_words(fresh):
         wait_for("the worker to be gone", lambda: f" {workers} workers; broker, database and disk" in good(k, "doctor"))
 
 
+def test_dead_letters_are_in_sight_after_a_restart(fresh):
+    """Of a queue, too, in which nothing else is left."""
+    k = fresh()
+    with Peer(k) as p, Peer(k, "worker", "clumsy") as w:
+        w.ask(READY, ["fragile", 1])
+        p.submit("fragile", max_attempts=1)
+        lease = w.wait_job()
+        w.ask(JOB_FAIL, [*lease[:3], 66, "broke", False])
+    k.stop()
+    k.start()
+    assert queue(k, "fragile")["dead"] == 1
+    listed = {q["service"]: q for q in k.get("/api/admin/queues").json()["queues"]}
+    assert listed["fragile"]["dead_letters"] == 1 and listed["fragile"]["waiting"] == 0
+    assert "fragile" in good(k, "queues")
+
+
 # ---- figures ----
 
 

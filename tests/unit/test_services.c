@@ -105,6 +105,26 @@ static void test_names(void **state)
 
 /* ---- places ---- */
 
+/* What failed stays in sight after a restart, as long as no job needs the place. */
+static void test_dead_letters_only(void **state)
+{
+    text_rig t;
+    (void)state;
+    start(&t);
+    fill(&t, KV_SERVICES_MAX - 1);
+    assert_int_equal(kv_core_dead_letters_of(t.r.core, t.r.now, kv_slice_str("q1")), KV_OK);
+    assert_int_equal(kv_core_dead_letters_of(t.r.core, t.r.now, kv_slice_str("broken")), KV_OK);
+    assert_int_equal(kv_core_dead_letters_of(t.r.core, t.r.now, kv_slice_str("too-many")), KV_OK);
+    assert_int_equal(kv_core_dead_letters_of(t.r.core, t.r.now, kv_slice_str("blob-reap")), KV_OK);
+    assert_true(there(&t, "broken"));
+    assert_true(there(&t, "blob-reap"));
+    assert_false(there(&t, "too-many"));
+    assert_int_equal(kv_services_in_use(t.r.core), KV_SERVICES_MAX - 1);
+    rig_expect_code(&t.r, submit(&t, 5000, "one-more"), KV_SUBMIT_OK);
+    assert_false(there(&t, "broken"));
+    text_stop(&t);
+}
+
 static void test_places_come_back(void **state)
 {
     text_rig t;
@@ -326,6 +346,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_dead_letters_only),
         cmocka_unit_test(test_places_come_back),
         cmocka_unit_test(test_all_in_use),
         cmocka_unit_test(test_own_queues),
