@@ -28,6 +28,12 @@ void kv_core_defaults(kv_core_opts *opts)
                            .lane_share = 10};
 }
 
+/* By then everybody who lives has been heard. */
+static int64_t heard_by(const kv_core *c)
+{
+    return c->now.mono_ms + (int64_t)(c->opts.beat_ms * c->opts.silent_beats);
+}
+
 kv_err kv_core_new(const kv_core_opts *opts, kv_now now, kv_core **ret)
 {
     kv_core *c = calloc(1, sizeof *c);
@@ -39,6 +45,7 @@ kv_err kv_core_new(const kv_core_opts *opts, kv_now now, kv_core **ret)
     c->now = now;
     c->random = opts->seed;
     c->now_ticked = now.mono_ms;
+    c->judge_from = heard_by(c);
     return KV_OK;
 }
 
@@ -370,7 +377,7 @@ void kv_core_tick(kv_core *core, kv_now now)
     core->now = now;
     core->now_ticked = now.mono_ms;
     if (gap > (int64_t)core->opts.beat_ms)
-        core->judge_from = now.mono_ms + (int64_t)(core->opts.beat_ms * core->opts.silent_beats);
+        core->judge_from = heard_by(core);
     kv_due_expire(core);
     release_delayed(core);
     for (kv_service *s = core->service_list; s; s = s->next) {

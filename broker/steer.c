@@ -350,11 +350,13 @@ static void upkeep(kv_core *c)
     kv_metric_add(KV_M_MAINTENANCE, 1);
     kv_due_expire(c);
     kv_results_ask_again(c);
-    if (c->now.mono_ms >= c->judge_from)
+    bool judges = c->now.mono_ms >= c->judge_from; /* workers had the time to come */
+    if (judges)
         kv_lease_expire(c);
     for (kv_service *s = c->service_list; s; s = s->next) {
         kv_lease_dispatch(c, s);
-        log_health(c, s);
+        if (judges)
+            log_health(c, s);
     }
 }
 

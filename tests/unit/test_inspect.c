@@ -175,6 +175,21 @@ static void test_health(void **state)
     text_stop(&t);
 }
 
+/* Right after a start workers are on their way back: that nobody is there yet is no news. */
+static void test_no_alarm_at_start(void **state)
+{
+    text_rig t;
+    (void)state;
+    start(&t);
+    kv_job_row row = {.id = 1, .seq = 1, .max_attempts = 3, .lane = 1, .service = "ai"};
+    assert_int_equal(kv_core_load(t.r.core, t.r.now, &row), KV_OK);
+    text_wait(&t, 1000);
+    assert_int_equal(text_service(&t, "ai")->health, KV_HEALTH_OK);
+    text_wait(&t, 35000);
+    assert_int_equal(text_service(&t, "ai")->health, KV_HEALTH_NO_WORKERS);
+    text_stop(&t);
+}
+
 static void test_pages_of_queues(void **state)
 {
     text_rig t;
@@ -359,9 +374,13 @@ static void test_wrong(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_queue),           cmocka_unit_test(test_health),
-        cmocka_unit_test(test_pages_of_queues), cmocka_unit_test(test_workers),
-        cmocka_unit_test(test_leases),          cmocka_unit_test(test_tenants_and_limits),
+        cmocka_unit_test(test_queue),
+        cmocka_unit_test(test_health),
+        cmocka_unit_test(test_no_alarm_at_start),
+        cmocka_unit_test(test_pages_of_queues),
+        cmocka_unit_test(test_workers),
+        cmocka_unit_test(test_leases),
+        cmocka_unit_test(test_tenants_and_limits),
         cmocka_unit_test(test_wrong),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
