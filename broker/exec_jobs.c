@@ -72,6 +72,16 @@ bool kv_exec_plain(const kv_exec *x, uint64_t job)
     return *plain_slot(x, job) == job;
 }
 
+/* An id may come again when its row was removed, with an owner this time. */
+static void note_owner(const kv_exec *x, uint64_t job, bool plain)
+{
+    uint64_t *slot = plain_slot(x, job);
+    if (plain)
+        *slot = job;
+    else if (*slot == job)
+        *slot = 0;
+}
+
 kv_err kv_exec_jobs_init(kv_exec *x)
 {
     x->plain = calloc(PLAIN_SLOTS, sizeof *x->plain);
@@ -159,8 +169,7 @@ kv_err kv_exec_new_job(kv_exec *x, kv_cmd *cmd, kv_job_new *job, kv_slice servic
     if (cmd->err != KV_OK)
         return kv_job_unmake(x->db, &x->open, job);
     cmd->created = true;
-    if (!job->options && !job->tenant.len)
-        *plain_slot(x, job->id) = job->id;
+    note_owner(x, job->id, !job->options && !job->tenant.len);
     return queued_event(x, job, service);
 }
 
@@ -184,6 +193,7 @@ kv_err kv_exec_make_job(kv_exec *x, uint64_t id, const char *service, kv_slice p
     if (!created)
         return KV_E_DB; /* an id of ours that is taken: the clock of another start ran ahead; tried
                            again with the next one */
+    note_owner(x, job.id, false);
     if (retry_of)
         KV_TRY(kv_job_retried(x->db, retry_of, job.id));
     KV_TRY(queued_event(x, &job, kv_slice_str(service)));

@@ -66,6 +66,7 @@ enum { PRUNE_MAX = 256 };
 /* One that has ended. */
 typedef struct old_job {
     uint64_t id;
+    int64_t due;          /* when its own retention ends */
     int64_t dead_service; /* 0: no dead letter */
     bool options;
 } old_job;
@@ -147,22 +148,27 @@ kv_err kv_job_expires(kv_db *db, uint64_t id, int64_t at)
     return kv_run(s);
 }
 
+/* One that was submitted anew since, or changed after its end, has its time later. */
 static kv_err find_expired(kv_db *db, int64_t now, int max_rows, prune_list *list)
 {
     kv_stmt *s;
     bool row = true;
     kv_err err;
     KV_TRY(kv_db_prepare(db,
-                         "SELECT coalesce(j.state, 0) >= 2, j.id, j.state, j.options, j.service "
-                         "FROM job_expiry e LEFT JOIN job j ON j.id = e.job WHERE e.at <= $1 "
+                         "SELECT coalesce(j.state, 0) >= 2 AND coalesce(o.retention, 0) > 0, "
+                         "j.id, j.state, j.options, j.service, j.updated_at + o.retention * 1000 "
+                         "FROM job_expiry e LEFT JOIN job j ON j.id = e.job "
+                         "LEFT JOIN job_option o ON o.job = j.id WHERE e.at <= $1 "
                          "ORDER BY e.at, e.job LIMIT $2",
                          &s));
     kv_bind_i64(s, 1, now);
     kv_bind_i64(s, 2, max_rows);
     while ((err = kv_db_step(s, &row)) == KV_OK && row) {
         list->seen++;
-        if (kv_col_i64(s, 0)) /* not one that was purged and submitted anew */
-            add_old(list, s, 1);
+        if (!kv_col_i64(s, 0))
+            continue; /* purged, and maybe submitted anew */
+        add_old(list, s, 1);
+        list->jobs[list->n - 1].due = kv_col_i64(s, 5);
     }
     kv_db_done(s);
     return err;
@@ -189,8 +195,12 @@ kv_err kv_jobs_prune_expired(kv_db *db, int64_t now, int max_rows, int64_t *ret_
     KV_TRY(find_expired(db, now, max_rows, &list));
     if (list.seen == 0)
         return KV_OK;
-    KV_TRY(remove_all(db, &list));
     KV_TRY(forget_expired(db, now, max_rows));
+    for (int i = 0; i < list.n; i++) {
+        const old_job *old = &list.jobs[i];
+        KV_TRY(old->due <= now ? kv_job_remove(db, old->id, old->options, old->dead_service)
+                               : kv_job_expires(db, old->id, old->due));
+    }
     *ret_removed = list.seen;
     return KV_OK;
 }

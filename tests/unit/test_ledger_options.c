@@ -387,6 +387,57 @@ static void test_retention_of_its_own(void **state)
     rig_stop(&r);
 }
 
+/* ---- an id that comes again when its row is gone ---- */
+
+static void test_plain_and_then_not(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r);
+    submit_ok(&r, &plain, 5);
+    end_job(&r, 5, KV_JOB_ERROR);
+    assert_int_equal(purge(&r, "ai"), 1);
+    kv_cmd_submit m = plain;
+    m.user = kv_slice_str("u");
+    m.unique_key = kv_slice_str("daily");
+    submit_ok(&r, &m, 5);
+    rig_forget(&r);
+    end_job(&r, 5, KV_JOB_COMPLETE);
+    assert_true(rig_saw(&r, "\"user\":\"u\""));
+    submit_ok(&r, &m, 6); /* the key is free */
+    rig_stop(&r);
+}
+
+static void test_retention_of_the_first(void **state)
+{
+    rig r;
+    kv_config cfg = {.job_retention_hours = 1, .event_retention_hours = 1};
+    kv_tidy tidy = {.cfg = &cfg};
+    (void)state;
+    rig_start(&r);
+    uint64_t id = (uint64_t)(1790000000000 - KV_ID_EPOCH_MS) << 22;
+    kv_cmd_submit m = plain;
+    m.retention_s = 60;
+    submit_ok(&r, &m, id);
+    submit_ok(&r, &m, id + 1);
+    end_job(&r, id, KV_JOB_ERROR);
+    end_job(&r, id + 1, KV_JOB_ERROR);
+    assert_int_equal(purge(&r, "ai"), 2);
+    kv_fake_clock_advance(&r.clock, 30 * 1000);
+    submit_ok(&r, &plain, id);
+    submit_ok(&r, &m, id + 1);
+    end_job(&r, id, KV_JOB_COMPLETE);
+    end_job(&r, id + 1, KV_JOB_COMPLETE);
+    kv_fake_clock_advance(&r.clock, 35 * 1000); /* the minute of the first is over */
+    (void)kv_tidy_slice(&tidy, r.x.db, kv_wall_ms(&r.clock.clock));
+    assert_int_equal(rig_number(&r, "SELECT count(*) FROM job"), 2);
+    kv_fake_clock_advance(&r.clock, 30 * 1000);
+    (void)kv_tidy_slice(&tidy, r.x.db, kv_wall_ms(&r.clock.clock));
+    assert_int_equal(rig_number(&r, "SELECT count(*) FROM job"), 1);
+    assert_int_equal(rig_number(&r, "SELECT count(*) FROM job_expiry"), 0);
+    rig_stop(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +452,8 @@ int main(void)
         cmocka_unit_test(test_promote),
         cmocka_unit_test(test_purge_dead),
         cmocka_unit_test(test_retention_of_its_own),
+        cmocka_unit_test(test_plain_and_then_not),
+        cmocka_unit_test(test_retention_of_the_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
