@@ -16,14 +16,17 @@ static bool new_valid(const kv_credit *m)
     return m->transaction && m->transaction >> 63 == 0 && m->user.len && m->amount;
 }
 
-/* A grant or a reserve that was made before: the same again is answered again. */
-static void made_before(kv_cmd *cmd, const kv_credit_tx *tx)
+/* A grant or a reserve that was made before: the same again is answered again. A key that comes
+ * only now stands for it from here on, else it would stand for a second one. */
+static kv_err made_before(kv_exec *x, kv_cmd *cmd, const kv_credit_tx *tx, uint64_t keyed)
 {
     const kv_credit *m = &cmd->credit;
     bool granted = tx->state == KV_CREDIT_GRANTED;
     if (granted != (m->what == GRANT) || tx->job || tx->amount != m->amount ||
         !kv_slice_is(m->user, tx->user))
         cmd->err = KV_E_CONFLICT;
+    return cmd->err == KV_OK && m->key.len && !keyed ? kv_credit_key_add(x->db, m->key, tx->id)
+                                                     : KV_OK;
 }
 
 static kv_err make(kv_exec *x, kv_cmd *cmd, kv_credit_tx *tx)
@@ -84,12 +87,12 @@ kv_err kv_exec_credit(kv_exec *x, kv_cmd *cmd)
         cmd->err = KV_E_BAD_PARAMETER;
         return KV_OK;
     }
-    uint64_t id = m->transaction;
+    uint64_t keyed = 0;
     if (begins && m->key.len)
-        KV_TRY(kv_credit_key_find(x->db, m->key, &id));
-    KV_TRY(kv_credit_find(x->db, id, &tx, &found));
+        KV_TRY(kv_credit_key_find(x->db, m->key, &keyed));
+    KV_TRY(kv_credit_find(x->db, keyed ? keyed : m->transaction, &tx, &found));
     if (begins && found)
-        made_before(cmd, &tx);
+        KV_TRY(made_before(x, cmd, &tx, keyed));
     else if (begins)
         KV_TRY(make(x, cmd, &tx));
     else if (found)

@@ -89,6 +89,8 @@ static void test_keys_of_grants(void **state)
     grants(&r, 3, "v", 10, "order-2", KV_OK, 3);
     grants(&r, 4, "v", 10, "", KV_OK, 4); /* without a key each is its own */
     grants(&r, 5, "v", 10, "", KV_OK, 5);
+    grants(&r, 5, "v", 10, "order-3", KV_OK, 5); /* the same again, now with a key */
+    grants(&r, 6, "v", 10, "order-3", KV_OK, 5);
     assert_int_equal(account(&r, "v").granted, 30);
     rig_stop(&r);
 }
