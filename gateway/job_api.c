@@ -134,16 +134,18 @@ static void on_submitted(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, c
     answer_submitted(req, ok);
 }
 
-/* The id of a keyed request: the one of yesterday when that is there, else today's. */
-static uint64_t keyed_id(kv_loop *loop, const char *scope, kv_slice key)
+/* The id of a keyed request: the one of yesterday when that is there, else today's. An error when
+ * that cannot be told: a new id would do the job a second time. */
+static kv_err keyed_id(kv_loop *loop, const char *scope, kv_slice key, uint64_t *ret_id)
 {
     int64_t now = loop->gw->clock->wall_ms(loop->gw->clock);
     uint64_t before = kv_job_key_id(scope, key, now - KV_JOB_KEY_MS);
     kv_buf row;
     kv_buf_init(&row, 0);
-    bool there = read_job(loop, before, &row) == KV_OK;
+    kv_err err = read_job(loop, before, &row);
     kv_buf_release(&row);
-    return there ? before : kv_job_key_id(scope, key, now);
+    *ret_id = err == KV_OK ? before : kv_job_key_id(scope, key, now);
+    return err == KV_E_NOT_FOUND ? KV_OK : err;
 }
 
 /* false: answered. `ret_key` empty: there is none. */
@@ -176,7 +178,7 @@ static kv_err name_job(kv_request *r, kv_job_body *b, kv_slice key, char *why)
         return KV_E_BAD_PARAMETER;
     }
     snprintf(scope, sizeof(scope), "submit:%.*s", KV_SLICE_FMT(m->service));
-    m->job = keyed_id(r->loop, scope, key);
+    KV_TRY(keyed_id(r->loop, scope, key, &m->job));
     if (m->unique_key.len == 0) { /* two at once, one on each side of midnight */
         kv_job_key_text(scope, key, hex);
         m->unique_key = keep(r->req, kv_slice_str(hex));
@@ -424,6 +426,10 @@ void kv_route_job_retry(kv_request *r)
         return;
     kv_id_format(m.retry.job, id);
     snprintf(scope, sizeof(scope), "retry:%s", id);
-    m.retry.new_job = key.len != 0 ? keyed_id(r->loop, scope, key) : new_id(r->loop);
-    kv_ask_broker(r, &m, on_retried, NULL);
+    m.retry.new_job = new_id(r->loop);
+    kv_err err = key.len != 0 ? keyed_id(r->loop, scope, key, &m.retry.new_job) : KV_OK;
+    if (err != KV_OK)
+        kv_answer_problem(r->req, err, NULL, 0);
+    else
+        kv_ask_broker(r, &m, on_retried, NULL);
 }
