@@ -14,7 +14,9 @@ enum {
     READS = 64,        /* a tick; each is short, so that the log can be tidied up */
     ASK_MS = 30000,
     MARK_EVENTS = 5000, /* without anybody to tell, the mark moves on after so many */
-    FOUND_MAX = 4096    /* a read ends above it */
+    FOUND_MAX = 4096,   /* a read ends above it */
+    NOTICE_MAX = 4096,  /* bytes of NOTIFY's json */
+    DETAIL_MAX = 512    /* of a detail in a notice that is too long; six times that when escaped */
 };
 
 typedef struct notice {
@@ -47,6 +49,29 @@ static bool tells(const char *type)
     return false;
 }
 
+static json_t *cut(const json_t *text)
+{
+    const char *s = json_string_value(text);
+    size_t n = json_string_length(text) < DETAIL_MAX ? json_string_length(text) : DETAIL_MAX;
+    while (n > 0 && ((unsigned char)s[n] & 0xc0) == 0x80) /* not inside a character */
+        n--;
+    return json_stringn(s, n);
+}
+
+/* NULL: no memory. Control characters grow when they are escaped: a detail that does not fit any
+ * more is cut; the job has all of it. */
+static char *notice_text(json_t *body)
+{
+    char *text = json_dumps(body, JSON_COMPACT);
+    const json_t *detail = json_object_get(body, "error_detail");
+    if (!text || strlen(text) <= NOTICE_MAX || !detail)
+        return text;
+    free(text);
+    return json_object_set_new(body, "error_detail", cut(detail)) == 0
+               ? json_dumps(body, JSON_COMPACT)
+               : NULL;
+}
+
 static void one_notice(const json_t *event, uint64_t after, void (*fn)(void *, const kv_notice *),
                        void *arg, kv_err *err)
 {
@@ -63,7 +88,7 @@ static void one_notice(const json_t *event, uint64_t after, void (*fn)(void *, c
         if (v && json_object_set(body, kept[i], v) != 0)
             *err = KV_E_NO_MEMORY;
     }
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    char *text = body ? notice_text(body) : NULL;
     if (text)
         fn(arg, &(kv_notice){id, kv_slice_str(user), kv_slice_str(type), kv_slice_str(text)});
     else
@@ -79,7 +104,8 @@ kv_err kv_notices_of(kv_slice events, uint64_t after, void (*fn)(void *arg, cons
     kv_err err = KV_OK;
     if (events.len == 0 || !memmem(events.ptr, events.len, user, sizeof user - 1))
         return KV_OK; /* most commits: nothing is parsed */
-    json_t *array = json_loadb(events.ptr, events.len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *array =
+        json_loadb(events.ptr, events.len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
     if (!json_is_array(array))
         err = KV_E_BAD_MESSAGE;
     for (size_t i = 0; err == KV_OK && i < json_array_size(array); i++)
@@ -116,9 +142,13 @@ static void keep(void *arg, const kv_notice *n)
 static bool on_commit(void *arg, uint64_t first, uint64_t last, kv_slice events)
 {
     notifier *self = arg;
-    (void)first;
     if (self->failed == KV_OK)
         self->failed = kv_notices_of(events, self->read, keep, self);
+    if (self->failed == KV_E_BAD_MESSAGE) { /* it will not get better: others must be told */
+        kv_log(KV_LOG_ERROR, "notifications_unreadable", KV_U64("first", first),
+               KV_U64("last", last));
+        self->failed = KV_OK;
+    }
     if (self->failed == KV_OK)
         self->read = last;
     return self->failed == KV_OK && self->found < FOUND_MAX;

@@ -60,7 +60,7 @@ static void show(kv_admin_call *call, const json_t *event)
 static bool on_commit(void *arg, uint64_t first, uint64_t last, kv_slice body)
 {
     reader *r = arg;
-    json_t *events = json_loadb(body.ptr, body.len, 0, NULL);
+    json_t *events = json_loadb(body.ptr, body.len, JSON_ALLOW_NUL, NULL);
     for (size_t i = 0; i < json_array_size(events) && !r->full; i++) {
         uint64_t id = first + i;
         if (id <= r->after)

@@ -312,7 +312,7 @@ static kv_err take_job(void *arg, const kv_msg *answer)
 {
     const kv_job_status *s = &answer->job_status;
     const taken_job *to = arg;
-    json_t *root = json_loadb(s->json.ptr, s->json.len, 0, NULL);
+    json_t *root = json_loadb(s->json.ptr, s->json.len, JSON_ALLOW_NUL, NULL);
     const char *status = json_string_value(json_object_get(root, "status"));
     kv_err err = status ? KV_OK : KV_E_BAD_MESSAGE;
     uint64_t job = to->state->job;

@@ -38,7 +38,7 @@ static kv_err hand_on_one(follower *f, const json_t *event)
 
 static kv_err hand_on(follower *f, kv_slice events, uint64_t last)
 {
-    json_t *array = json_loadb(events.ptr, events.len, 0, NULL);
+    json_t *array = json_loadb(events.ptr, events.len, JSON_ALLOW_NUL, NULL);
     kv_err err = json_is_array(array) ? KV_OK : KV_E_BAD_MESSAGE;
     for (size_t i = 0; err == KV_OK && !f->stopped && i < json_array_size(array); i++)
         err = hand_on_one(f, json_array_get(array, i));

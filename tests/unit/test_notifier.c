@@ -8,11 +8,12 @@
 #include <cmocka.h>
 
 #include "actors/notifier.h"
+#include "proto/base/buf.h"
 
 typedef struct got {
     int n;
     uint64_t event[8];
-    char user[8][65], kind[8][33], json[8][512];
+    char user[8][65], kind[8][33], json[8][4200];
 } got;
 
 static void take(void *arg, const kv_notice *n)
@@ -22,7 +23,8 @@ static void take(void *arg, const kv_notice *n)
     g->event[g->n] = n->event;
     snprintf(g->user[g->n], 65, "%.*s", KV_SLICE_FMT(n->user));
     snprintf(g->kind[g->n], 33, "%.*s", KV_SLICE_FMT(n->kind));
-    snprintf(g->json[g->n], 512, "%.*s", KV_SLICE_FMT(n->json));
+    snprintf(g->json[g->n], sizeof g->json[0], "%.*s", KV_SLICE_FMT(n->json));
+    assert_true(n->json.len <= 4096);
     g->n++;
 }
 
@@ -74,6 +76,41 @@ static void test_others_are_not(void **state)
     assert_int_equal(g.event[0], 8);
 }
 
+/* NUL is a character of JSON; and escaped, a detail that was taken may be longer than a notice. */
+static void test_control_characters(void **state)
+{
+    static const char head[] =
+        "[{\"id\":8,\"type\":\"job.error\",\"jobId\":\"B\",\"user\":\"bora\","
+        "\"metadata\":\"x\\u0000y\",\"error\":\"broke\",\"error_detail\":\"";
+    got *g = calloc(1, sizeof *g);
+    kv_buf text;
+    (void)state;
+    assert_non_null(g);
+    kv_buf_init(&text, 0);
+    kv_buf_adds(&text, head);
+    kv_buf_adds(&text, "x\\u0000y\"}]");
+    assert_int_equal(run(text.data, 0, g), KV_OK);
+    assert_int_equal(g->n, 1);
+    assert_non_null(strstr(g->json[0], "x\\u0000y"));
+    kv_buf_clear(&text);
+    kv_buf_adds(&text, head);
+    for (int i = 0; i < 340; i++)
+        kv_buf_adds(&text, "\\u0001ş");
+    kv_buf_adds(&text, "\"}]");
+    assert_int_equal(run(text.data, 0, g), KV_OK);
+    assert_non_null(strstr(g->json[0], "\\u0001ş\""));
+    kv_buf_clear(&text);
+    kv_buf_adds(&text, head);
+    for (int i = 0; i < 1024; i++)
+        kv_buf_adds(&text, "\\u0001");
+    kv_buf_adds(&text, "\"}]");
+    assert_int_equal(run(text.data, 0, g), KV_OK);
+    assert_int_equal(g->n, 1);
+    assert_non_null(strstr(g->json[0], "\\u0001\""));
+    kv_buf_release(&text);
+    free(g);
+}
+
 static void test_broken_log(void **state)
 {
     got g;
@@ -88,6 +125,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ends_with_a_user_are_told),
         cmocka_unit_test(test_others_are_not),
+        cmocka_unit_test(test_control_characters),
         cmocka_unit_test(test_broken_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
