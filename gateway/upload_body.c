@@ -282,20 +282,26 @@ static kv_err keep_room(kv_upload *u)
 }
 
 /* UPLOAD_STREAM_ENABLED=false: room for the whole body, from the same budget. */
-static bool collect_first(kv_upload *u)
+static bool take_whole(kv_upload *u)
 {
-    const kv_config *cfg = u->loop->loop.gw->cfg;
-    if (cfg->upload_stream_enabled || u->whole != NULL)
-        return true;
-    kv_body_frame *f = &u->conn->frame;
+    const kv_body_frame *f = &u->conn->frame;
     size_t most = (size_t)u->size_max + KV_UPLOAD_OVERHEAD + 4096;
     size_t cap = f->chunked ? most : (size_t)f->left + 1;
     /* larger than the whole budget: alone it may pass */
     bool alone = kv_body_pool_used(pool_of(u)) == 0;
     u->whole = kv_body_single(pool_of(u), cap, (unsigned)(cap / KV_BODY_ARENA) + 8, alone);
-    if (u->whole == NULL) {
+    return u->whole != NULL;
+}
+
+static bool collect_first(kv_upload *u)
+{
+    const kv_config *cfg = u->loop->loop.gw->cfg;
+    if (cfg->upload_stream_enabled || u->whole != NULL)
+        return true;
+    if (!take_whole(u)) {
         pause_reading(u);
-        return false;
+        if (!take_whole(u)) /* what came back in between would wake nobody */
+            return false;
     }
     unpause(u);
     return true;
