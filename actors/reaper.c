@@ -58,7 +58,27 @@ static kv_err remove_variants(kv_store *store, uint64_t blob)
     kv_variant_prefix(&prefix, blob);
     kv_err err =
         kv_buf_ok(&prefix) ? kv_store_delete_prefix(store, kv_buf_str(&prefix)) : KV_E_NO_MEMORY;
+    if (err == KV_OK) {
+        prefix.data[--prefix.len] = '\0'; /* the slash */
+        err = kv_store_sync_folders(store, (const char *const[]){prefix.data}, 1);
+    }
     kv_buf_release(&prefix);
+    return err;
+}
+
+/* The rows go next: what came back after a power cut would be nobody's. */
+static kv_err remove_keys(kv_store *store, const json_t *keys)
+{
+    size_t n = json_array_size(keys);
+    const char **list = calloc(n ? n : 1, sizeof *list);
+    kv_err err = list ? KV_OK : KV_E_NO_MEMORY;
+    for (size_t i = 0; err == KV_OK && i < n; i++) {
+        list[i] = json_string_value(json_array_get(keys, i));
+        err = kv_store_delete(store, list[i]);
+    }
+    if (err == KV_OK && n)
+        err = kv_store_sync_folders(store, list, n);
+    free(list);
     return err;
 }
 
@@ -76,8 +96,8 @@ static kv_err reap(kv_store *store, kv_slice params)
         !kv_id_parse(blob_text, strlen(blob_text), &blob))
         goto cleanup;
     err = check_keys(keys); /* all before the first is removed */
-    for (size_t i = 0; err == KV_OK && i < json_array_size(keys); i++)
-        err = kv_store_delete(store, json_string_value(json_array_get(keys, i)));
+    if (err == KV_OK)
+        err = remove_keys(store, keys);
     if (err == KV_OK && variants)
         err = remove_variants(store, blob);
 cleanup:
