@@ -95,6 +95,17 @@ void kv_exec_close(kv_exec *x)
 
 /* ---- the transaction ---- */
 
+/* Frames of a commit that failed may lie behind the end of the log, whole: the next start would
+ * take them for committed. Any frame that is written now goes over the first of them. */
+static kv_err write_over(kv_exec *x)
+{
+    uint64_t epoch;
+    kv_err err = kv_counter_add(x->db, "epoch", 0, &epoch);
+    if (err != KV_OK)
+        kv_exec_rollback(x);
+    return err;
+}
+
 kv_err kv_exec_begin(kv_exec *x)
 {
     assert(!x->rows);
@@ -112,7 +123,8 @@ kv_err kv_exec_begin(kv_exec *x)
     x->open = x->open_kept;
     x->event_bytes = 0;
     x->ahead = x->leased = NULL;
-    return kv_db_begin(x->db);
+    KV_TRY(kv_db_begin(x->db));
+    return x->log_doubtful ? write_over(x) : KV_OK;
 }
 
 void kv_exec_rollback(kv_exec *x)
@@ -146,8 +158,10 @@ kv_err kv_exec_commit(kv_exec *x)
     kv_err err = write_rows(x);
     if (err == KV_OK)
         err = kv_jobs_open_pass(x->db, &x->open);
-    if (err == KV_OK)
+    if (err == KV_OK) {
         err = kv_db_commit(x->db);
+        x->log_doubtful = err != KV_OK;
+    }
     if (err != KV_OK) {
         kv_exec_rollback(x);
         return err;

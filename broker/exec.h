@@ -34,6 +34,7 @@ typedef struct kv_exec {
     kv_names services;                    /* name -> id of the row */
     kv_gone gone;
     kv_jobs_open open, open_kept; /* of the transaction that runs; as committed */
+    bool log_doubtful;            /* the last commit failed: its frames may be in the log */
     bool unsure;                  /* the database could not say how the last commit ended */
     uint64_t *plain; /* jobs known to have no owner, by a hash of the id (exec_jobs.c) */
     /* of the transaction that runs */

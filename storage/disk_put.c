@@ -254,6 +254,19 @@ void kv_put_finish(kv_put **putp)
     *putp = NULL;
 }
 
+void kv_put_leave(kv_put **putp)
+{
+    kv_put *put = *putp;
+    struct stat st;
+    if (!put || fstat(put->fd, &st) != 0 || st.st_nlink < 2) {
+        kv_put_finish(putp);
+        return;
+    }
+    close(put->fd);
+    free(put);
+    *putp = NULL;
+}
+
 void kv_put_abort(kv_put **put)
 {
     kv_put_finish(put);

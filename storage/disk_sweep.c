@@ -23,12 +23,13 @@ typedef struct leftover {
     int fd; /* holds the lock */
     struct stat st;
     char name[32];
+    bool undecided; /* one of its keys */
 } leftover;
 
 typedef struct sweep {
     kv_store *store;
     int64_t min_age_ms;
-    bool (*orphan)(void *arg, const char *key);
+    kv_key_fate (*judge)(void *arg, const char *key);
     void *arg;
     kv_sweep_result *result;
     leftover batch[BATCH];
@@ -75,15 +76,19 @@ static void remove_orphan(sweep *s, const leftover *l, int dir_fd, const char *k
         (void)fsync(dir_fd);
 }
 
-static bool judge(void *arg, int dir_fd, const char *key, const struct dirent *e)
+static bool look_at_key(void *arg, int dir_fd, const char *key, const struct dirent *e)
 {
     sweep *s = arg;
     for (size_t i = 0; i < s->batched; i++) {
-        const leftover *l = &s->batch[i];
+        leftover *l = &s->batch[i];
         struct stat st;
         if (e->d_ino != l->st.st_ino || fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
             continue;
-        if (st.st_ino == l->st.st_ino && st.st_dev == l->st.st_dev && s->orphan(s->arg, key))
+        if (st.st_ino != l->st.st_ino || st.st_dev != l->st.st_dev)
+            continue;
+        kv_key_fate fate = s->judge(s->arg, key);
+        l->undecided |= fate == KV_KEY_LATER;
+        if (fate == KV_KEY_GOES)
             remove_orphan(s, l, dir_fd, key, e->d_name);
     }
     return true;
@@ -93,9 +98,11 @@ static kv_err settle_batch(sweep *s)
 {
     if (s->batched == 0)
         return KV_OK;
-    kv_err err = kv_disk_walk(s->store, "", judge, s);
+    kv_err err = kv_disk_walk(s->store, "", look_at_key, s);
     for (size_t i = 0; i < s->batched; i++) {
-        if (err == KV_OK) /* else the next sweep looks again */
+        if (err != KV_OK || s->batch[i].undecided) /* the next sweep looks again */
+            s->result->later++;
+        else
             drop_name(s, s->batch[i].name);
         close(s->batch[i].fd);
     }
@@ -113,11 +120,12 @@ static kv_err sweep_one(sweep *s, const char *name)
         return KV_OK; /* gone, or nothing of ours */
     bool ours = flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     if (ours && st.st_nlink >= 2 && is_young(s, &st)) {
-        s->result->kept_young++;
+        s->result->later++;
     } else if (ours && st.st_nlink >= 2) {
         leftover *l = &s->batch[s->batched++];
         l->fd = fd;
         l->st = st;
+        l->undecided = false;
         memcpy(l->name, name, strlen(name) + 1);
         return s->batched == BATCH ? settle_batch(s) : KV_OK;
     } else if (ours && st.st_nlink == 1) {
@@ -128,7 +136,8 @@ static kv_err sweep_one(sweep *s, const char *name)
 }
 
 kv_err kv_store_sweep(kv_store *store, int64_t min_age_ms,
-                      bool (*orphan)(void *arg, const char *key), void *arg, kv_sweep_result *ret)
+                      kv_key_fate (*judge)(void *arg, const char *key), void *arg,
+                      kv_sweep_result *ret)
 {
     memset(ret, 0, sizeof *ret);
     sweep *s = calloc(1, sizeof *s);
@@ -140,7 +149,7 @@ kv_err kv_store_sweep(kv_store *store, int64_t min_age_ms,
         goto done;
     }
     *s = (sweep){
-        .store = store, .min_age_ms = min_age_ms, .orphan = orphan, .arg = arg, .result = ret};
+        .store = store, .min_age_ms = min_age_ms, .judge = judge, .arg = arg, .result = ret};
     struct dirent *e;
     while (err == KV_OK && (errno = 0, e = readdir(dir)) != NULL) {
         if (e->d_name[0] != '.' && strlen(e->d_name) < sizeof s->batch[0].name)

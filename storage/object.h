@@ -44,6 +44,8 @@ kv_err kv_put_link(kv_put *put, const char *key, bool *ret_existed);
 kv_err kv_put_link_same(kv_put *put, const char *from_key, const char *key, bool *ret_existed);
 void kv_put_finish(kv_put **put); /* removes the temporary name, closes */
 void kv_put_abort(kv_put **put);  /* the same; links that were made stay */
+/* Closes. Where a key was linked the temporary name stays: a later sweep judges both. */
+void kv_put_leave(kv_put **put);
 uint64_t kv_put_size(const kv_put *put);
 /* Folder entries of these keys are durable, removals too (after kv_store_delete_prefix name the
  * prefix without its slash); each distinct folder (and new parents) once. */
@@ -67,14 +69,20 @@ kv_err kv_store_list(kv_store *store, const char *prefix,
                      bool (*fn)(void *arg, const char *key, const kv_object_info *i), void *arg);
 
 /* Sweep of .tmp: temporary files of dead processes. Those never linked are removed at once; those
- * with a link are reported to `orphan` once they are `min_age_ms` old (key is the linked one, found
- * by inode): true = no row refers to it, remove both; false = keep the key. `removed` counts
- * temporary names, `orphans` keys. Repeat it while there were young ones. */
+ * with a link are shown to `judge` once they are `min_age_ms` old (key is the linked one, found by
+ * inode). `removed` counts temporary names, `orphans` keys, `later` what was too young or not
+ * decided: repeat it while there is some. */
+typedef enum kv_key_fate {
+    KV_KEY_STAYS, /* a row refers to it */
+    KV_KEY_GOES,  /* none does: key and temporary name are removed */
+    KV_KEY_LATER  /* nobody can tell now: both stay */
+} kv_key_fate;
 typedef struct kv_sweep_result {
-    uint32_t removed, kept_young, orphans;
+    uint32_t removed, later, orphans;
 } kv_sweep_result;
 kv_err kv_store_sweep(kv_store *store, int64_t min_age_ms,
-                      bool (*orphan)(void *arg, const char *key), void *arg, kv_sweep_result *ret);
+                      kv_key_fate (*judge)(void *arg, const char *key), void *arg,
+                      kv_sweep_result *ret);
 
 /* Free bytes on the medium; 0 when not known. */
 uint64_t kv_store_free_bytes(kv_store *store);

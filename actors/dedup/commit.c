@@ -8,8 +8,9 @@
 #include "actors/dedup/ending.h"
 #include "storage/read/media.h"
 
-#define COMMIT_US (10 * INT64_C(1000000)) /* first MEDIA_COMMIT to BROKER_AWAY */
-#define DYING_US  (5 * INT64_C(1000))
+#define COMMIT_US     (10 * INT64_C(1000000)) /* first MEDIA_COMMIT to BROKER_AWAY */
+#define DYING_US      (5 * INT64_C(1000))
+#define AWAY_RETRY_MS 2000
 
 /* The key of the kept bytes. */
 static bool make_key(kv_ending *e)
@@ -47,8 +48,10 @@ void kv_ending_complete(kv_dedup_actor *a, kv_ending *e, zmq_msg_t *bytes, kv_ou
     assert(e->has_file && e->has_hash && e->written == e->kept_size);
     e->gathered_us = kv_ending_now(out);
     e->media = kv_id_make(&a->ids, kv_out_clock(out));
-    if (!make_key(e)) {
-        kv_ending_fail(e, KV_E_NO_MEMORY, (kv_slice){0});
+    bool doubts = a->orphans >= KV_ORPHANS_MAX; /* nobody answers: do not add to what is linked */
+    if (doubts || !make_key(e)) {
+        kv_ending_fail(e, doubts ? KV_E_BROKER_AWAY : KV_E_NO_MEMORY, (kv_slice){0});
+        e->retry_after_ms = doubts ? AWAY_RETRY_MS : 0;
         if (bytes)
             kv_ending_end(a, e, out);
         else
@@ -107,6 +110,10 @@ static void note_gone_seq(kv_dedup_actor *a, uint64_t gone_seq)
 static void committed(kv_dedup_actor *a, kv_ending *e, const kv_media_committed *c, kv_out *out)
 {
     note_gone_seq(a, c->gone_seq);
+    if (c->media != e->media && kv_ending_share(a, e, c->media)) {
+        wait_a_moment(a, e, 0, out); /* asked again behind the removal of that row */
+        return;
+    }
     e->committed_us = kv_ending_now(out);
     e->media = c->media;
     e->deduplicated = c->deduplicated;
@@ -114,6 +121,12 @@ static void committed(kv_dedup_actor *a, kv_ending *e, const kv_media_committed 
     if (!kv_buf_ok(&e->json)) /* the row stands; the same upload will find it */
         kv_ending_fail(e, KV_E_NO_MEMORY, (kv_slice){0});
     kv_ending_release(a, e, out);
+}
+
+/* A commit whose write or sync failed may still be found in the log by the next start. */
+static bool leaves_doubt(kv_err err)
+{
+    return err == KV_E_IO || err == KV_E_DB || err == KV_E_DISK_FULL || err == KV_E_NO_MEMORY;
 }
 
 static void on_answer(void *self, void *arg, kv_err err, const kv_msg *answered, kv_out *out)
@@ -129,7 +142,9 @@ static void on_answer(void *self, void *arg, kv_err err, const kv_msg *answered,
         note_gone_seq(a, why->gone_seq);
     bool in_time = kv_ending_now(out) < e->commit_until_us;
     if (!why && err == KV_E_BROKER_AWAY) {
-        kv_ending_broker_away(a, e, out);
+        kv_ending_fail(e, KV_E_BROKER_AWAY, (kv_slice){0});
+        e->retry_after_ms = AWAY_RETRY_MS;
+        kv_ending_doubt(a, e, out);
     } else if (err == KV_E_DYING && in_time) {
         wait_a_moment(a, e, why ? why->retry_after_ms : 0, out);
     } else if (err == KV_E_RELINK && in_time) {
@@ -137,7 +152,10 @@ static void on_answer(void *self, void *arg, kv_err err, const kv_msg *answered,
     } else {
         e->retry_after_ms = why ? why->retry_after_ms : 0;
         kv_ending_fail(e, err, why ? why->detail : (kv_slice){0});
-        kv_ending_undo(a, e, out);
+        if (leaves_doubt(err))
+            kv_ending_doubt(a, e, out);
+        else
+            kv_ending_undo(a, e, out);
     }
 }
 

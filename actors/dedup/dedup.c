@@ -146,7 +146,7 @@ static void on_released(void *self, const kv_in *in, kv_out *out)
 static void tick(void *self, int64_t now_us, kv_out *out)
 {
     kv_dedup_run_due(self, out);
-    kv_dedup_sweep(self, now_us);
+    kv_dedup_sweep(self, now_us, out);
 }
 
 static kv_err create(const kv_config *cfg, const void *arg, void **ret_self)

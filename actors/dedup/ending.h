@@ -19,6 +19,9 @@
 #define KV_HASH_LEN 32
 #define KV_HASH_HEX (2 * KV_HASH_LEN + 1)
 
+#define KV_ORPHANS_MAX 512 /* open files during a long outage of the broker; then none is linked   \
+                            */
+
 typedef enum kv_ending_state {
     KV_GATHER,
     KV_PLACING,
@@ -47,6 +50,7 @@ typedef struct kv_ending {
     uint64_t media, gone_seq; /* gone_seq: newest known when PLACE was sent */
     int64_t commit_until_us, again_us;
     bool linked; /* a file may stand under the key */
+    bool shared; /* others were told that its row is theirs */
     /* result */
     kv_err failure;
     char detail[513];
@@ -71,6 +75,7 @@ typedef struct kv_dedup_actor {
     int timer_fd;
     bool timer_watched;
     int64_t sweep_at_us;
+    bool sweep_asked, sweep_may; /* the ledger has been heard since the start */
 } kv_dedup_actor;
 
 /* ---- ending.c ---- */
@@ -115,9 +120,13 @@ void kv_dedup_whole(void *self, const kv_in *in, kv_out *out); /* handler of WHO
 kv_db *kv_dedup_reader(kv_dedup_actor *a); /* NULL: there is no database yet */
 /* Removes the linked file unless a row or another upload under way relies on it. */
 void kv_ending_take_back(kv_dedup_actor *a, kv_ending *e);
-/* The broker did not answer a commit: tells the client, and sees to row and file later. */
-void kv_ending_broker_away(kv_dedup_actor *a, kv_ending *e, kv_out *out);
+/* Whether a commit was made is not known, for it was not answered, or the disk failed: tells the
+ * client (kv_ending_fail was called), and sees to row and file later. */
+void kv_ending_doubt(kv_dedup_actor *a, kv_ending *e, kv_out *out);
 void kv_ending_unrow(kv_dedup_actor *a, kv_ending *e, kv_out *out);
-void kv_dedup_sweep(kv_dedup_actor *a, int64_t now_us);
+/* `e` was given the row of another upload. True: that one is being taken back, do not count on it;
+ * else it will not be. */
+bool kv_ending_share(kv_dedup_actor *a, kv_ending *e, uint64_t media);
+void kv_dedup_sweep(kv_dedup_actor *a, int64_t now_us, kv_out *out);
 
 #endif

@@ -6,11 +6,10 @@
 #include "proto/base/log.h"
 #include "storage/read/media.h"
 
-#define AWAY_RETRY_MS  2000
-#define ASK_MS         60000
-#define ASK_AGAIN_US   INT64_C(1000000)
-#define ORPHANS_MAX    512   /* open files during a long outage of the broker */
-#define SWEEP_AGE_MS   15000 /* longer than a commit of the process that died can take */
+#define ASK_MS       60000
+#define ASK_AGAIN_US INT64_C(1000000)
+#define SWEEP_AGE_MS                                                                               \
+    15000 /* a commit that was sent before its process died was begun by then, or is too late */
 #define SWEEP_AGAIN_US (20 * INT64_C(1000000))
 #define SWEEP_EVERY_US (3600 * INT64_C(1000000))
 
@@ -21,43 +20,70 @@ kv_db *kv_dedup_reader(kv_dedup_actor *a)
     return a->db;
 }
 
-static bool key_live(kv_dedup_actor *a, const char *key)
+static kv_err key_live(kv_dedup_actor *a, const char *key, bool *ret_live)
 {
-    bool live = true; /* when in doubt nothing is removed */
     kv_db *db = kv_dedup_reader(a);
-    if (!db || kv_media_key_live(db, key, &live) != KV_OK)
-        return true;
-    return live;
+    return db ? kv_media_key_live(db, key, ret_live) : KV_E_DB;
 }
 
-typedef struct kv_same_key {
-    const kv_ending *of;
-    bool found;
-} kv_same_key;
+typedef struct kv_look {
+    const kv_ending *except; /* this one is not meant */
+    const char *key;
+    uint64_t media;
+    kv_ending *found;
+} kv_look;
 
 static void look_for_key(const void *node, VISIT visit, void *arg)
 {
-    const kv_ending *e = *(kv_ending *const *)node;
-    kv_same_key *s = arg;
-    if ((visit == postorder || visit == leaf) && e != s->of && e->linked && !e->answered &&
-        strcmp(e->key, s->of->key) == 0)
-        s->found = true;
+    kv_ending *e = *(kv_ending *const *)node;
+    kv_look *l = arg;
+    if ((visit == postorder || visit == leaf) && e != l->except && e->linked && !e->answered &&
+        strcmp(e->key, l->key) == 0)
+        l->found = e;
 }
 
 /* Every PLACE goes through this thread, so nobody can begin to rely on the file between the look
  * and the removal. */
+static bool relied_on(const kv_dedup_actor *a, const char *key, const kv_ending *except)
+{
+    kv_look l = {.except = except, .key = key};
+    twalk_r(a->endings, look_for_key, &l);
+    return l.found;
+}
+
 void kv_ending_take_back(kv_dedup_actor *a, kv_ending *e)
 {
-    kv_same_key same = {.of = e};
+    bool live = true;
     if (!e->linked)
         return;
     e->linked = false;
-    twalk_r(a->endings, look_for_key, &same);
-    if (same.found || key_live(a, e->key))
-        return;
+    if (relied_on(a, e->key, e) || key_live(a, e->key, &live) != KV_OK || live)
+        return; /* when in doubt nothing is removed */
     kv_err err = kv_store_delete(a->ingest->store, e->key);
     kv_log(err == KV_OK ? KV_LOG_INFO : KV_LOG_ERROR, "orphan_removed",
            KV_ID("uploadId", e->upload), KV_STR("key", e->key), KV_ERRNAME("code", err));
+}
+
+/* ---- rows that are not decided ---- */
+
+static void look_for_media(const void *node, VISIT visit, void *arg)
+{
+    kv_ending *e = *(kv_ending *const *)node;
+    kv_look *l = arg;
+    bool undecided = e->state == KV_COMMITTING || e->state == KV_ORPHAN;
+    if ((visit == postorder || visit == leaf) && e != l->except && undecided &&
+        e->media == l->media)
+        l->found = e;
+}
+
+bool kv_ending_share(kv_dedup_actor *a, kv_ending *e, uint64_t media)
+{
+    kv_look l = {.except = e, .media = media};
+    twalk_r(a->endings, look_for_media, &l);
+    if (!l.found)
+        return false;
+    l.found->shared = true;
+    return l.found->state == KV_ORPHAN;
 }
 
 static void on_unrow(void *self, void *arg, kv_err err, const kv_msg *answered, kv_out *out)
@@ -85,36 +111,59 @@ void kv_ending_unrow(kv_dedup_actor *a, kv_ending *e, kv_out *out)
         e->again_us = kv_ending_now(out) + ASK_AGAIN_US;
 }
 
-void kv_ending_broker_away(kv_dedup_actor *a, kv_ending *e, kv_out *out)
+void kv_ending_doubt(kv_dedup_actor *a, kv_ending *e, kv_out *out)
 {
-    kv_ending_fail(e, KV_E_BROKER_AWAY, (kv_slice){0});
-    e->retry_after_ms = AWAY_RETRY_MS;
     kv_ending_answer(a, e, out);
-    if (a->orphans < ORPHANS_MAX) {
+    if (e->shared)
+        kv_ending_release(a, e, out); /* the row is there, and somebody's */
+    else
         kv_ending_unrow(a, e, out);
-        return;
-    }
-    kv_log(KV_LOG_WARN, "orphan_left", KV_ID("uploadId", e->upload), KV_STR("key", e->key));
-    kv_ending_release(a, e, out);
 }
 
-static bool is_orphan(void *arg, const char *key)
+/* ---- what a dead process left ---- */
+
+static kv_key_fate judge(void *arg, const char *key)
 {
-    return !key_live(arg, key);
+    bool live;
+    if (relied_on(arg, key, NULL) || key_live(arg, key, &live) != KV_OK)
+        return KV_KEY_LATER;
+    return live ? KV_KEY_STAYS : KV_KEY_GOES;
+}
+
+static void on_heard(void *self, void *arg, kv_err err, const kv_msg *answered, kv_out *out)
+{
+    kv_dedup_actor *a = self;
+    (void)arg, (void)answered, (void)out;
+    a->sweep_may = err == KV_OK || err == KV_E_NOT_FOUND;
+    a->sweep_asked = false;
+}
+
+/* A commit of the dead process may hang in its sync for longer than any age: what goes through the
+ * ledger now is behind it. The id is nobody's. */
+static void ask_ledger(kv_dedup_actor *a, kv_out *out)
+{
+    kv_msg m = {.code = KV_MEDIA_DELETE};
+    m.media_delete.media = kv_id_make(&a->ids, kv_out_clock(out));
+    if (!a->sweep_asked)
+        a->sweep_asked = kv_out_ask(out, NULL, &m, ASK_MS, on_heard, NULL) == KV_OK;
 }
 
 /* Links that are too young to be judged are looked at again. */
-void kv_dedup_sweep(kv_dedup_actor *a, int64_t now_us)
+void kv_dedup_sweep(kv_dedup_actor *a, int64_t now_us, kv_out *out)
 {
     kv_sweep_result r = {0};
     if (now_us < a->sweep_at_us || !kv_dedup_reader(a))
         return; /* without a database nothing can be said about links: the next tick */
-    kv_err err = kv_store_sweep(a->ingest->store, SWEEP_AGE_MS, is_orphan, a, &r);
+    if (!a->sweep_may) {
+        ask_ledger(a, out);
+        return;
+    }
+    kv_err err = kv_store_sweep(a->ingest->store, SWEEP_AGE_MS, judge, a, &r);
     if (err != KV_OK)
         kv_log(KV_LOG_WARN, "sweep_failed", KV_ERRNAME("code", err));
-    if (r.removed || r.orphans || r.kept_young)
+    if (r.removed || r.orphans || r.later)
         kv_log(KV_LOG_INFO, "swept", KV_U64("removed", r.removed), KV_U64("orphans", r.orphans),
-               KV_U64("keptYoung", r.kept_young));
-    bool clean = err == KV_OK && r.kept_young == 0;
+               KV_U64("later", r.later));
+    bool clean = err == KV_OK && r.later == 0;
     a->sweep_at_us = now_us + (clean ? SWEEP_EVERY_US : SWEEP_AGAIN_US);
 }

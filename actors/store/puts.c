@@ -30,10 +30,11 @@ kv_err kv_puts_new(kv_puts **ret)
     return KV_OK;
 }
 
-static void abort_open(void *open)
+/* What becomes of its row is not known any more. */
+static void leave_open(void *open)
 {
     kv_open_put *o = open;
-    kv_put_abort(&o->put);
+    kv_put_leave(&o->put);
     free(o);
 }
 
@@ -41,7 +42,7 @@ void kv_puts_destroy(kv_puts **puts)
 {
     if (!*puts)
         return;
-    tdestroy((*puts)->tree, abort_open);
+    tdestroy((*puts)->tree, leave_open);
     pthread_mutex_destroy(&(*puts)->lock);
     free(*puts);
     *puts = NULL;

@@ -238,7 +238,14 @@ static void every_upload_ends_once(void **state)
     assert_int_equal(payloads, 0);
 }
 
-/* Time is up with uploads under way: the threads stop, nothing is left. */
+static kv_key_fate all_go(void *arg, const char *key)
+{
+    (void)arg, (void)key;
+    return KV_KEY_GOES;
+}
+
+/* Time is up with uploads under way: the threads stop. What was linked by then is left to the
+ * sweep, for its row is not decided; else nothing is left. */
 static void a_stop_in_the_middle(void **state)
 {
     (void)state;
@@ -248,6 +255,14 @@ static void a_stop_in_the_middle(void **state)
         post_whole(id + 1, "a.jpg", picture_len);
     }
     kv_ingest_stop(&ingest, 0);
+    kv_store *store;
+    kv_sweep_result r = {0};
+    assert_int_equal(kv_store_open_config(&dir.cfg, &store), KV_OK);
+    int left = files_in("media/.tmp");
+    assert_int_equal(kv_store_sweep(store, -1000, all_go, NULL, &r), KV_OK);
+    kv_store_close(&store);
+    assert_int_equal(r.removed, left);
+    assert_true(r.orphans <= 1 && (left == 0) == (r.orphans == 0)); /* the same bytes: one key */
     assert_int_equal(files_in("media/.tmp"), 0);
 }
 
