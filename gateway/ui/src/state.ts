@@ -40,6 +40,8 @@ export interface State {
     /** Whether a first page has ever come for this filter. */
     loaded: boolean;
     problem: Problem | null;
+    /** Rows that were pushed while a list answer is under way: it may not know them yet. */
+    arrived: readonly string[];
     /** Grows with each filter change: answers to older questions are dropped. */
     generation: number;
     filter: Filter;
@@ -91,6 +93,7 @@ export const initialState: State = {
     load: "idle",
     loaded: false,
     problem: null,
+    arrived: [],
     generation: 0,
     filter: noFilter,
     folders: null,
@@ -111,7 +114,7 @@ export const finished = (u: Upload): boolean => u.phase === "done" || u.phase ==
 export function reduce(s: State, a: Action): State {
     switch (a.type) {
         case "list/start":
-            return { ...s, load: a.more ? "more" : "first" }; // an error stays on the screen until there is an answer
+            return { ...s, load: a.more ? "more" : "first", arrived: [] }; // an error stays on the screen until there is an answer
         case "list/done":
             return a.generation === s.generation ? listDone(s, a.page, a.more) : s;
         case "list/fail":
@@ -173,8 +176,9 @@ function listDone(s: State, page: Page, more: boolean): State {
         items[media.id] = kept;
         if (matches(kept, s.filter)) ids.push(media.id);
     }
-    const order = more ? [...s.order, ...ids.filter((id) => !s.order.includes(id))] : ids;
-    return { ...s, items, order, next: page.next, load: "idle", loaded: true, problem: null };
+    let order: readonly string[] = more ? [...s.order, ...ids.filter((id) => !s.order.includes(id))] : ids;
+    for (const id of s.arrived) if (items[id] && matches(items[id], s.filter)) order = inserted(order, page.next, id);
+    return { ...s, items, order, arrived: [], next: page.next, load: "idle", loaded: true, problem: null };
 }
 
 function upsert(s: State, media: Media): State {
@@ -183,17 +187,23 @@ function upsert(s: State, media: Media): State {
     const kept = newer(known, media);
     if (kept === known) return s;
     const fresh = known?.status === "PENDING" && kept.status === "READY" ? { ...s.fresh, [kept.id]: true as const } : s.fresh;
-    return { ...s, items: { ...s.items, [kept.id]: kept }, fresh, order: place(s, kept) };
+    const arrived = s.load === "first" || s.load === "more" ? [...s.arrived, kept.id] : s.arrived;
+    return { ...s, items: { ...s.items, [kept.id]: kept }, fresh, arrived, order: place(s, kept) };
 }
 
-/** Where a row stands in the filtered list. Ids grow with time, so newest first is by id, descending. */
+/** The list after a row changed. */
 function place(s: State, media: Media): readonly string[] {
     const at = s.order.indexOf(media.id);
     if (!matches(media, s.filter)) return at < 0 ? s.order : s.order.filter((id) => id !== media.id);
-    if (at >= 0 || !s.loaded) return s.order;
-    const before = s.order.findIndex((id) => id < media.id);
-    if (before >= 0) return [...s.order.slice(0, before), media.id, ...s.order.slice(before)];
-    return s.next === null ? [...s.order, media.id] : s.order; // else it comes with a later page
+    return s.loaded ? inserted(s.order, s.next, media.id) : s.order;
+}
+
+/** Ids grow with time, so newest first is by id, descending. */
+function inserted(order: readonly string[], next: string | null, id: string): readonly string[] {
+    if (order.includes(id)) return order;
+    const before = order.findIndex((other) => other < id);
+    if (before >= 0) return [...order.slice(0, before), id, ...order.slice(before)];
+    return next === null ? [...order, id] : order; // else it comes with a later page
 }
 
 function gone(s: State, id: string): State {

@@ -30,6 +30,27 @@ test("a new row goes where its id belongs", () => {
     assert.deepEqual(ids(s), [11, 9, 7, 5, 1]);
 });
 
+test("a row pushed while a list answer is under way is not lost to it", () => {
+    const start: Action = { type: "list/start", more: false };
+    const pushed = (n: number, over = {}): Action => ({ type: "media/upsert", media: media(n, over) });
+    assert.deepEqual(ids(run(start, pushed(7), page([media(5)]))), [7, 5], "the first load");
+    assert.deepEqual(ids(run(page([media(5)]), start, pushed(7), pushed(6), page([media(5)]))), [7, 6, 5], "a reload");
+    const deleted: Action = { type: "media/gone", id: media(7).id };
+    assert.deepEqual(ids(run(start, pushed(7), deleted, page([media(5)]))), [5]);
+    assert.deepEqual(ids(run(start, pushed(4), page([media(5)], "5"))), [5], "it comes with a later page");
+    assert.deepEqual(ids(run(start, pushed(7), start, page([media(5)]))), [5], "the newer answer knows better");
+});
+
+test("of the pushed rows only those that fit come into the list", () => {
+    const filter: Action = { type: "filter", filter: { status: "READY" } };
+    const start = (more: boolean): Action => ({ type: "list/start", more });
+    const ready = (n: number): Action => ({ type: "media/upsert", media: media(n) });
+    const pending: Action = { type: "media/upsert", media: media(8, { status: "PENDING" }) };
+    assert.deepEqual(ids(run(filter, start(false), pending, ready(7), page([media(5)], null, false, 1))), [7, 5]);
+    const s = run(filter, start(false), page([media(9), media(5)], "5", false, 1), start(true), ready(3), page([media(4), media(2)], "2", true, 1));
+    assert.deepEqual(ids(s), [9, 5, 4, 3, 2], "READY after the next page was read");
+});
+
 test("an old row beyond the last page loaded waits for its page", () => {
     const s = run(page([media(9), media(5)], "5"), { type: "media/upsert", media: media(1) });
     assert.deepEqual(ids(s), [9, 5]);
