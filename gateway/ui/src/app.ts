@@ -51,12 +51,18 @@ export function createApp(store: Store, lang: () => Lang): App {
     let folderTimer: ReturnType<typeof setTimeout> | undefined;
 
     async function list(more: boolean, limit: number): Promise<boolean> {
-        const { generation, filter, next } = store.get();
+        const { generation, filter, next, order } = store.get();
         listAbort?.abort();
         const abort = (listAbort = new AbortController());
         dispatch({ type: "list/start", more });
         try {
             const page = await api.list(lang(), filter, more ? next : null, limit, abort.signal);
+            // The server looks at so many files for one answer; what is on the screen stays until as much is found again.
+            while (!more && page.next !== null && page.items.length < Math.min(limit, order.length)) {
+                const further = await api.list(lang(), filter, page.next, limit, abort.signal);
+                page.items.push(...further.items);
+                page.next = further.next;
+            }
             if (abort.signal.aborted) return false;
             dispatch({ type: "list/done", generation, more, page });
             return true;

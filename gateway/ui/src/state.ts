@@ -198,12 +198,12 @@ function place(s: State, media: Media): readonly string[] {
     return s.loaded ? inserted(s.order, s.next, media.id) : s.order;
 }
 
-/** Ids grow with time, so newest first is by id, descending. */
+/** Ids grow with time, so newest first is by id, descending. `next` is the id down to which the server looked. */
 function inserted(order: readonly string[], next: string | null, id: string): readonly string[] {
     if (order.includes(id)) return order;
     const before = order.findIndex((other) => other < id);
     if (before >= 0) return [...order.slice(0, before), id, ...order.slice(before)];
-    return next === null ? [...order, id] : order; // else it comes with a later page
+    return next === null || id >= next ? [...order, id] : order; // else it comes with a later page
 }
 
 function gone(s: State, id: string): State {

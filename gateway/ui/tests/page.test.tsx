@@ -121,6 +121,47 @@ test("an upload row has a progress bar with a value and a way out", () => {
     assert.match($("upload-cancel")!.getAttribute("aria-label")!, /a\.jpg/);
 });
 
+test("where an answer is empty but there is more to look at, the search goes on by itself", async () => {
+    const asked: (string | null)[] = [];
+    const pages: Record<string, unknown> = { first: { items: [], next: "c2" }, c2: { items: [], next: "c1" }, c1: { items: [media(1)], next: null } };
+    let stop = "c2";
+    let go = () => undefined as void;
+    const stub = (name: string, value: unknown) => Object.defineProperty(globalThis, name, { configurable: true, writable: true, value });
+    const fetchBefore = globalThis.fetch;
+    stub("fetch", async (path: string) => {
+        const cursor = new URL(path, location.href).searchParams.get("cursor");
+        asked.push(cursor);
+        if (cursor === stop) await new Promise<void>((done) => (go = done));
+        return new Response(JSON.stringify(pages[cursor ?? "first"]));
+    });
+    stub("IntersectionObserver", class {
+        constructor(private readonly seen: (entries: { isIntersecting: boolean }[]) => void) {}
+        observe = () => setTimeout(() => this.seen([{ isIntersecting: true }]));
+        disconnect = () => undefined;
+    });
+    const until = async (what: () => unknown) => {
+        for (let i = 0; i < 200 && !what(); i++) await act(() => new Promise<void>((done) => setTimeout(done, 1)));
+        assert.ok(what());
+    };
+    try {
+        await act(async () => app.filter({ search: "foto" }));
+        await until(() => asked.length === 2);
+        assert.match($("load-more")!.textContent!, /Yükleniyor/);
+        assert.equal($("no-match"), null);
+        stop = "none";
+        go();
+        await until(() => $("tile"));
+        assert.deepEqual(asked, [null, "c2", "c1"]);
+        const shown = new Set<number>();
+        store.subscribe(() => shown.add(store.get().order.length));
+        await act(async () => void (await app.reload()));
+        assert.deepEqual([...shown], [1], "a reload does not take away what was found");
+    } finally {
+        stub("fetch", fetchBefore);
+        stub("IntersectionObserver", undefined);
+    }
+});
+
 test("a listing that fails says so, and stays while it is tried again", () => {
     const problem = { status: 503, code: "broker_away", text: "", detail: "", retryAfter: null };
     act(() => store.dispatch({ type: "list/fail", generation: 0, problem }));

@@ -41,6 +41,11 @@ test("a row pushed while a list answer is under way is not lost to it", () => {
     assert.deepEqual(ids(run(start, pushed(7), start, page([media(5)]))), [5], "the newer answer knows better");
 });
 
+test("a pushed row newer than what the server looked at comes into a list that is short or empty", () => {
+    const s = run(page([], media(5).id), { type: "media/upsert", media: media(7) }, { type: "media/upsert", media: media(6) }, { type: "media/upsert", media: media(4) });
+    assert.deepEqual(ids(s), [7, 6]);
+});
+
 test("of the pushed rows only those that fit come into the list", () => {
     const filter: Action = { type: "filter", filter: { status: "READY" } };
     const start = (more: boolean): Action => ({ type: "list/start", more });

@@ -29,10 +29,12 @@ export function Gallery() {
     const load = useSelect((s) => s.load);
     const failed = useSelect((s) => s.problem !== null);
     const filter = useSelect((s) => s.filter);
+    const more = useSelect((s) => s.next !== null);
     const filtered = filter.folder !== "" || filter.status !== "" || filter.search !== "";
     if (order.length === 0) {
         if (failed) return <Failed />;
         if (!loaded) return <Skeleton />;
+        if (more) return <More />; // the server looks at so many files for one answer: the next may have some
         if (filtered) return <NoMatch />;
         return <Empty />;
     }
