@@ -102,14 +102,19 @@ export function folderValid(folder: string): boolean {
 }
 
 export function matches(media: Media, filter: Filter): boolean {
-    if (filter.folder && media.folder !== filter.folder && !media.folder.startsWith(filter.folder + "/")) return false;
-    if (filter.status && media.status !== filter.status) return false;
-    return !filter.search || folded(media.filename).includes(folded(filter.search));
+    return stays(media, filter) && (!filter.search || folded(media.filename).includes(folded(filter.search)));
 }
 
-/** As the server compares names: without case and accents; i, ı, I and İ are one letter. */
+/** Whether a row the server has listed still fits: names do not change, and the server knows best what is found. */
+export function stays(media: Media, filter: Filter): boolean {
+    if (filter.folder && media.folder !== filter.folder && !media.folder.startsWith(filter.folder + "/")) return false;
+    return !filter.status || media.status === filter.status;
+}
+
+/** As the server compares names: without case, accents and what is not seen; i, ı, I and İ are one letter, σ and ς, too. */
 function folded(s: string): string {
-    return s.normalize("NFKD").replace(/\p{M}/gu, "").toUpperCase().toLowerCase();
+    const bare = s.normalize("NFKD").replace(/[\p{M}\p{DI}]/gu, ""); // DI: default ignorable
+    return bare.toUpperCase().toLowerCase().replace(/ς/g, "σ");
 }
 
 // The server folds ASCII only; "İ".toLowerCase() would find more here than there.

@@ -1,7 +1,7 @@
 // The store: one state, one pure reducer. Effects (requests, sockets, uploads) live in app.ts and uploads.ts.
 import type { LiveState } from "./live";
 import { initialQueues, reduceQueues, type QueuesAction, type QueuesState } from "./queues";
-import { matches, type Config, type Filter, type Folder, type Media, type Page, type Problem } from "./model";
+import { matches, stays, type Config, type Filter, type Folder, type Media, type Page, type Problem } from "./model";
 
 export type Phase = "queued" | "sending" | "saving" | "backoff" | "done" | "failed" | "cancelled";
 
@@ -174,7 +174,7 @@ function listDone(s: State, page: Page, more: boolean): State {
         if (media.id in s.gone) continue;
         const kept = newer(items[media.id], media);
         items[media.id] = kept;
-        if (matches(kept, s.filter)) ids.push(media.id);
+        if (stays(kept, s.filter)) ids.push(media.id);
     }
     let order: readonly string[] = more ? [...s.order, ...ids.filter((id) => !s.order.includes(id))] : ids;
     for (const id of s.arrived) if (items[id] && matches(items[id], s.filter)) order = inserted(order, page.next, id);
@@ -193,9 +193,8 @@ function upsert(s: State, media: Media): State {
 
 /** The list after a row changed. */
 function place(s: State, media: Media): readonly string[] {
-    const at = s.order.indexOf(media.id);
-    if (!matches(media, s.filter)) return at < 0 ? s.order : s.order.filter((id) => id !== media.id);
-    return s.loaded ? inserted(s.order, s.next, media.id) : s.order;
+    if (s.order.includes(media.id)) return stays(media, s.filter) ? s.order : s.order.filter((id) => id !== media.id);
+    return s.loaded && matches(media, s.filter) ? inserted(s.order, s.next, media.id) : s.order;
 }
 
 /** Ids grow with time, so newest first is by id, descending. `next` is the id down to which the server looked. */

@@ -107,10 +107,25 @@ test("an error stays until there is an answer", () => {
     assert.equal(reduce(failed, page([])).problem, null);
 });
 
+const searched = (search: string, ...items: Media[]) => run({ type: "filter", filter: { search } }, page(items, null, false, 1));
+const pushed = (search: string, ...names: string[]) => names.reduce((s, filename, i) => reduce(s, { type: "media/upsert", media: media(9 - i, { filename }) }), searched(search)).order.map((id) => 10 - Number(id));
+
 test("search knows neither case nor accents, like the server", () => {
-    const names = ["IST.jpg", "İst.jpg", "ıst.jpg", "Ist\u0327.jpg", "öst.jpg"];
-    const s = run({ type: "filter", filter: { search: "ıŞt" } }, page(names.map((filename, i) => media(i + 1, { filename })), null, false, 1));
-    assert.deepEqual(ids(s), [1, 2, 3, 4]);
+    assert.deepEqual(pushed("ıŞt", "IST.jpg", "İst.jpg", "ıst.jpg", "Ist\u0327.jpg", "öst.jpg"), [1, 2, 3, 4]);
+});
+
+test("search knows neither the form of a sigma nor what is not seen, like the server", () => {
+    assert.deepEqual(pushed("οδος", "οδος.txt", "ΟΔΟΣ", "οδοσ", "οδο"), [1, 2, 3]);
+    assert.deepEqual(pushed("kapak", "ka\u00adpak.txt", "ka\u200bpak.txt", "\u2060KAPAK", "ka pak"), [1, 2, 3]);
+    assert.deepEqual(pushed("ka\u00adpak", "kapak.txt"), [1]);
+});
+
+test("what the server found is shown, and stays while its state changes", () => {
+    const found = media(5, { filename: "not as the page folds", status: "PENDING" });
+    const s = searched("x", found);
+    assert.deepEqual(ids(s), [5]);
+    const ready = { ...found, status: "READY" as const, updated_at: "2026-01-01T00:00:01.000Z" };
+    assert.deepEqual(ids(reduce(s, { type: "media/upsert", media: ready })), [5]);
 });
 
 test("the store tells listeners only of changes", () => {
