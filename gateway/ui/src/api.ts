@@ -1,6 +1,6 @@
 // The HTTP API: JSON in and out, problem+json turned into a Problem, uploads with progress.
 import { hasKey, translate, type Lang, type Vars } from "./i18n";
-import type { Config, Filter, Folder, Media, Page, Problem } from "./model";
+import type { Config, Filter, Folder, LogPage, Media, Page, Problem } from "./model";
 import type { Job, JobFilter, Queue, SteerAction } from "./queues";
 
 const TIMEOUT_MS = 20_000;
@@ -96,6 +96,7 @@ export const api = {
         for (const [name, value] of Object.entries({ ...filter, before })) if (value) query.set(name, value);
         return call(lang, "GET", `/api/jobs?${query}`);
     },
+    log: (lang: Lang, path: string) => call<LogPage>(lang, "GET", path),
     config: (lang: Lang) => call<Config>(lang, "GET", "/api/config"),
     folders: (lang: Lang) => call<{ folders: Folder[] }>(lang, "GET", "/api/folders").then((r) => r.folders),
     media: (lang: Lang, id: string) => call<Media>(lang, "GET", idPath(id)),

@@ -143,6 +143,7 @@ export function createApp(store: Store, lang: () => Lang): App {
             void loadFolders();
             if (!store.get().config) void loadConfig();
         },
+        readLog: (path) => api.log(lang(), path).catch(() => null),
         onPoll() {
             queues.refresh();
             return reload();

@@ -1,7 +1,7 @@
 // Live events: WebSocket, else SSE, else polling; reconnects with backoff and asks for what it missed by event id.
 //
 // Everything outside (sockets, timers, chance) comes in through LiveDeps, so the tests drive it with a fake clock.
-import type { LiveEvent, LiveMessage } from "./model";
+import type { LiveEvent, LiveMessage, LogPage } from "./model";
 
 export type LiveState = "connecting" | "live" | "reconnecting" | "polling";
 
@@ -32,6 +32,8 @@ export interface LiveDeps {
     onMessage: (message: LiveMessage) => void;
     /** The log no longer reaches back to where we were, or we begin: read the list again. */
     onResync: () => void;
+    /** A page of the log by request; null: no answer. */
+    readLog: (path: string) => Promise<LogPage | null>;
     /** One round of polling; false: no answer. */
     onPoll: () => Promise<boolean>;
     onState: (state: LiveState) => void;
@@ -43,6 +45,7 @@ const POLL_MS = 5_000;
 const POLL_ROUNDS = 6; // then the push ways are tried again
 const OPEN_MS = 10_000; // an attempt that neither opens nor fails is over
 const SILENCE_MS = 45_000; // the server sends a ping every 15 s; a socket that says nothing for three is dead
+const STREAM_SILENCE_MS = 60_000; // the pings of a stream are not shown to scripts: the log tells whether a quiet one is dead
 const FILTER = "types=media"; // the page has no use for job events
 const STREAM_WATCH = 200; // jobs in the address of a stream
 const STREAM_CHANGE_MS = 2_000; // a stream is opened anew for other wishes, at most so often
@@ -174,6 +177,7 @@ export class Live {
 
     private connectStream(): void {
         let opened = false;
+        const { watch, queues } = this; // what this stream is asked for
         const stream = this.deps.stream(this.streamPath());
         const detach = () => {
             stream.onopen = stream.onerror = null;
@@ -185,25 +189,44 @@ export class Live {
             if (!opened) this.sseFailed++;
             this.failed();
         };
+        const anew = () => {
+            this.tell = null;
+            detach();
+            this.connectStream();
+        };
+        const quiet = async () => {
+            const page = await this.deps.readLog(this.path("/api/events"));
+            if (this.close !== detach || !this.tell) return;
+            const after = this.after;
+            if (page === null) {
+                give();
+                return;
+            }
+            const missed = after === null || page.resync || page.events.some((e) => e.id > after);
+            if (!missed) this.after = Math.max(after, Number(page.last)); // else each look would read more
+            if (missed || queues) anew(); // the state of queues is not in the log
+            else this.later(quiet, STREAM_SILENCE_MS);
+        };
         this.later(give, OPEN_MS);
         stream.onopen = () => {
             opened = true;
             this.opened();
+            this.later(quiet, STREAM_SILENCE_MS);
             // A stream cannot be told anything: it is opened anew, and goes on behind the last event.
-            this.tell = (watch, queues) => {
-                if (!wishes(this.watch, this.queues, watch, queues)) return;
+            this.tell = (newWatch, newQueues) => {
+                if (!wishes(watch, queues, newWatch, newQueues)) return;
                 this.tell = null;
-                this.later(() => {
-                    detach();
-                    this.connectStream();
-                }, STREAM_CHANGE_MS);
+                this.later(anew, STREAM_CHANGE_MS);
             };
+            this.tell(this.watch, this.queues);
         };
         // The browser reconnects a stream by itself, but without our backoff.
         stream.onerror = give;
         for (const type of EVENT_TYPES)
             stream.addEventListener(type, (e) => {
-                if (this.close === detach) this.receive(e.data);
+                if (this.close !== detach) return;
+                if (this.tell) this.later(quiet, STREAM_SILENCE_MS); // else it is to be opened anew soon
+                this.receive(e.data);
             });
     }
 

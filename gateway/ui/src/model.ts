@@ -63,6 +63,13 @@ export interface LiveEvent {
     media?: Media;
 }
 
+/** The same log as JSON. */
+export interface LogPage {
+    events: LiveEvent[];
+    last: string;
+    resync: boolean;
+}
+
 /** What the server pushes besides the log: positions, the state of queues. */
 export interface LiveMessage {
     type: string;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { backoffMs, Live, type LiveState, type Socket, type Stream } from "../src/live";
-import type { LiveMessage } from "../src/model";
+import type { LiveMessage, LogPage } from "../src/model";
 import { FakeClock } from "./fixtures";
 
 class FakeSocket implements Socket {
@@ -48,7 +48,7 @@ class FakeStream implements Stream {
 
 function setUp(pollAnswers = true) {
     const clock = new FakeClock();
-    const seen = { sockets: [] as FakeSocket[], streams: [] as FakeStream[], states: [] as LiveState[], events: [] as number[], messages: [] as LiveMessage[], resyncs: 0, polls: 0, answers: pollAnswers };
+    const seen = { sockets: [] as FakeSocket[], streams: [] as FakeStream[], states: [] as LiveState[], events: [] as number[], messages: [] as LiveMessage[], resyncs: 0, polls: 0, answers: pollAnswers, logs: [] as string[], log: null as LogPage | null };
     const live = new Live({
         socket: (path) => {
             const socket = new FakeSocket(path);
@@ -66,6 +66,10 @@ function setUp(pollAnswers = true) {
         onEvent: (e) => seen.events.push(e.id),
         onMessage: (m) => seen.messages.push(m),
         onResync: () => seen.resyncs++,
+        readLog: (path) => {
+            seen.logs.push(path);
+            return Promise.resolve(seen.log);
+        },
         onPoll: () => {
             seen.polls++;
             return Promise.resolve(seen.answers);
@@ -277,14 +281,99 @@ test("positions and queues are asked for, changed, and asked for again after a r
     assert.deepEqual(last().sent, [{ watch: ["c"], queues: true }]);
 });
 
-test("a stream is opened anew for other wishes", () => {
-    const { clock, live, seen, last } = setUp();
-    live.want(["a"], false);
+/** WebSocket does not open, so a stream is tried. */
+function onStream({ clock, last }: ReturnType<typeof setUp>): void {
     for (const wait of [0, 500]) {
         clock.advance(wait);
         last().die();
     }
     clock.advance(1_000);
+}
+
+const event = (id: number) => ({ id, type: "media.ready" });
+
+test("a quiet stream that leaves out what the log has is opened anew behind the last event", async () => {
+    const all = setUp();
+    const { clock, seen } = all;
+    onStream(all);
+    const stream = () => seen.streams[seen.streams.length - 1]!;
+    stream().onopen?.({} as never);
+    stream().say("hello", { type: "hello", last: 4 });
+    clock.advance(59_000);
+    stream().say("media.ready", event(5));
+    clock.advance(59_999);
+    assert.equal(seen.logs.length, 0, "it has said something");
+
+    seen.log = { events: [], last: "40", resync: false };
+    clock.advance(1);
+    await tick();
+    assert.deepEqual(seen.logs, ["/api/events?types=media&after=5"]);
+    assert.equal(seen.streams.length, 1, "nothing has happened");
+
+    seen.log = { events: [event(41)], last: "41", resync: false };
+    clock.advance(60_000);
+    await tick();
+    assert.equal(seen.logs[1], "/api/events?types=media&after=40");
+    assert.ok(seen.streams[0]!.closed);
+    assert.equal(stream().path, "/api/events?types=media&after=40");
+    stream().onopen?.({} as never);
+    seen.streams[0]!.say("media.ready", event(41));
+    stream().say("media.ready", event(41));
+    assert.deepEqual(seen.events, [5, 41]);
+    assert.ok(seen.states.slice(3).every((s) => s === "live"), "nobody sees it");
+});
+
+test("a quiet stream is left when the server does not answer, and kept when it speaks meanwhile", async () => {
+    const all = setUp();
+    const { clock, seen } = all;
+    onStream(all);
+    const stream = seen.streams[0]!;
+    stream.onopen?.({} as never);
+    stream.say("hello", { type: "hello", last: 4 });
+    seen.log = { events: [event(5)], last: "5", resync: false };
+    clock.advance(60_000);
+    stream.say("media.ready", event(5)); // while the log is read
+    await tick();
+    assert.equal(seen.streams.length, 1);
+    seen.log = null;
+    clock.advance(60_000);
+    await tick();
+    assert.ok(stream.closed);
+    assert.equal(seen.states.at(-1), "reconnecting");
+});
+
+test("a quiet stream of queues is opened anew in any case: their state is not in the log", async () => {
+    const all = setUp();
+    const { clock, live, seen } = all;
+    live.want([], true);
+    onStream(all);
+    seen.streams[0]!.onopen?.({} as never);
+    seen.streams[0]!.say("hello", { type: "hello", last: 4 });
+    seen.log = { events: [], last: "9", resync: false };
+    clock.advance(60_000);
+    await tick();
+    assert.equal(seen.streams[1]!.path, "/api/events?types=media&after=9&queues=1");
+});
+
+test("what is wished while a stream opens, and while it speaks, is not forgotten", () => {
+    const all = setUp();
+    const { clock, live, seen } = all;
+    onStream(all);
+    const stream = () => seen.streams[seen.streams.length - 1]!;
+    live.want(["a"], false);
+    stream().onopen?.({} as never);
+    for (let i = 0; i < 3; i++) {
+        clock.advance(900);
+        stream().say("queues", { type: "queues", queues: [] });
+    }
+    assert.equal(stream().path, "/api/events?types=media&watch=a");
+});
+
+test("a stream is opened anew for other wishes", () => {
+    const all = setUp();
+    const { clock, live, seen } = all;
+    live.want(["a"], false);
+    onStream(all);
     const stream = () => seen.streams[seen.streams.length - 1]!;
     assert.equal(stream().path, "/api/events?types=media&watch=a");
     stream().onopen?.({} as never);
