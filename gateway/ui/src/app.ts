@@ -112,8 +112,14 @@ export function createApp(store: Store, lang: () => Lang): App {
             dispatch({ type: "media/upsert", media: await api.media(lang(), id) });
         } catch (error) {
             const p = problemOf(error);
-            if (p.status === 404 || p.status === 400) dispatch({ type: "detail/gone", id });
+            if (p.status === 404 || p.status === 400) dispatch({ type: "media/gone", id });
         }
+    }
+
+    /** What is open may have been deleted or changed without an event for us; a list need not hold it. */
+    function reloadDetail(): void {
+        const id = store.get().detail;
+        if (id) void loadDetail(id);
     }
 
     const uploads = new Uploads({
@@ -139,12 +145,14 @@ export function createApp(store: Store, lang: () => Lang): App {
         onMessage: (message) => queues.hear(message),
         onResync() {
             void reload();
+            reloadDetail();
             queues.refresh();
             void loadFolders();
             if (!store.get().config) void loadConfig();
         },
         readLog: (path) => api.log(lang(), path).catch(() => null),
         onPoll() {
+            reloadDetail();
             queues.refresh();
             return reload();
         },

@@ -78,7 +78,6 @@ export type Action =
     | { type: "live"; live: LiveState }
     | { type: "online"; online: boolean }
     | { type: "detail"; id: string | null }
-    | { type: "detail/gone"; id: string }
     | { type: "confirm"; id: string | null }
     | { type: "say"; text: string };
 
@@ -141,8 +140,6 @@ export function reduce(s: State, a: Action): State {
             return { ...s, online: a.online };
         case "detail":
             return { ...s, detail: a.id, detailGone: a.id !== null && a.id in s.gone };
-        case "detail/gone":
-            return s.detail === a.id ? { ...s, detailGone: true } : s;
         case "confirm":
             return { ...s, confirming: a.id };
         case "say":

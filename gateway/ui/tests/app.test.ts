@@ -1,0 +1,79 @@
+// The glue, with a server and a socket of the test's own.
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+import { Window } from "happy-dom";
+import { media } from "./fixtures";
+
+const window = new Window({ url: "http://localhost:8080/" });
+const stub = (name: string, value: unknown) => Object.defineProperty(globalThis, name, { configurable: true, writable: true, value });
+for (const name of ["document", "location", "history"] as const) stub(name, window[name]);
+stub("navigator", { onLine: true });
+stub("addEventListener", () => undefined);
+stub("scrollTo", () => undefined);
+const { setTimeout: timeout } = globalThis;
+stub("setTimeout", (fn: () => void, ms: number) => timeout(fn, ms).unref()); // else the live connection would keep the process
+
+class FakeSocket {
+    static newest: FakeSocket;
+    onopen: (() => void) | null = null;
+    onclose = null;
+    onmessage: ((e: { data: string }) => void) | null = null;
+    constructor() {
+        FakeSocket.newest = this;
+    }
+    send = () => undefined;
+    close = () => undefined;
+    say(message: unknown) {
+        this.onmessage!({ data: JSON.stringify(message) });
+    }
+}
+stub("WebSocket", FakeSocket);
+
+/** What the server answers, by path; anything else is 404. */
+let answers: Record<string, unknown>;
+let asked: string[];
+stub("fetch", async (path: string) => {
+    const name = path.split("?")[0]!;
+    asked.push(name);
+    return name in answers ? new Response(JSON.stringify(answers[name])) : new Response("{}", { status: 404 });
+});
+
+const { createApp } = await import("../src/app");
+const { createStore } = await import("../src/state");
+
+beforeEach(() => {
+    location.hash = "";
+    answers = { "/api/media": { items: [media(1)], next: null }, "/api/folders": { folders: [] }, "/api/config": {}, "/api/admin/queues": { queues: [] }, "/api/jobs": { jobs: [], next: null } };
+    asked = [];
+});
+
+const settled = () => new Promise<void>((done) => timeout(done, 20));
+
+async function started(hash: string) {
+    location.hash = hash;
+    const store = createStore();
+    createApp(store, () => "en").start();
+    FakeSocket.newest.onopen!();
+    FakeSocket.newest.say({ type: "hello", last: 4 });
+    await settled();
+    asked = [];
+    return store;
+}
+
+test("what is open is read again after a resync, and said to be gone where it is", async () => {
+    const path = `/api/media/${media(1).id}`;
+    answers[path] = media(1);
+    const store = await started(`#/media/${media(1).id}`);
+    assert.ok(store.get().items[media(1).id]);
+    FakeSocket.newest.say({ type: "resync", last: 9 });
+    await settled();
+    assert.ok(asked.includes(path));
+    assert.equal(store.get().detailGone, false);
+
+    delete answers[path]; // deleted, and the event is no longer in the log
+    answers["/api/media"] = { items: [], next: null };
+    FakeSocket.newest.say({ type: "resync", last: 20 });
+    await settled();
+    assert.equal(store.get().detailGone, true);
+    assert.equal(store.get().items[media(1).id], undefined, "else it would still be shown");
+});
