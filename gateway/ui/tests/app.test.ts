@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { Window } from "happy-dom";
-import { media } from "./fixtures";
+import { job, media, queue } from "./fixtures";
 
 const window = new Window({ url: "http://localhost:8080/" });
 const stub = (name: string, value: unknown) => Object.defineProperty(globalThis, name, { configurable: true, writable: true, value });
@@ -76,4 +76,27 @@ test("what is open is read again after a resync, and said to be gone where it is
     await settled();
     assert.equal(store.get().detailGone, true);
     assert.equal(store.get().items[media(1).id], undefined, "else it would still be shown");
+});
+
+test("queues, jobs and the open job are read again after a resync", async () => {
+    const path = `/api/jobs/${job(1).jobId}`;
+    answers[path] = job(1);
+    const store = await started(`#/jobs/${job(1).jobId}`);
+    answers[path] = job(1, { status: "complete" });
+    answers["/api/jobs"] = { jobs: [job(2)], next: null };
+    answers["/api/admin/queues"] = { queues: [queue("ai")] };
+    FakeSocket.newest.say({ type: "resync", last: 9 });
+    await settled();
+    const { job: open, jobs, list } = store.get().queues;
+    assert.equal(open!.status, "complete");
+    assert.deepEqual(jobs.map((j) => j.jobId), [job(2).jobId]);
+    assert.deepEqual(list!.map((q) => q.service), ["ai"]);
+});
+
+test("the library alone does not ask for queues", async () => {
+    await started("");
+    FakeSocket.newest.say({ type: "resync", last: 9 });
+    await settled();
+    assert.ok(asked.includes("/api/media"));
+    assert.ok(!asked.some((path) => /queues|jobs/.test(path)), asked.join());
 });
