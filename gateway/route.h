@@ -9,9 +9,11 @@
 KV_ROUTES(KV_ROUTE_PROTOTYPE)
 #undef KV_ROUTE_PROTOTYPE
 
-/* The WebSocket route calls this just before h2o_http1_upgrade: reading goes back to h2o, with what
- * was read behind the head. */
+/* The WebSocket route calls this just before h2o_http1_upgrade: reading goes back to h2o. */
 void kv_tap_release(h2o_req_t *req);
+/* And this once the request is gone: puts what was read behind its head in the head's place. Not
+ * before: the buffer may have to move, and the request points into it. false: no memory. */
+bool kv_tap_released(h2o_socket_t *sock, size_t head_len);
 
 typedef enum kv_method {
     KV_METHOD_GET = 1,

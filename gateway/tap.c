@@ -311,12 +311,22 @@ void kv_tap_before_answer(h2o_req_t *req)
 void kv_tap_release(h2o_req_t *req)
 {
     kv_conn *c = kv_conn_of(req);
-    h2o_buffer_t *in = c->sock->input;
     c->state = KV_CONN_RELEASED;
     h2o_socket_dont_read(c->sock, 0);
-    /* there is room: these bytes were read into this buffer, behind the head */
-    assert(c->rest_len <= in->capacity - in->size - (size_t)(in->bytes - in->_buf));
-    in->size += kv_tap_take_rest(c, in->bytes + in->size, c->rest_len);
+}
+
+bool kv_tap_released(h2o_socket_t *sock, size_t head_len)
+{
+    kv_conn *c = sock->on_close.data;
+    assert(c->state == KV_CONN_RELEASED);
+    h2o_buffer_consume(&sock->input, head_len);
+    if (c->rest_len == 0)
+        return true;
+    h2o_iovec_t room = h2o_buffer_reserve(&sock->input, c->rest_len);
+    if (room.len < c->rest_len)
+        return false;
+    sock->input->size += kv_tap_take_rest(c, room.base, c->rest_len);
+    return true;
 }
 
 static void take_back(kv_conn *c)

@@ -292,7 +292,10 @@ static void on_upgraded(void *arg, h2o_socket_t *sock, size_t head_size)
     w->sock = sock;
     sock->data = w;
     kv_feed_bound_socket(h2o_socket_get_fd(sock));
-    h2o_buffer_consume(&sock->input, head_size);
+    if (!kv_tap_released(sock, head_size)) {
+        ws_free(w);
+        return;
+    }
     h2o_socket_read_start(sock, on_recv);
     ws_read(w);
 }

@@ -123,6 +123,47 @@ def test_ws_that_breaks_the_rules_is_told_so(kervan, frame):
     c.close()
 
 
+HANDSHAKE = b"GET /api/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+
+
+def frame(opcode, payload):
+    """Masked with zeros."""
+    n = len(payload)
+    return bytes([0x80 | opcode]) + (bytes([0x80 | n]) if n < 126 else b"\xfe" + n.to_bytes(2, "big")) + bytes(4) + payload
+
+
+def head_from(s):
+    got = b""
+    while not got.endswith(b"\r\n\r\n"):
+        byte = s.recv(1)
+        assert byte, f"closed after {got}"
+        got += byte
+    return got
+
+
+@pytest.mark.parametrize("size", [0, 1, 3000, 5000, 30_000, 60_000])
+def test_frames_right_behind_the_handshake(kervan, size):
+    """However many came along with it, behind a small body that was read with room to spare."""
+    gateway = kervan.children()["gateway"]
+    with kervan.connect() as s:
+        s.sendall(b"POST /api/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
+        assert b" 100 " in head_from(s)  # what follows is read as a small body
+        frames = frame(1, b"{}".ljust(1000)) * (size // 1000) + frame(9, b"here")
+        s.sendall(b"5\r\n[1,2]\r\n0\r\n\r\n" + HANDSHAKE + frames[:size])
+        head = head_from(s)
+        assert b" 400 " in head
+        body = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        assert len(s.recv(body, socket.MSG_WAITALL)) == body
+        assert b" 101 " in head_from(s)
+        s.sendall(frames[size:])
+        c = websocket.WebSocket()
+        c.sock = s
+        while (got := c.recv_frame()).opcode != websocket.ABNF.OPCODE_PONG:
+            assert got.opcode == websocket.ABNF.OPCODE_TEXT
+        assert got.data == b"here"
+    assert kervan.children()["gateway"] == gateway
+
+
 def test_two_clients_see_the_same_order(kervan):
     a, b = ws(kervan), ws(kervan)
     ids = [kervan.upload(png()).json()["id"] for _ in range(10)]
