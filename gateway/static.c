@@ -14,6 +14,7 @@
 #define MAX_WIDTH     16384
 #define AGE_CONTROL   "public, max-age=86400"
 #define AGAIN_CONTROL "no-cache"
+#define NO_DATE       INT64_MAX /* later than any date a condition can name */
 
 /* ---- streaming a large file ---- */
 
@@ -89,27 +90,29 @@ static conditions conditions_of(h2o_req_t *req)
     return c;
 }
 
-static bool not_modified(const conditions *c, const kv_static_file *f)
+static bool not_modified(const conditions *c, const kv_static_file *f, int64_t modified_s)
 {
     int64_t since;
     if (c->if_none_match.ptr != NULL)
         return kv_etag_listed(c->if_none_match, kv_slice_str(f->etag));
     return c->if_modified_since.ptr != NULL && kv_http_date_parse(c->if_modified_since, &since) &&
-           f->modified_s <= since;
+           modified_s <= since;
 }
 
-/* The ready-made headers; `cache_control` and Vary only for a negotiated answer. */
-static void put_headers(h2o_req_t *req, const kv_static_file *f, size_t count,
+/* The ready-made headers before `end`. A negotiated answer has `cache_control` and Vary, and no
+ * date. */
+static void put_headers(h2o_req_t *req, const kv_static_file *f, size_t end,
                         const char *cache_control)
 {
     h2o_headers_t *to = &req->res.headers;
+    size_t begin = cache_control != NULL ? KV_H_LAST_MODIFIED + 1 : 0, count = end - begin;
     h2o_vector_reserve(&req->pool, to, to->size + count + 2);
     h2o_header_t *at = to->entries + to->size;
-    memcpy(at, f->headers, count * sizeof(*at));
+    memcpy(at, f->headers + begin, count * sizeof(*at));
     to->size += count;
     if (cache_control == NULL)
         return;
-    at[KV_H_CACHE_CONTROL].value = h2o_iovec_init(cache_control, strlen(cache_control));
+    at[KV_H_CACHE_CONTROL - begin].value = h2o_iovec_init(cache_control, strlen(cache_control));
     to->entries[to->size++] = (h2o_header_t){.name = (h2o_iovec_t *)&H2O_TOKEN_VARY->buf,
                                              .value = h2o_iovec_init(H2O_STRLIT("accept"))};
 }
@@ -163,7 +166,9 @@ static void answer(kv_request *r, kv_static_file *f, const char *cache_control)
     assert(f != NULL);
     h2o_req_t *req = r->req;
     conditions c = conditions_of(req);
-    if (not_modified(&c, f)) {
+    /* all files behind a negotiated address have one date: it tells none from the other */
+    int64_t modified_s = cache_control != NULL ? NO_DATE : f->modified_s;
+    if (not_modified(&c, f, modified_s)) {
         req->res.status = 304;
         req->res.reason = "Not Modified";
         put_headers(req, f, KV_H_ALWAYS, cache_control);
@@ -175,7 +180,7 @@ static void answer(kv_request *r, kv_static_file *f, const char *cache_control)
     bool head = h2o_memis(req->input.method.base, req->input.method.len, H2O_STRLIT("HEAD"));
     if (c.range.ptr != NULL && !head &&
         (c.if_range.ptr == NULL ||
-         kv_if_range_holds(c.if_range, kv_slice_str(f->etag), f->modified_s)))
+         kv_if_range_holds(c.if_range, kv_slice_str(f->etag), modified_s)))
         range = kv_range_parse(c.range, f->size, &first, &last);
     if (range == KV_RANGE_BAD) {
         char text[48];

@@ -19,9 +19,9 @@ typedef struct kv_static_variant {
 } kv_static_variant;
 
 enum { /* of kv_static_file.headers; those up to H_ALWAYS go out with a 304 too */
+       KV_H_LAST_MODIFIED, /* first: negotiated answers have none */
        KV_H_CACHE_CONTROL,
        KV_H_ETAG,
-       KV_H_LAST_MODIFIED,
        KV_H_NOSNIFF,
        KV_H_CORP,
        KV_H_ALWAYS,

@@ -56,6 +56,22 @@ def test_if_range(kervan, media):
     assert kervan.get(media["url"], headers={"Range": "bytes=0-9", "If-Range": "Thu, 01 Jan 1970 00:00:00 GMT"}).status_code == 200
 
 
+def test_dates_are_for_exact_addresses(kervan, media):
+    """All files behind a negotiated address are of one date: a 304 or 206 by it would be of another file."""
+    date = kervan.get(media["url"]).headers["Last-Modified"]
+    for query in ("?w=320", "?auto", "?format=original"):
+        url, webp = media["url"] + query, {"Accept": "image/webp"}
+        got = kervan.get(url, headers=webp | {"If-Modified-Since": date})
+        assert got.status_code == 200 and "Last-Modified" not in got.headers
+        etag = got.headers["ETag"]
+        piece = kervan.get(url, headers=webp | {"Range": "bytes=0-9", "If-Range": date})
+        assert piece.status_code == 200 and piece.content == got.content
+        assert kervan.get(url, headers=webp | {"Range": "bytes=0-9", "If-Range": etag}).status_code == 206
+        same = kervan.get(url, headers=webp | {"If-None-Match": etag})
+        assert same.status_code == 304 and "Last-Modified" not in same.headers and same.headers["Vary"] == got.headers["Vary"]
+        assert same.headers["Cache-Control"] == got.headers["Cache-Control"] and same.headers["ETag"] == etag
+
+
 def test_head(kervan, media):
     got = kervan.session.head(kervan.url(media["url"]), timeout=30)
     assert got.status_code == 200 and got.content == b"" and int(got.headers["Content-Length"]) == media["size"]
