@@ -53,6 +53,15 @@ static void name_of_variant(kv_buf *out, kv_slice filename, kv_slice ext)
     kv_buf_add(out, ext.ptr, ext.len);
 }
 
+/* Whatever a file holds, it runs nothing and loads nothing. A player is a page of the browser's own
+ * that loads the file once more; in a sandbox it may not. */
+static const char *policy_of(const char *mime)
+{
+    if (strncmp(mime, "audio/", 6) == 0 || strncmp(mime, "video/", 6) == 0)
+        return "default-src 'none'; media-src 'self'";
+    return "sandbox; default-src 'none'";
+}
+
 kv_err kv_static_file_describe(kv_static_file *f, kv_slice filename, kv_slice ext)
 {
     static h2o_iovec_t nosniff = {H2O_STRLIT("x-content-type-options")},
@@ -95,7 +104,7 @@ kv_err kv_static_file_describe(kv_static_file *f, kv_slice filename, kv_slice ex
     set(f, KV_H_ACCEPT_RANGES, H2O_TOKEN_ACCEPT_RANGES, NULL, "bytes");
     f->header_count = KV_H_CSP;
     if (!image) {
-        set(f, KV_H_CSP, NULL, &csp, "sandbox; default-src 'none'");
+        set(f, KV_H_CSP, NULL, &csp, policy_of(f->mime));
         f->header_count = KV_H_COUNT;
     }
     return KV_OK;

@@ -110,6 +110,16 @@ def test_not_an_image_is_harmless(kervan):
     assert disposition.startswith("attachment") and "filename*=UTF-8''" in disposition and "\n" not in disposition
 
 
+def test_sound_and_films_play_when_opened(kervan):
+    """Browsers play them in a page of their own, which must load the file; it is no script in any case."""
+    for name, data in (("a.mp3", (b"\xff\xfb\x90\xc0" + bytes(413)) * 20), ("a.mp4", b"\0\0\0\x18ftypisom\0\0\2\0isommp42" + bytes(600))):
+        media = kervan.upload(data, name).json()
+        got = kervan.get(media["url"])
+        assert got.headers["Content-Type"].split("/")[0] in ("audio", "video"), media
+        assert got.headers["Content-Security-Policy"] == "default-src 'none'; media-src 'self'"
+        assert got.headers["X-Content-Type-Options"] == "nosniff" and got.headers["Content-Disposition"].startswith("inline")
+
+
 def test_processing_failed_or_off_serves_the_original(fresh):
     k = fresh(IMAGE_PROCESSING_ENABLED="false")
     picture = png()
