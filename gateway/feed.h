@@ -79,7 +79,7 @@ void kv_feed_detach(kv_feed_client *c); /* releases q in any case */
 void kv_feed_pump(kv_feed_client *c);
 
 /* Bounds what the kernel holds of a client's connection besides q: else a reader that stopped has
- * megabytes of send buffer behind it (tcp_wmem) before anyone notices. */
+ * megabytes of send buffer behind it (tcp_wmem) before anyone notices, and as many that it said. */
 void kv_feed_bound_socket(int fd);
 
 /* What a request asks for, by the kind of `q`: ?after= / Last-Event-ID, ?types=, ?user=; ?watch=

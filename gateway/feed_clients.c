@@ -12,6 +12,7 @@
 #define CLIENT_COMMITS  16    /* commits a read for one client */
 #define CLIENT_SLICE_US 10000 /* of its reads in one go */
 #define SOCKET_UNSENT   16384 /* bytes the kernel takes before a client's socket is full */
+#define SOCKET_UNREAD   32768 /* and those it keeps of what a client says that is not heard */
 
 /* ---- all of them ---- */
 
@@ -146,6 +147,9 @@ void kv_feed_bound_socket(int fd)
 {
     int most = SOCKET_UNSENT;
     if (setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most)) != 0)
+        kv_log(KV_LOG_WARN, "live_socket_unbounded", KV_I64("errno", errno));
+    most = SOCKET_UNREAD;
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &most, sizeof(most)) != 0)
         kv_log(KV_LOG_WARN, "live_socket_unbounded", KV_I64("errno", errno));
 }
 

@@ -19,8 +19,9 @@
 
 #define MAX_MESSAGE 20480 /* bytes a client may send in one message: 1000 ids to watch */
 #define MAX_CONTROL                                                                                \
-    16384 /* bytes of pongs waiting: above it the peer floods us with pings and reads nothing */
-#define MAX_UNANSWERED 2 /* pings */
+    16384 /* bytes of pongs waiting: above it nothing is read, until they are sent */
+#define READ_PIECE     4096 /* bytes wslay gets in one go: their pongs may go above MAX_CONTROL */
+#define MAX_UNANSWERED 2    /* pings */
 #define CLOSE_WAIT_MS  2000
 #define KEEP_BUFFER    4096
 #define CLOSE_GOING    1001
@@ -33,6 +34,7 @@ typedef struct ws_client {
     wslay_event_context_ptr ws;
     kv_buf control; /* frames of wslay */
     kv_buf sending;
+    size_t piece; /* bytes wslay may still take in this go */
     unsigned unanswered;
     bool closing, failed;
     bool broken; /* the peer broke the rules: nothing more is read of it */
@@ -53,6 +55,8 @@ static void ws_free(ws_client *w)
 /* ---- writing ---- */
 
 static void ws_flush(ws_client *w);
+static void ws_read(ws_client *w);
+static void on_recv(h2o_socket_t *sock, const char *err);
 
 static void on_written(h2o_socket_t *sock, const char *err)
 {
@@ -69,6 +73,8 @@ static void on_written(h2o_socket_t *sock, const char *err)
     }
     kv_feed_pump(&w->c);
     ws_flush(w);
+    if (!h2o_socket_is_reading(sock))
+        ws_read(w);
 }
 
 static void ws_flush(ws_client *w)
@@ -101,7 +107,7 @@ static void ws_collect(ws_client *w)
     while (!w->failed && wslay_event_want_write(w->ws))
         if (wslay_event_send(w->ws) != 0)
             w->failed = true;
-    if (w->control.len > MAX_CONTROL || !kv_buf_ok(&w->control))
+    if (!kv_buf_ok(&w->control))
         w->failed = true;
 }
 
@@ -137,12 +143,15 @@ static ssize_t on_wslay_recv(wslay_event_context_ptr ctx, uint8_t *buf, size_t l
     (void)flags;
     ws_client *w = arg;
     h2o_buffer_t *in = w->sock->input;
-    if (in->size == 0) {
+    if (len > w->piece)
+        len = w->piece;
+    if (len > in->size)
+        len = in->size;
+    if (len == 0) {
         wslay_event_set_error(ctx, WSLAY_ERR_WOULDBLOCK);
         return -1;
     }
-    if (len > in->size)
-        len = in->size;
+    w->piece -= len;
     memcpy(buf, in->bytes, len);
     h2o_buffer_consume(&w->sock->input, len);
     return (ssize_t)len;
@@ -170,16 +179,32 @@ static void ws_protocol_error(ws_client *w)
     w->close_by_ms = kv_mono_ms(w->clock) + CLOSE_WAIT_MS;
 }
 
-static void ws_read(ws_client *w)
+static bool ws_listens(ws_client *w)
 {
-    while (!w->failed && !w->broken && w->sock->input->size != 0 && wslay_event_want_read(w->ws)) {
+    return !w->failed && !w->broken && wslay_event_want_read(w->ws);
+}
+
+/* Takes what is there, unless too many pongs wait: on_written goes on with it then. */
+static void ws_take(ws_client *w)
+{
+    while (ws_listens(w) && w->sock->input->size != 0 && w->control.len < MAX_CONTROL) {
+        w->piece = READ_PIECE;
         if (wslay_event_recv(w->ws) != 0)
             ws_protocol_error(w);
         else
             ws_collect(w);
     }
-    if ((w->broken || !wslay_event_want_read(w->ws)) && w->sock->input->size != 0)
+    if (!ws_listens(w) && w->sock->input->size != 0)
         h2o_buffer_consume(&w->sock->input, w->sock->input->size);
+    if (w->sock->input->size != 0)
+        h2o_socket_read_stop(w->sock);
+    else if (!h2o_socket_is_reading(w->sock))
+        h2o_socket_read_start(w->sock, on_recv);
+}
+
+static void ws_read(ws_client *w)
+{
+    ws_take(w);
     if (w->failed) {
         ws_free(w);
         return;
@@ -296,7 +321,6 @@ static void on_upgraded(void *arg, h2o_socket_t *sock, size_t head_size)
         ws_free(w);
         return;
     }
-    h2o_socket_read_start(sock, on_recv);
     ws_read(w);
 }
 

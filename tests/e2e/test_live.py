@@ -141,6 +141,32 @@ def head_from(s):
     return got
 
 
+@pytest.mark.parametrize("n", [170, 20_000])
+def test_every_ping_of_many_has_its_pong(kervan, n):
+    """However many come before the first pong is sent or read."""
+    c = ws(kervan)
+    pings = b"".join(frame(9, b"%0100d" % i) for i in range(n))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(c.sock.sendall, pings)
+        for i in range(n):
+            while (got := c.recv_frame()).opcode == websocket.ABNF.OPCODE_TEXT:
+                pass
+            assert got.opcode == websocket.ABNF.OPCODE_PONG and got.data == b"%0100d" % i
+        sent.result(PATIENCE)
+    c.close()
+
+
+def test_who_pings_and_reads_nothing_is_not_heard(kervan):
+    """Pongs wait in a bounded buffer; what it sends waits on its own side."""
+    with kervan.connect() as s:
+        s.sendall(HANDSHAKE)
+        assert b" 101 " in head_from(s)
+        s.settimeout(1)
+        with pytest.raises(TimeoutError):
+            for _ in range(64):
+                s.sendall(frame(9, bytes(100)) * 10_000)
+
+
 @pytest.mark.parametrize("size", [0, 1, 3000, 5000, 30_000, 60_000])
 def test_frames_right_behind_the_handshake(kervan, size):
     """However many came along with it, behind a small body that was read with room to spare."""
