@@ -29,6 +29,8 @@ struct kv_feed;         /* gateway/feed.h: live events of this loop */
 struct kv_static_cache; /* gateway/static.h */
 struct kv_uploads;      /* gateway/upload.h */
 
+#define KV_DELETES 4096 /* counters: each for the hashes of some first digits */
+
 typedef struct kv_gw {
     const kv_config *cfg;
     const kv_clock *clock;
@@ -36,6 +38,7 @@ typedef struct kv_gw {
     kv_store *store;
     int64_t started_ms;
     _Atomic bool draining;
+    _Atomic uint32_t deletes[KV_DELETES]; /* every loop's cache looks here (static_cache.c) */
     unsigned loops;
 } kv_gw;
 

@@ -142,11 +142,8 @@ static void on_deleted(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, con
         kv_answer_refusal(req, err, answer);
         return;
     }
-    /* The event does the same on every loop; this one must not answer the next GET from memory. */
-    if (loop->cache != NULL && c->hash_hex[0] != '\0')
-        kv_static_cache_drop(loop->cache, kv_slice_str(c->hash_hex));
-    else if (loop->cache != NULL)
-        kv_static_cache_drop_all(loop->cache);
+    if (loop->cache != NULL) /* the event may come to the loops later */
+        kv_static_cache_deleted(loop->cache, kv_slice_str(c->hash_hex));
     kv_answer_empty(req, 204);
 }
 

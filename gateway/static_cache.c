@@ -1,6 +1,7 @@
 #include "gateway/static_cache.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -99,6 +100,29 @@ static kv_static_file *lookup(struct kv_static_cache *c, uint64_t tag, kv_slice 
         if (f->tag == tag && f->path_len == path.len && memcmp(f->path, path.ptr, path.len) == 0)
             return f;
     return NULL;
+}
+
+/* ---- deletes on other loops ---- */
+
+/* Hashes that begin alike share a counter: the delete of one has the others read once more. */
+static unsigned deletes_at(const uint8_t hash[32])
+{
+    return (hash[0] | (unsigned)hash[1] << 8) & (KV_DELETES - 1);
+}
+
+static uint32_t deletes_now(const struct kv_static_cache *c, const kv_static_file *f)
+{
+    return atomic_load_explicit(&c->loop->gw->deletes[f->deletes_at], memory_order_acquire);
+}
+
+void kv_static_cache_deleted(struct kv_static_cache *c, kv_slice stored_hash_hex)
+{
+    uint8_t hash[32];
+    bool known =
+        stored_hash_hex.len == 64 && kv_hex_decode(stored_hash_hex.ptr, 64, hash, sizeof(hash));
+    unsigned first = known ? deletes_at(hash) : 0;
+    for (unsigned i = first; i < (known ? first + 1 : KV_DELETES); i++)
+        atomic_fetch_add(&c->loop->gw->deletes[i], 1);
 }
 
 /* ---- filling ---- */
@@ -219,6 +243,8 @@ static kv_err load(struct kv_static_cache *c, kv_slice path, kv_static_file *f)
     kv_db *db = kv_loop_db(c->loop);
     if (db == NULL)
         return KV_E_BROKER_AWAY;
+    f->deletes_at = deletes_at(hash);
+    f->deletes = deletes_now(c, f);
     memcpy(f->path, path.ptr, path.len);
     f->path_len = path.len;
     memcpy(f->hash_hex, p.hash_hex.ptr, 64);
@@ -248,6 +274,10 @@ kv_err kv_static_find(struct kv_static_cache *c, h2o_mem_pool_t *pool, kv_slice 
     if (!tag_of_path(c, path, &tag))
         return KV_E_NOT_FOUND;
     kv_static_file *f = lookup(c, tag, path);
+    if (f != NULL && f->deletes != deletes_now(c, f)) {
+        drop(c, f);
+        f = NULL;
+    }
     if (f != NULL) {
         if (c->newest != f) {
             lru_unlink(c, f);

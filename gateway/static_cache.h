@@ -34,7 +34,9 @@ enum { /* of kv_static_file.headers; those up to H_ALWAYS go out with a 304 too 
 
 typedef struct kv_static_file {
     struct kv_static_file *next_in_bucket, *newer, *older;
-    uint64_t tag; /* of the hash in the path: finds all paths of a blob */
+    uint64_t tag;     /* of the hash in the path: finds all paths of a blob */
+    uint32_t deletes; /* what the hash's counter said before this was read */
+    unsigned deletes_at;
     char path[KV_STATIC_PATH_MAX];
     size_t path_len;
     char hash_hex[65];

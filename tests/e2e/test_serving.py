@@ -94,6 +94,28 @@ def test_width_is_the_next_larger(kervan, media):
         assert kervan.get(media["url"] + f"?w={bad}").status_code == 400
 
 
+@pytest.mark.threads
+def test_deleted_on_every_loop(fresh):
+    """Once the 204 is out, also those that have it in memory and have not heard of the event."""
+    k = fresh(GATEWAY_THREADS="4")
+    readers = [k.connect() for _ in range(16)]
+
+    def status(s, url):
+        s.sendall(f"HEAD {url} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        got = b""
+        while not got.endswith(b"\r\n\r\n"):
+            got += s.recv(4096)
+        return int(got.split()[1])
+
+    for i in range(60):
+        media = k.upload_raw(b"text %d\n" % i, f"{i}.txt").json()
+        assert {status(s, media["url"]) for s in readers} == {200}
+        assert k.delete(f"/api/media/{media['id']}").status_code == 204
+        assert {status(s, media["url"]) for s in readers} == {404}
+    for s in readers:
+        s.close()
+
+
 def test_large_file_in_pieces(kervan):
     picture = padded_png(5_000_000)
     m = kervan.upload_raw(picture, "buyuk.png").json()
