@@ -157,6 +157,15 @@ static ssize_t on_wslay_recv(wslay_event_context_ptr ctx, uint8_t *buf, size_t l
     return (ssize_t)len;
 }
 
+/* wslay answers a close of one byte, half a code, as one without: RFC 6455 5.5.1 wants two. */
+static void on_wslay_frame(wslay_event_context_ptr ctx,
+                           const struct wslay_event_on_frame_recv_start_arg *f, void *arg)
+{
+    (void)arg;
+    if (f->opcode == WSLAY_CONNECTION_CLOSE && f->payload_length == 1)
+        wslay_event_queue_close(ctx, WSLAY_CODE_PROTOCOL_ERROR, NULL, 0);
+}
+
 static void on_wslay_message(wslay_event_context_ptr ctx,
                              const struct wslay_event_on_msg_recv_arg *m, void *arg)
 {
@@ -328,6 +337,7 @@ static kv_err ws_new(kv_request *r, ws_client **ret, char why[KV_BODY_WHY])
 {
     struct wslay_event_callbacks callbacks = {.recv_callback = on_wslay_recv,
                                               .send_callback = on_wslay_send,
+                                              .on_frame_recv_start_callback = on_wslay_frame,
                                               .on_msg_recv_callback = on_wslay_message};
     ws_client *w = calloc(1, sizeof(*w));
     why[0] = '\0';

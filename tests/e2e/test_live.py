@@ -112,7 +112,8 @@ def test_unknown_position_means_resync(fresh):
     b"\x89\xfe\x00\x7e" + bytes(4 + 126),  # a ping of 126 bytes
     b"\x09\x80" + bytes(4),  # a ping in pieces
     b"\x82\xff\xff" + bytes(7 + 4),  # a length with its top bit set
-], ids=["long-ping", "split-ping", "length-63"])
+    b"\x88\x81" + bytes(4 + 1),  # a close with half a code
+], ids=["long-ping", "split-ping", "length-63", "half-close"])
 def test_ws_that_breaks_the_rules_is_told_so(kervan, frame):
     """RFC 6455 5.2, 5.4, 5.5: fail the connection with 1002."""
     c = ws(kervan)
