@@ -154,7 +154,7 @@ void kv_route_events(kv_request *r)
     bool head = h2o_memis(req->input.method.base, req->input.method.len, H2O_STRLIT("HEAD"));
     sse_client *s = NULL;
     char why[KV_BODY_WHY];
-    kv_err err = head ? KV_OK : sse_new(r, &s, why);
+    kv_err err = sse_new(r, &s, why);
     if (err != KV_OK) {
         kv_answer_problem(req, err, why, kv_err_info_of(err)->http == 503 ? 2000 : 0);
         return;
@@ -169,6 +169,7 @@ void kv_route_events(kv_request *r)
         req->http1_is_persistent = 0; /* no chunks there: the end is the close */
     h2o_start_response(req, head ? &nothing : &s->generator);
     if (head) {
+        sse_free(s);
         h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
         return;
     }

@@ -379,6 +379,18 @@ def test_polling_is_for_those_who_ask_for_json(kervan):
     assert head.status_code == 200 and head.headers["Content-Type"].startswith("application/json")
 
 
+@pytest.mark.parametrize("accept", ["*/*", "application/json"])
+@pytest.mark.parametrize("query,status", [("", 200), ("?types=media", 200), ("?nonsense=1", 400), ("?types=1", 400), ("?watch=x", 400)])
+def test_head_is_what_get_would_be(kervan, accept, query, status):
+    ask = {"headers": {"Accept": accept}, "timeout": PATIENCE}
+    before = kervan.metric("kervan_live_clients")
+    head = kervan.session.head(kervan.url("/api/events" + query), **ask)
+    assert kervan.metric("kervan_live_clients") <= before
+    with kervan.session.get(kervan.url("/api/events" + query), stream=True, **ask) as get:
+        assert head.status_code == get.status_code == status
+        assert head.headers["Content-Type"] == get.headers["Content-Type"]
+
+
 def test_a_drain_ends_polls(fresh):
     k = fresh()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
