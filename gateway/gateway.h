@@ -79,7 +79,9 @@ typedef void (*kv_route_fn)(kv_request *r);
 bool kv_query_get(kv_request *r, const char *name, kv_slice *ret, kv_err *ret_err);
 kv_slice kv_header_get(h2o_req_t *req,
                        const char *lower_case_name); /* empty if absent; first one */
-bool kv_wants_english(h2o_req_t *req);               /* Accept-Language; Turkish is the default */
+/* For headers whose value is a list: all lines of it, joined by commas. */
+kv_slice kv_header_list(h2o_req_t *req, const char *lower_case_name);
+bool kv_wants_english(h2o_req_t *req); /* Accept-Language; Turkish is the default */
 
 /* Whole answers. `body` is copied into the request pool. */
 void kv_answer_json(h2o_req_t *req, int status, kv_slice body);

@@ -65,7 +65,7 @@ static void add_policy(kv_request *r)
 /* gzip named with a quality above 0. */
 static bool takes_gzip(kv_request *r)
 {
-    return kv_accept_names(kv_header_get(r->req, "accept-encoding"), "gzip") != 0;
+    return kv_accept_names(kv_header_list(r->req, "accept-encoding"), "gzip") != 0;
 }
 
 static void serve(kv_request *r, const kv_page_file *f, const char *cache_control)

@@ -122,7 +122,7 @@ static const kv_feed_transport poll_transport = {
 
 bool kv_poll_wanted(kv_request *r)
 {
-    kv_slice accept = kv_header_get(r->req, "accept");
+    kv_slice accept = kv_header_list(r->req, "accept");
     return kv_accept_names(accept, "application/json") > 0 &&
            kv_accept_names(accept, "text/event-stream") == 0;
 }

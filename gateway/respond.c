@@ -105,24 +105,52 @@ bool kv_language_is_english(kv_slice s)
 
 bool kv_wants_english(h2o_req_t *req)
 {
-    return kv_language_is_english(kv_header_get(req, "accept-language"));
+    return kv_language_is_english(kv_header_list(req, "accept-language"));
 }
 
 /* ---- headers ---- */
 
-kv_slice kv_header_get(h2o_req_t *req, const char *name)
+/* The next value of this name from *at on. */
+static bool next_value(h2o_req_t *req, const char *name, size_t *at, kv_slice *ret)
 {
     size_t len = strlen(name);
-    for (size_t i = 0; i < req->headers.size; i++) {
-        const h2o_header_t *h = &req->headers.entries[i];
+    while (*at < req->headers.size) {
+        const h2o_header_t *h = &req->headers.entries[(*at)++];
         if (h->name->len != len || memcmp(h->name->base, name, len) != 0)
             continue;
         size_t n = h->value.len; /* blanks behind a value are none of it: RFC 9110 5.5 */
         while (n > 0 && (h->value.base[n - 1] == ' ' || h->value.base[n - 1] == '\t'))
             n--;
-        return kv_slice_of(h->value.base, n);
+        *ret = kv_slice_of(h->value.base, n);
+        return true;
     }
-    return kv_slice_of(NULL, 0);
+    return false;
+}
+
+kv_slice kv_header_get(h2o_req_t *req, const char *name)
+{
+    size_t at = 0;
+    kv_slice v;
+    return next_value(req, name, &at, &v) ? v : kv_slice_of(NULL, 0);
+}
+
+kv_slice kv_header_list(h2o_req_t *req, const char *name)
+{
+    size_t at = 0, len = 0, lines = 0;
+    kv_slice v, first = {0};
+    while (next_value(req, name, &at, &v)) {
+        if (lines++ == 0)
+            first = v;
+        len += v.len + 1;
+    }
+    if (lines < 2)
+        return first;
+    char *all = h2o_mem_alloc_pool(&req->pool, len), *end = all;
+    for (at = 0; next_value(req, name, &at, &v); *end++ = ',') {
+        memcpy(end, v.ptr, v.len);
+        end += v.len;
+    }
+    return kv_slice_of(all, len - 1);
 }
 
 void kv_add_header(h2o_req_t *req, const char *name, const char *value)

@@ -257,7 +257,7 @@ static kv_err read_wish(kv_request *r, wish *ret, const char **why)
         else if (!kv_slice_is(v, "original"))
             return KV_E_BAD_PARAMETER;
     } else if (err == KV_OK && ret->negotiated) {
-        kv_slice accept = kv_header_get(r->req, "accept");
+        kv_slice accept = kv_header_list(r->req, "accept");
         ret->quality[KV_PICK_WEBP] = kv_accept_names(accept, "image/webp");
         ret->quality[KV_PICK_AVIF] = kv_accept_names(accept, "image/avif");
     }

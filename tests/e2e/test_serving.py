@@ -85,6 +85,20 @@ def test_negotiation(kervan, media, accept, mime):
     assert "immutable" not in got.headers["Cache-Control"]
 
 
+def test_accept_in_two_lines(kervan, media):
+    """They are one list: RFC 9110 5.3."""
+    def answer(path, *lines):
+        with kervan.connect() as s:
+            s.sendall("\r\n".join([f"GET {path} HTTP/1.1", "Host: x", "Connection: close", *lines, "", ""]).encode())
+            head, _, body = b"".join(iter(lambda: s.recv(65536), b"")).partition(b"\r\n\r\n")
+        return head.lower().decode(), body
+
+    assert "\r\ncontent-type: image/webp" in answer(media["url"] + "?w=320", "Accept: image/png ", "Accept:", "Accept: image/webp")[0]
+    assert "\r\ncontent-type: image/png" in answer(media["url"] + "?w=320", "Accept:", "Accept:")[0]
+    assert "\r\ncontent-type: application/json" in answer("/api/events", "Accept: text/plain", "Accept: application/json")[0]
+    assert "\r\ncontent-language: en" in answer("/api/nothing", "Accept-Language: tr;q=0.5", "Accept-Language: en")[0]
+
+
 def test_width_is_the_next_larger(kervan, media):
     avif = {"Accept": "image/avif"}
     sizes = {v["width"]: v["size"] for v in media["variants"] if v["format"] == "avif"}
