@@ -99,8 +99,7 @@ void kv_exec_close(kv_exec *x)
  * take them for committed. Any frame that is written now goes over the first of them. */
 static kv_err write_over(kv_exec *x)
 {
-    uint64_t epoch;
-    kv_err err = kv_counter_add(x->db, "epoch", 0, &epoch);
+    kv_err err = kv_counter_count(x->db, "failed_commits");
     if (err != KV_OK)
         kv_exec_rollback(x);
     return err;

@@ -1,5 +1,7 @@
 #include "storage/write/counters.h"
 
+#include "storage/write/run.h"
+
 static kv_err value_of(kv_stmt *s, uint64_t *ret)
 {
     bool row;
@@ -28,4 +30,15 @@ kv_err kv_counter_add(kv_db *db, const char *name, uint64_t by, uint64_t *ret)
     kv_bind_str(s, 1, kv_slice_str(name));
     kv_bind_i64(s, 2, (int64_t)by);
     return value_of(s, ret);
+}
+
+kv_err kv_counter_count(kv_db *db, const char *name)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db,
+                         "INSERT INTO counter (name, value) VALUES ($1, 1) "
+                         "ON CONFLICT (name) DO UPDATE SET value = value + 1",
+                         &s));
+    kv_bind_str(s, 1, kv_slice_str(name));
+    return kv_run(s);
 }
