@@ -107,6 +107,9 @@ typedef struct kv_cmd {
     uint64_t seq;         /* for a job that the ledger makes on its way */
     uint64_t token_epoch, token_attempt; /* FIND: the lease the asker believes in */
     kv_err if_none;                      /* FIND for a SUBMIT: the answer when there is no row */
+    const char *none_detail;             /* of it, a literal; NULL: the sentence of the error */
+    int64_t none_after_ms;               /* of it: retry_after_ms; 0: as the error has it */
+    bool counted;                        /* FIND for a SUBMIT: one of the SUBMITs in flight */
     struct kv_batch *batch;              /* the core's: one of a SUBMIT_BATCH; NULL: alone */
     uint32_t batch_at;
     union {

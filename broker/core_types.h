@@ -215,6 +215,13 @@ struct kv_core {
     int64_t judge_from;                   /* nobody is silent or stuck before */
 };
 
+/* An answer that may still be another one. */
+typedef struct kv_refusal {
+    kv_err err;
+    const char *detail; /* a literal; NULL: the sentence of the error */
+    int64_t after_ms;   /* retry_after_ms */
+} kv_refusal;
+
 /* What a message handler knows. */
 typedef struct kv_from {
     kv_session *session;
@@ -254,9 +261,10 @@ void kv_sessions_release(kv_core *c);
 /* Made on first use. There are services_max places; when all are taken, the service that was idle
  * for longest (no jobs, no workers, no settings) goes, so a pointer to an idle one is good until
  * the next call. get: for what is committed, above all places if it must be; NULL: no memory. open:
- * refuses `from` and gives NULL when there is no place. */
+ * refuses `from` and gives NULL when there is no place. ask: the same, with what to refuse. */
 kv_service *kv_service_get(kv_core *c, kv_slice name);
 kv_service *kv_service_open(kv_core *c, const kv_from *from, kv_slice name);
+kv_service *kv_service_ask(kv_core *c, kv_slice name, kv_refusal *ret);
 void kv_service_unset(kv_core *c,
                       kv_service *service);  /* its settings went: it goes, if never used */
 size_t kv_services_in_use(const kv_core *c); /* that cannot be given back, kervan's own aside */
@@ -323,7 +331,7 @@ bool kv_text_plain(kv_slice text);     /* no control characters */
 
 /* ---- submit.c ---- */
 void kv_jobs_submit(kv_core *c, const kv_from *from, const kv_submit *m);
-/* Whether jobs may be added at all now; refuses if not. */
+/* Whether a RETRY may be taken now; refuses if not. */
 bool kv_submit_open(kv_core *c, const kv_from *from);
 /* After a job was added: when its queue is over its bound and evicts, the oldest of the lowest lane
  * goes. */

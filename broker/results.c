@@ -39,19 +39,33 @@ static const char *detail_of(const kv_cmd *cmd, kv_err err)
     return kv_err_info_of(err)->en;
 }
 
-void kv_reply_error(kv_core *c, const kv_cmd *cmd, kv_err err)
+static void refuse(kv_core *c, const kv_cmd *cmd, kv_err err, const char *detail,
+                   int64_t retry_after_ms)
 {
     kv_msg m;
     if (cmd->batch) {
-        kv_batch_put(c, cmd->batch, cmd->batch_at, err, retry_after(err));
+        kv_batch_put(c, cmd->batch, cmd->batch_at, err, retry_after_ms);
         return;
     }
     kv_msg_defaults(KV_ERROR, &m);
     m.error.number = err;
-    m.error.detail = kv_slice_str(detail_of(cmd, err));
-    m.error.retry_after_ms = (uint64_t)retry_after(err);
+    m.error.detail = kv_slice_str(detail);
+    m.error.retry_after_ms = (uint64_t)retry_after_ms;
     m.error.gone_seq = cmd->gone_seq;
     kv_reply(c, cmd, &m);
+}
+
+void kv_reply_error(kv_core *c, const kv_cmd *cmd, kv_err err)
+{
+    refuse(c, cmd, err, detail_of(cmd, err), retry_after(err));
+}
+
+/* What a SUBMIT was to be refused with, had it not been here before. */
+static void reply_none(kv_core *c, const kv_cmd *cmd)
+{
+    const char *detail = cmd->none_detail ? cmd->none_detail : detail_of(cmd, cmd->if_none);
+    refuse(c, cmd, cmd->if_none, detail,
+           cmd->none_after_ms ? cmd->none_after_ms : retry_after(cmd->if_none));
 }
 
 static void reply_okay(kv_core *c, const kv_cmd *cmd, uint64_t id)
@@ -299,7 +313,7 @@ static void take_find(kv_core *c, const kv_cmd *cmd)
         if (row->found)
             kv_reply_submit(c, cmd, cmd->id, row->state, false);
         else
-            kv_reply_error(c, cmd, cmd->if_none);
+            reply_none(c, cmd);
     } else if (cmd->code == KV_CANCEL || cmd->code == KV_PROMOTE) {
         if (cmd->code == KV_CANCEL && row->found && row->state == KV_JOB_CANCELLED)
             reply_cancelled(c, cmd, cmd->id, row->state);
@@ -368,10 +382,10 @@ void kv_results_take(kv_core *c, kv_cmd *cmd)
     kv_session *s = cmd->request ? kv_ids_find(&c->sessions, cmd->session) : NULL;
     if (s && kv_ids_find(&s->in_flight, cmd->request) == cmd)
         kv_ids_remove(&s->in_flight, cmd->request);
-    if (cmd->type == KV_CMD_RETRY) {
+    if (cmd->type == KV_CMD_RETRY)
         kv_ids_remove(&c->retries, cmd->retry.new_job);
+    if (cmd->type == KV_CMD_RETRY || cmd->counted)
         c->submits_in_flight--;
-    }
     for (int i = 0; i < cmd->jobs_n && cmd->err == KV_OK; i++) /* first: an answer has positions */
         adopt(c, &cmd->jobs[i]);
     switch (cmd->type) {

@@ -10,7 +10,7 @@
 #include "broker/pace.h"
 #include "broker/services.h"
 
-enum { FULL_AGAIN_MS = 5000 };
+enum { FULL_AGAIN_MS = 5000, NO_MEMORY_AGAIN_MS = 100 };
 
 /* ---- places ---- */
 
@@ -161,20 +161,29 @@ kv_err kv_core_dead_letters_of(kv_core *core, kv_now now, kv_slice service)
     return service_new(core, service) ? KV_OK : KV_E_NO_MEMORY;
 }
 
-kv_service *kv_service_open(kv_core *c, const kv_from *from, kv_slice name)
+kv_service *kv_service_ask(kv_core *c, kv_slice name, kv_refusal *ret)
 {
     kv_service *s = kv_names_find(&c->services, name);
     if (s)
         return s;
     if (!make_room(c, name)) {
-        kv_core_refuse_for(c, from, KV_E_BUSY,
-                           "all 1,024 queues are in use; a new one finds a place when one of them "
-                           "has no jobs, no workers and no settings",
-                           FULL_AGAIN_MS);
+        *ret = (kv_refusal){KV_E_BUSY,
+                            "all 1,024 queues are in use; a new one finds a place when one of them "
+                            "has no jobs, no workers and no settings",
+                            FULL_AGAIN_MS};
         return NULL;
     }
     s = service_new(c, name);
     if (!s)
-        kv_core_refuse(c, from, KV_E_NO_MEMORY, NULL);
+        *ret = (kv_refusal){KV_E_NO_MEMORY, NULL, NO_MEMORY_AGAIN_MS};
+    return s;
+}
+
+kv_service *kv_service_open(kv_core *c, const kv_from *from, kv_slice name)
+{
+    kv_refusal no;
+    kv_service *s = kv_service_ask(c, name, &no);
+    if (!s)
+        kv_core_refuse_for(c, from, no.err, no.detail, no.after_ms);
     return s;
 }

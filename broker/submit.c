@@ -63,17 +63,28 @@ void kv_submit_evict(kv_core *c, kv_task *added)
 
 /* ---- taken or not ---- */
 
+static bool disk_open(const kv_core *c, kv_refusal *ret)
+{
+    if (c->disk_low)
+        *ret = (kv_refusal){KV_E_DISK_FULL, NULL, DISK_AGAIN_MS};
+    return !c->disk_low;
+}
+
+static bool ledger_open(kv_core *c, const kv_from *from)
+{
+    if (c->submits_in_flight < c->opts.submits_max)
+        return true;
+    kv_core_refuse(c, from, KV_E_BUSY, NULL);
+    return false;
+}
+
 bool kv_submit_open(kv_core *c, const kv_from *from)
 {
-    if (c->disk_low) {
-        kv_core_refuse_for(c, from, KV_E_DISK_FULL, NULL, DISK_AGAIN_MS);
-        return false;
-    }
-    if (c->submits_in_flight >= c->opts.submits_max) {
-        kv_core_refuse(c, from, KV_E_BUSY, NULL);
-        return false;
-    }
-    return true;
+    kv_refusal no;
+    if (disk_open(c, &no))
+        return ledger_open(c, from);
+    kv_core_refuse_for(c, from, no.err, no.detail, no.after_ms);
+    return false;
 }
 
 /* When a job of the queue ends, as far as the last ten seconds tell. */
@@ -84,18 +95,16 @@ static int64_t room_in_ms(const kv_core *c, const kv_service *s)
     return ms > FULL_AGAIN_MS ? ms : FULL_AGAIN_MS;
 }
 
-static bool queue_open(kv_core *c, const kv_from *from, const kv_service *s)
+static bool queue_open(const kv_core *c, const kv_service *s, kv_refusal *ret)
 {
-    if (s->draining) {
-        kv_core_refuse_for(c, from, KV_E_QUEUE_DRAINING, NULL, DRAINING_AGAIN_MS);
-        return false;
-    }
     uint64_t bound = bound_of(c, s);
-    if (bound && waiting(s) >= bound && !evicts(c, s)) {
-        kv_core_refuse_for(c, from, KV_E_QUEUE_FULL, NULL, room_in_ms(c, s));
-        return false;
-    }
-    return true;
+    if (s->draining)
+        *ret = (kv_refusal){KV_E_QUEUE_DRAINING, NULL, DRAINING_AGAIN_MS};
+    else if (bound && waiting(s) >= bound && !evicts(c, s))
+        *ret = (kv_refusal){KV_E_QUEUE_FULL, NULL, room_in_ms(c, s)};
+    else
+        return true;
+    return false;
 }
 
 /* No memory: nothing is left of it. */
@@ -132,19 +141,33 @@ static void add(kv_core *c, const kv_from *from, kv_service *service, const kv_s
     kv_lease_dispatch(c, service);
 }
 
-/* One that comes too late may be one that came before: then its row is there. */
-static void find_submitted(kv_core *c, const kv_from *from, uint64_t job, kv_err if_none)
+/* What is refused now may be one that came before, and has ended: then its row is there. Looking
+ * for it writes nothing, so a full disk does not hinder it; it is counted with the SUBMITs, so a
+ * flood of what is refused does not fill the ledger's queue either. */
+static void find_submitted(kv_core *c, const kv_from *from, uint64_t job, const kv_refusal *no)
 {
     kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_FIND, 0);
     if (!cmd)
         return;
     cmd->id = job;
-    cmd->if_none = if_none;
+    cmd->if_none = no->err;
+    cmd->none_detail = no->detail;
+    cmd->none_after_ms = no->after_ms;
+    cmd->counted = true;
+    c->submits_in_flight++;
     kv_core_give(c, cmd);
+}
+
+/* NULL: not now. */
+static kv_service *open_for(kv_core *c, const kv_submit *m, kv_refusal *ret)
+{
+    kv_service *s = disk_open(c, ret) ? kv_service_ask(c, m->service, ret) : NULL;
+    return s && queue_open(c, s, ret) ? s : NULL;
 }
 
 void kv_jobs_submit(kv_core *c, const kv_from *from, const kv_submit *m)
 {
+    kv_refusal no = {KV_OK, NULL, 0};
     const char *detail;
     kv_err err = kv_submit_check(c, m, &detail);
     if (err != KV_OK && err != KV_E_JOB_DEADLINE) {
@@ -152,16 +175,19 @@ void kv_jobs_submit(kv_core *c, const kv_from *from, const kv_submit *m)
         return;
     }
     if (err == KV_E_JOB_DEADLINE || kv_ids_find(&c->jobs, m->job)) {
-        find_submitted(c, from, m->job, err == KV_OK ? KV_E_BUSY : err);
+        no.err = err == KV_OK ? KV_E_BUSY : err;
+        find_submitted(c, from, m->job, &no);
         return;
     }
     if (kv_ids_find(&c->retries, m->job)) {
         kv_core_refuse(c, from, KV_E_BUSY, "a RETRY makes a job of this id now");
         return;
     }
-    if (!kv_submit_open(c, from))
+    if (!ledger_open(c, from)) /* it is the ledger that has no room: it is not asked either */
         return;
-    kv_service *service = kv_service_open(c, from, m->service);
-    if (service && queue_open(c, from, service))
+    kv_service *service = open_for(c, m, &no);
+    if (service)
         add(c, from, service, m);
+    else
+        find_submitted(c, from, m->job, &no);
 }

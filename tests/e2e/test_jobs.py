@@ -478,7 +478,11 @@ def test_queues_tell_counts_times_and_errors(kervan):
 
 
 def test_pause_resume_drain_and_limits(kervan):
-    q = name()
+    q, key = name(), {"Idempotency-Key": f"order-{uuid.uuid4()}"}
+    ended = submit(kervan, q, headers=key)["jobId"]
+    with Worker(kervan, q) as w:
+        w.done(w.wait_job())
+    wait_job(kervan, ended, "complete")
     first = submit(kervan, q)["jobId"]
 
     def steer(action, expect=200):
@@ -494,6 +498,8 @@ def test_pause_resume_drain_and_limits(kervan):
         assert steer("drain") == {"service": q, "draining": True}
         refused = kervan.post("/api/jobs", json={"service": q})
         assert refused.status_code == 503 and refused.json()["code"] == "queue_draining" and int(refused.headers["Retry-After"]) >= 1
+        again = submit(kervan, q, headers=key)
+        assert again["jobId"] == ended and again["created"] is False and again["status"] == "complete", "a repeat is no new job"
         assert steer("resume") == {"service": q, "paused": False, "draining": False}
         w.done(w.wait_job())
         w.done(w.wait_job())

@@ -116,10 +116,10 @@ static void test_queue_full(void **state)
     for (uint64_t i = 1; i <= 3; i++)
         rig_submit(&r, "c", i, "ai", 1);
     uint64_t fourth = rig_submit(&r, "c", 4, "ai", 0);
-    rig_expect_error(&r, fourth, KV_E_QUEUE_FULL);
-    assert_true(rig_reply(&r, fourth)->m.error.retry_after_ms >= 100);
     rig_submit(&r, "c", 5, "other", 1); /* each queue has its own bound */
     rig_commit(&r);
+    rig_expect_error(&r, fourth, KV_E_QUEUE_FULL);
+    assert_true(rig_reply(&r, fourth)->m.error.retry_after_ms >= 100);
     uint64_t again = rig_submit(&r, "c", 2, "ai", 1); /* one that is in is not refused */
     r.commands.first->place =
         (kv_job_place){.found = true, .state = KV_JOB_QUEUED, .max_attempts = 3};
@@ -142,7 +142,9 @@ static void test_queue_full_of_delayed(void **state)
     kv_msg m = rig_job(1, "ai", 1);
     m.submit.delay_ms = 60000;
     rig_say(&r, "c", &m);
-    rig_expect_error(&r, rig_submit(&r, "c", 2, "ai", 1), KV_E_QUEUE_FULL);
+    uint64_t request = rig_submit(&r, "c", 2, "ai", 1);
+    rig_commit(&r);
+    rig_expect_error(&r, request, KV_E_QUEUE_FULL);
     rig_stop(&r);
 }
 
@@ -270,6 +272,7 @@ static void test_draining_and_disk(void **state)
     rig_commit(&r);
     set_queue(&r, 1, -1);
     uint64_t request = rig_submit(&r, "c", 2, "ai", 1);
+    rig_commit(&r);
     rig_expect_error(&r, request, KV_E_QUEUE_DRAINING);
     assert_true(rig_reply(&r, request)->m.error.retry_after_ms > 0);
     rig_hello(&r, "w", "worker", "w", 1);
@@ -278,6 +281,7 @@ static void test_draining_and_disk(void **state)
     assert_non_null(rig_last(&r, "w", KV_JOB)); /* what is there is worked off */
     kv_core_set_disk_low(r.core, true);
     request = rig_submit(&r, "c", 3, "other", 1);
+    rig_commit(&r);
     rig_expect_error(&r, request, KV_E_DISK_FULL);
     assert_true(rig_reply(&r, request)->m.error.retry_after_ms > 0);
     kv_msg_defaults(KV_RETRY, &m);

@@ -154,7 +154,9 @@ static void test_draining(void **state)
     set.draining = 1;
     say_set(&t, set);
     text_commit(&t);
-    rig_expect_error(&t.r, rig_submit(&t.r, "c", 2, "ai", 1), KV_E_QUEUE_DRAINING);
+    uint64_t refused = rig_submit(&t.r, "c", 2, "ai", 1);
+    rig_commit(&t.r);
+    rig_expect_error(&t.r, refused, KV_E_QUEUE_DRAINING);
     add_worker(&t, 1);
     assert_int_equal(leases(&t), 1); /* what is there is worked off */
     text_stop(&t);
