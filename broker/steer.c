@@ -28,8 +28,12 @@ struct kv_purging {
     uint64_t bound;            /* only jobs with a smaller seq: those that were there */
     uint64_t count, failed, out;
     kv_err err;
-    bool all; /* nothing is left to be given */
+    int row;    /* where it is: the row of lane 2, 1, 0, then the delayed ones */
+    bool clean; /* nothing was found since row 0 */
+    bool all;   /* nothing is left to be given */
 };
+
+enum { PURGE_ROWS = KV_LANES + 1 };
 
 /* ---- QUEUE_SET ---- */
 
@@ -209,32 +213,45 @@ static void purge_end(kv_core *c, kv_purging *p)
     free(p);
 }
 
-/* The oldest of the lowest lane first, the delayed ones last; those that came later stay. */
-static kv_task *purge_next(const kv_service *s, uint64_t bound)
+/* The oldest of the lowest lane first, the delayed ones last. */
+static kv_task *purge_first(const kv_service *s, int row)
 {
-    for (int lane = KV_LANES - 1; lane >= 0; lane--) {
-        kv_task *t = s->waiting[lane].first;
-        if (t && t->node.seq < bound)
-            return t;
-    }
-    for (kv_task *t = s->later.last; t; t = t->prev) {
-        if (t->node.seq < bound)
-            return t;
-    }
-    return NULL;
+    return row < KV_LANES ? s->waiting[KV_LANES - 1 - row].first : s->later.last;
 }
 
+static kv_task *purge_after(const kv_task *t)
+{
+    return t->at == KV_AT_LANE ? t->next : t->prev;
+}
+
+/* The jobs of one row that were there; those that came later stay, wherever they are: one that was
+ * promoted stands where it waited. True: the end of the row. */
+static bool purge_row(kv_core *c, kv_purging *p, const kv_service *s)
+{
+    kv_change ch = {.reason = PURGED};
+    for (kv_task *t = purge_first(s, p->row), *next; t; t = next) {
+        next = purge_after(t);
+        if (t->node.seq >= p->bound)
+            continue;
+        if (p->out >= PURGE_OUT || !kv_task_change(c, t, KV_JOB_CANCELLED, &ch))
+            return false; /* without memory the next tick goes on */
+        p->clean = false;
+        p->out++;
+    }
+    return true;
+}
+
+/* Row by row, so that what came later is not passed again for each few that go; and once more until
+ * there was nothing from the first to the last, for delays end meanwhile. */
 static void purge_waiting(kv_core *c, kv_purging *p)
 {
     const kv_service *s = kv_names_find(&c->services, kv_slice_str(p->service));
-    kv_change ch = {.reason = PURGED};
-    while (!p->all && p->out < PURGE_OUT) {
-        kv_task *t = s ? purge_next(s, p->bound) : NULL;
-        p->all = !t;
-        if (!t || !kv_task_change(c, t, KV_JOB_CANCELLED, &ch))
-            break; /* without memory the next tick goes on */
-        p->out++;
+    while (!p->all && s && purge_row(c, p, s)) {
+        p->row = (p->row + 1) % PURGE_ROWS;
+        p->all = p->row == 0 && p->clean;
+        p->clean |= p->row == 0;
     }
+    p->all |= !s;
     if (p->all && p->out == 0)
         purge_end(c, p);
 }
@@ -284,6 +301,7 @@ void kv_steer_purge(kv_core *c, const kv_from *from, const kv_purge *m)
     p->session = from->session->id;
     p->request = from->request;
     p->bound = kv_core_seq(c);
+    p->clean = true;
     p->next = c->purges;
     c->purges = p;
     purge_on(c, p);

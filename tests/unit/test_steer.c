@@ -355,6 +355,37 @@ static void test_purge_long(void **state)
     text_stop(&t);
 }
 
+/* What is promoted while a purge goes on stands where it waited, with others behind it that go; and
+ * a delay that ends meanwhile does not save a job. */
+static void test_purge_behind_what_is_promoted(void **state)
+{
+    text_rig t;
+    enum { JOBS = 1000 };
+    (void)state;
+    start(&t);
+    kv_msg later = rig_job(JOBS + 1, "ai", 2);
+    later.submit.delay_ms = JOBS;
+    rig_say(&t.r, "c", &later);
+    for (uint64_t i = 1; i <= JOBS; i++) {
+        rig_submit(&t.r, "c", i, "ai", 1);
+        text_commit(&t);
+        t.r.now.mono_ms++; /* what is promoted waits since before the last ones */
+        t.r.now.wall_ms++;
+    }
+    uint64_t purged = purge(&t, "ai", 0);
+    uint64_t promoted = promote(&t, JOBS - 100, 1);
+    rig_tick(&t.r, 1);
+    assert_int_equal(text_service(&t, "ai")->delayed, 0);
+    rig_submit(&t.r, "c", JOBS + 2, "ai", 1);
+    rig_commit(&t.r);
+    assert_int_equal(okay_id(&t, promoted), JOBS - 100);
+    assert_int_equal(okay_id(&t, purged), JOBS);
+    assert_int_equal(kv_core_jobs(t.r.core), 2);
+    assert_int_equal(rank(&t, JOBS - 100), 0);
+    assert_int_equal(rank(&t, JOBS + 2), 1);
+    text_stop(&t);
+}
+
 /* What could not be written is not counted, and the answer is no OKAY. */
 static void test_purge_fails(void **state)
 {
@@ -458,7 +489,7 @@ int main(void)
         cmocka_unit_test(test_promote_fails), cmocka_unit_test(test_purge),
         cmocka_unit_test(test_purge_long),    cmocka_unit_test(test_purge_fails),
         cmocka_unit_test(test_purge_dead),    cmocka_unit_test(test_maintain),
-        cmocka_unit_test(test_every_30_s),
+        cmocka_unit_test(test_every_30_s),    cmocka_unit_test(test_purge_behind_what_is_promoted),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     kv_metrics_reset();
