@@ -361,11 +361,12 @@ void kv_core_result(kv_core *core, kv_now now, kv_cmd *cmd)
     kv_cmd_free(&cmd);
 }
 
-static void release_delayed(kv_core *c)
+static void release_delayed(kv_core *c, kv_queue *delayed, int64_t now)
 {
-    for (kv_node *n; (n = kv_queue_first(&c->delayed)) && (int64_t)n->tag <= c->now.wall_ms;) {
+    for (kv_node *n; (n = kv_queue_first(delayed)) && (int64_t)n->tag <= now;) {
         kv_task *job = (kv_task *)((char *)n - offsetof(kv_task, node));
         kv_task_detach(c, job);
+        job->not_before = 0;
         kv_task_enqueue(c, job);
         kv_lease_dispatch(c, job->service);
     }
@@ -379,7 +380,8 @@ void kv_core_tick(kv_core *core, kv_now now)
     if (gap > (int64_t)core->opts.beat_ms)
         core->judge_from = heard_by(core);
     kv_due_expire(core);
-    release_delayed(core);
+    release_delayed(core, &core->delayed, now.wall_ms);
+    release_delayed(core, &core->waits, now.mono_ms);
     for (kv_service *s = core->service_list; s; s = s->next) {
         if (kv_lanes_tick(core, s))
             kv_lease_dispatch(core, s);
@@ -413,6 +415,7 @@ kv_err kv_core_load(kv_core *core, kv_now now, const kv_job_row *row)
     job->given_back = (uint16_t)row->given_back;
     job->max_attempts = (uint16_t)row->max_attempts;
     job->not_before = (int64_t)row->not_before;
+    job->own_wait = row->attempt > 0; /* a client's delay is over by then */
     job->state = (uint8_t)row->state;
     kv_lanes_restore(service, job, row->tag);
     if (!kv_task_set_extras(job, (int64_t)row->deadline_ms, row->backoff_ms, row->backoff_max_ms) ||

@@ -16,8 +16,8 @@
 typedef struct kv_core kv_core;
 
 typedef struct kv_now {
-    int64_t wall_ms; /* Unix time: deadlines, delays */
-    int64_t mono_ms; /* monotonic: leases, silence */
+    int64_t wall_ms; /* Unix time: deadlines, delays that clients ask for */
+    int64_t mono_ms; /* monotonic: leases, silence, waits before another attempt */
 } kv_now;
 
 typedef struct kv_core_sink {

@@ -56,7 +56,7 @@ typedef struct kv_extras {
  * is leased. */
 struct kv_task {
     uint64_t id;  /* first: kv_ids */
-    kv_node node; /* in a lane (tag, seq), or among the delayed (not_before, seq); node.seq is the
+    kv_node node; /* in a lane (tag, seq), or among the delayed (when, seq); node.seq is the
                      task's own everywhere */
     kv_node turn; /* in a lane, among those of its tenant (tag, seq) */
     kv_service *service;
@@ -80,6 +80,7 @@ struct kv_task {
     bool watched : 1;   /* c->watched has it */
     bool doubtful : 1;  /* a command failed: the row's word counts once nothing is in flight */
     bool withdrawn : 1; /* what it works on was deleted: a failure is nobody's */
+    bool own_wait : 1;  /* not_before is a wait that kervan made: among c->waits; changed in none */
 };
 
 typedef struct kv_task_list {
@@ -194,7 +195,8 @@ struct kv_core {
         bool any;
         int64_t attempts, ended[3];
     } went;            /* what those counted that went, without a label */
-    kv_queue delayed;  /* tag is not_before */
+    kv_queue delayed;  /* as a client asked: tag is not_before, wall ms */
+    kv_queue waits;    /* kervan's own, of seconds: by mono ms, whatever becomes of the date */
     kv_queue due;      /* waiting jobs with a deadline */
     kv_batch *batches; /* not answered yet */
     kv_ids retries;    /* RETRYs at the ledger, by the id of the new job */
@@ -376,7 +378,8 @@ void kv_lease_claim(kv_core *c, const kv_from *from, const kv_lease_held *m);
 void kv_lease_dispatch(kv_core *c, kv_service *service);
 void kv_tasks_add(kv_task_list *list, kv_task *t);
 void kv_tasks_remove(kv_task_list *list, kv_task *t);
-void kv_lease_take(kv_core *c, kv_task *job, kv_offer *offer); /* offer NULL: an orphan */
+int64_t kv_lease_longest_wait(const kv_core *c, const kv_task *t); /* before its next lease: ms */
+void kv_lease_take(kv_core *c, kv_task *job, kv_offer *offer);     /* offer NULL: an orphan */
 void kv_lease_drop(kv_core *c, kv_task *job, bool zombie);
 /* Back to the queue after JOB_FAIL, or to error when its attempts are used up. */
 void kv_lease_failed(kv_core *c, kv_task *job, const kv_from *from, kv_err err, kv_slice detail);

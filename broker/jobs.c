@@ -55,7 +55,7 @@ void kv_task_detach(kv_core *c, kv_task *t)
         kv_pace_leave(t);
         kv_lanes_remove(t->service, t);
     } else if (t->at == KV_AT_DELAY) {
-        kv_queue_remove(&c->delayed, &t->node);
+        kv_queue_remove(t->own_wait ? &c->waits : &c->delayed, &t->node);
         kv_tasks_remove(&t->service->later, t);
         t->service->delayed--;
     } else if (t->at == KV_AT_LEASE) {
@@ -66,15 +66,24 @@ void kv_task_detach(kv_core *c, kv_task *t)
     t->at = KV_AT_NONE;
 }
 
+/* A wait of our own that the date makes longer than it can have been: the date was set back. */
+static int64_t wait_left(const kv_core *c, const kv_task *t)
+{
+    int64_t left = t->not_before - c->now.wall_ms;
+    int64_t most = t->own_wait && left > 0 ? kv_lease_longest_wait(c, t) : left;
+    return left < most ? left : most;
+}
+
 void kv_task_enqueue(kv_core *c, kv_task *t)
 {
     assert(t->at == KV_AT_NONE && t->state == KV_JOB_QUEUED);
+    int64_t left = wait_left(c, t);
     kv_due_add(c, t);
-    if (t->not_before > c->now.wall_ms) {
-        t->node.tag = (uint64_t)t->not_before;
+    if (left > 0) {
+        t->node.tag = (uint64_t)(t->own_wait ? c->now.mono_ms + left : t->not_before);
         t->at = KV_AT_DELAY;
         t->service->delayed++;
-        kv_queue_add(&c->delayed, &t->node);
+        kv_queue_add(t->own_wait ? &c->waits : &c->delayed, &t->node);
         kv_tasks_add(&t->service->later, t);
     } else {
         t->at = KV_AT_LANE;
@@ -173,6 +182,7 @@ bool kv_task_change(kv_core *c, kv_task *t, int to, const kv_change *ch)
     t->attempt = (uint16_t)cmd->move.new_attempt;
     t->given_back = (uint16_t)cmd->move.given_back;
     t->not_before = ch->not_before;
+    t->own_wait = true;
     t->in_flight++;
     if (to == KV_JOB_PROCESSING) {
         kv_lanes_begun(c, service, t);

@@ -187,9 +187,8 @@ static uint64_t random_next(kv_core *c)
     return v ^ v >> 31;
 }
 
-/* Doubled with each failed attempt; between half of it and all of it, so that what failed together
- * does not come back together. */
-static int64_t backoff(kv_core *c, const kv_task *t)
+/* Doubled with each failed attempt. */
+static int64_t longest_backoff(const kv_core *c, const kv_task *t)
 {
     const kv_extras *x = t->extras;
     int64_t delay = x && x->backoff_ms ? x->backoff_ms : c->opts.backoff_ms;
@@ -198,8 +197,19 @@ static int64_t backoff(kv_core *c, const kv_task *t)
         max = delay;
     for (unsigned i = 1; i < kv_task_attempts(t) && delay < max; i++)
         delay *= 2;
-    if (delay > max)
-        delay = max;
+    return delay < max ? delay : max;
+}
+
+int64_t kv_lease_longest_wait(const kv_core *c, const kv_task *t)
+{
+    int64_t delay = longest_backoff(c, t);
+    return delay > KV_GIVEN_BACK_WAIT_MS ? delay : KV_GIVEN_BACK_WAIT_MS;
+}
+
+/* Between half of it and all of it, so that what failed together does not come back together. */
+static int64_t backoff(kv_core *c, const kv_task *t)
+{
+    int64_t delay = longest_backoff(c, t);
     return delay / 2 + (int64_t)(random_next(c) % (uint64_t)(delay / 2 + 1));
 }
 

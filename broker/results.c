@@ -167,6 +167,7 @@ static void take_row(kv_core *c, kv_task *t, const kv_job_place *row)
         return;
     }
     int64_t soon = c->now.wall_ms + FAILED_AGAIN_MS;
+    t->own_wait = row->attempt > 0 || row->not_before <= soon;
     t->not_before = row->not_before > soon ? row->not_before : soon;
     kv_task_enqueue(c, t);
 }

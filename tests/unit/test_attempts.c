@@ -36,9 +36,11 @@ static kv_cmd_move taken(rig *r)
     return m;
 }
 
-static void load(rig *r, uint64_t attempt, uint64_t given_back, uint64_t max_attempts)
+static void load_waiting(rig *r, uint64_t attempt, uint64_t given_back, uint64_t max_attempts,
+                         int64_t wait_ms)
 {
     kv_job_row row = {.id = 100,
+                      .not_before = wait_ms ? (uint64_t)(r->now.wall_ms + wait_ms) : 0,
                       .seq = 1,
                       .epoch = 1,
                       .attempt = attempt,
@@ -47,6 +49,11 @@ static void load(rig *r, uint64_t attempt, uint64_t given_back, uint64_t max_att
                       .lane = 1,
                       .service = "ai"};
     assert_int_equal(kv_core_load(r->core, r->now, &row), KV_OK);
+}
+
+static void load(rig *r, uint64_t attempt, uint64_t given_back, uint64_t max_attempts)
+{
+    load_waiting(r, attempt, given_back, max_attempts, 0);
 }
 
 static void client_with_job(rig *r)
@@ -237,6 +244,105 @@ static void test_why(void **state)
     rig_stop(&r);
 }
 
+/* ---- the date is set while a job waits ---- */
+
+enum { DAY_MS = 86400 * 1000 };
+
+static bool waits(const rig *r)
+{
+    uint64_t rank;
+    assert_int_equal(kv_core_job_state(r->core, 100, NULL), KV_JOB_QUEUED);
+    return !kv_core_job_rank(r->core, 100, &rank);
+}
+
+/* A wait that kervan makes is as long as it was meant, whichever way the date goes. */
+static void test_backoff_and_the_date(void **state)
+{
+    (void)state;
+    for (int64_t step = -DAY_MS; step <= DAY_MS; step += 2 * (int64_t)DAY_MS) {
+        rig r;
+        client_with_job(&r);
+        (void)lease(&r);
+        rig_fail(&r, "w", 100, 1, 1, true);
+        kv_cmd_move m = taken(&r);
+        assert_in_range(m.not_before - r.now.wall_ms, 500, 1000);
+        bye(&r, "w");
+        r.now.wall_ms += step;
+        pass(&r, 400);
+        assert_true(waits(&r));
+        pass(&r, 600);
+        assert_false(waits(&r));
+        assert_int_equal(lease(&r)->attempt, 2);
+        rig_stop(&r);
+    }
+}
+
+/* The ledger refused the lease: the second until the next try is of the same kind. */
+static void test_second_try_and_the_date(void **state)
+{
+    rig r;
+    (void)state;
+    client_with_job(&r);
+    rig_hello(&r, "w", "worker", "w", 1);
+    rig_ready(&r, "w", "ai", 1);
+    rig_answer(&r, KV_E_IO);
+    r.commands.first->place =
+        (kv_job_place){.found = true, .state = KV_JOB_QUEUED, .max_attempts = 3};
+    rig_answer(&r, KV_OK);
+    assert_true(waits(&r));
+    r.now.wall_ms -= DAY_MS;
+    pass(&r, 1000);
+    assert_int_equal(kv_core_job_state(r.core, 100, NULL), KV_JOB_PROCESSING);
+    rig_stop(&r);
+}
+
+/* Read at start, with the date set back while the broker was away: no longer than such a wait is.
+ */
+static void test_backoff_over_a_restart(void **state)
+{
+    rig r;
+    (void)state;
+    rig_client(&r);
+    load_waiting(&r, 2, 0, 5, DAY_MS);
+    pass(&r, 1500);
+    assert_true(waits(&r));
+    pass(&r, 500); /* 2 s, after two failed attempts */
+    assert_false(waits(&r));
+    rig_stop(&r);
+    rig_client(&r);
+    load_waiting(&r, 2, 0, 5, 700); /* what is left of it, where the date is right */
+    pass(&r, 600);
+    assert_true(waits(&r));
+    pass(&r, 100);
+    assert_false(waits(&r));
+    rig_stop(&r);
+}
+
+/* What a client asked for is a date, and stays one. */
+static void test_delay_and_the_date(void **state)
+{
+    rig r;
+    (void)state;
+    rig_client(&r);
+    kv_msg m = rig_job(100, "ai", 1);
+    m.submit.delay_ms = 60000;
+    rig_say(&r, "c", &m);
+    rig_commit(&r);
+    r.now.wall_ms -= DAY_MS;
+    pass(&r, 70000);
+    assert_true(waits(&r));
+    r.n = 0;
+    r.now.wall_ms += DAY_MS;
+    pass(&r, 100);
+    assert_false(waits(&r));
+    rig_stop(&r);
+    rig_client(&r);
+    load_waiting(&r, 0, 0, 3, DAY_MS);
+    pass(&r, 70000);
+    assert_true(waits(&r));
+    rig_stop(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +352,10 @@ int main(void)
         cmocka_unit_test(test_old_rows),
         cmocka_unit_test(test_the_rows_word),
         cmocka_unit_test(test_why),
+        cmocka_unit_test(test_backoff_and_the_date),
+        cmocka_unit_test(test_second_try_and_the_date),
+        cmocka_unit_test(test_backoff_over_a_restart),
+        cmocka_unit_test(test_delay_and_the_date),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
