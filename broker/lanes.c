@@ -509,6 +509,21 @@ void kv_lanes_begun(kv_core *c, kv_service *s, const kv_task *t)
     }
 }
 
+void kv_lanes_not_begun(kv_core *c, kv_service *s, const kv_task *t)
+{
+    kv_tenant *tenant = t->tenant;
+    uint32_t rate = limits_of(s, tenant).rate_per_minute;
+    int64_t now = c->now.mono_ms;
+    if (s->limits.rate_per_minute)
+        s->rate_spent = kv_rate_return(&s->rate_full_ns, s->limits.rate_per_minute, now);
+    if (!rate)
+        return;
+    if (kv_queue_has(&tenant->timer)) /* it has a task: it waits for its rate, until later */
+        kv_queue_remove(&s->rate_waiting, &tenant->timer);
+    tenant->rate_spent = kv_rate_return(&tenant->rate_full_ns, rate, now);
+    place_tenant(s, tenant);
+}
+
 void kv_lanes_running(kv_service *s, kv_task *t)
 {
     t->tenant->running++;

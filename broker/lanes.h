@@ -49,6 +49,8 @@ kv_task *kv_lanes_next(kv_core *c, kv_service *s);
 /* It begins (it was taken out of its lane by kv_lanes_remove before): clock, turns and rates move
  * on. */
 void kv_lanes_begun(kv_core *c, kv_service *s, const kv_task *t);
+/* It did not begin after all: the tokens of the rates are there again. The caller dispatches. */
+void kv_lanes_not_begun(kv_core *c, kv_service *s, const kv_task *t);
 /* It counts as running: a new lease, one read at start, one taken over; and no longer. */
 void kv_lanes_running(kv_service *s, kv_task *t);
 void kv_lanes_ended(kv_service *s, kv_task *t);

@@ -8,6 +8,8 @@
 
 /* Takes a token. True: that was the last one for now. */
 bool kv_rate_take(int64_t *full_ns, uint32_t rate, int64_t now_ms);
+/* It was for nothing. True: there is none all the same. */
+bool kv_rate_return(int64_t *full_ns, uint32_t rate, int64_t now_ms);
 /* From when on there is a token; rounded up. */
 int64_t kv_rate_free_ms(int64_t full_ns, uint32_t rate);
 /* From when on there are all; rounded up. */

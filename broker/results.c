@@ -244,8 +244,12 @@ static void take_move(kv_core *c, const kv_cmd *cmd)
         reply_okay(c, cmd, cmd->move.job);
     if (!t)
         return;
-    if (cmd->err == KV_OK && cmd->move.to == KV_JOB_PROCESSING)
+    if (cmd->move.to == KV_JOB_PROCESSING && cmd->err == KV_OK) {
         send_job(c, cmd, t);
+    } else if (cmd->move.to == KV_JOB_PROCESSING) { /* also of a SUBMIT that made no job */
+        kv_lanes_not_begun(c, t->service, t);
+        kv_lease_dispatch(c, t->service);
+    }
     settle(c, t, cmd->err != KV_OK);
 }
 

@@ -334,6 +334,74 @@ static void test_rate_through_the_tick(void **state)
     rig_stop(&r);
 }
 
+/* The ledger's word for a SUBMIT of a job that was here and ended, its lease, and its row. */
+static void was_here(rig *r)
+{
+    const kv_job_place row = {.found = true, .state = KV_JOB_COMPLETE, .max_attempts = 3};
+    kv_cmd *cmd = kv_cmd_pop(&r->commands);
+    assert_int_equal(cmd->type, KV_CMD_SUBMIT);
+    cmd->place = row;
+    kv_core_result(r->core, r->now, cmd);
+    assert_int_equal(r->commands.first->move.to, KV_JOB_PROCESSING);
+    rig_answer(r, KV_E_CONFLICT);
+    for (cmd = r->commands.first; cmd && cmd->type != KV_CMD_FIND; cmd = cmd->next)
+        ;
+    assert_non_null(cmd);
+    cmd->place = row;
+    rig_commit(r);
+}
+
+/* A SUBMIT that is sent again after the end of its job begins nothing: its token is for the next.
+ */
+static void test_token_of_what_did_not_begin(void **state)
+{
+    (void)state;
+    for (int of_tenant = 0; of_tenant < 2; of_tenant++) {
+        static rig r;
+        rig_start(&r, 1);
+        kv_service *s = kv_service_get(r.core, kv_slice_str("ai"));
+        if (of_tenant)
+            assert_true(kv_tenant_set(r.core, s, kv_slice_str("t"), -1, 6, -1));
+        else
+            kv_service_set_limits(r.core, s, -1, 6);
+        rig_hello(&r, "c", "client", "cli", 2);
+        rig_hello(&r, "w", "worker", "w", 1);
+        rig_ready(&r, "w", "ai", 9);
+        submit(&r, 1, "t", 1);
+        submit(&r, 2, "t", 1); /* waits for the rate */
+        assert_int_equal(kv_core_job_state(r.core, 2, NULL), KV_JOB_QUEUED);
+        was_here(&r);
+        assert_int_equal(rig_count(&r, KV_JOB), 1);
+        assert_int_equal(kv_core_job_state(r.core, 2, NULL), KV_JOB_PROCESSING);
+        submit(&r, 3, "t", 1); /* one token came back, not two */
+        rig_commit(&r);
+        assert_int_equal(rig_count(&r, KV_JOB), 1);
+        assert_true(kv_lanes_wake_at(s) == r.now.mono_ms + 10000);
+        rig_stop(&r);
+    }
+}
+
+/* With a bucket that was set anew meanwhile there is nothing to give back. */
+static void test_token_of_another_rate(void **state)
+{
+    static rig r;
+    (void)state;
+    rig_start(&r, 1);
+    kv_service *s = kv_service_get(r.core, kv_slice_str("ai"));
+    kv_service_set_limits(r.core, s, -1, 6);
+    rig_hello(&r, "c", "client", "cli", 2);
+    rig_hello(&r, "w", "worker", "w", 1);
+    rig_ready(&r, "w", "ai", 9);
+    submit(&r, 1, "", 1);
+    kv_service_set_limits(r.core, s, -1, 7);
+    was_here(&r);
+    for (uint64_t i = 2; i <= 3; i++)
+        submit(&r, i, "", 1);
+    rig_commit(&r);
+    assert_int_equal(rig_count(&r, KV_JOB), 1);
+    rig_stop(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,6 +412,8 @@ int main(void)
         cmocka_unit_test(test_rate_remembers),
         cmocka_unit_test(test_service_rate),
         cmocka_unit_test(test_rate_through_the_tick),
+        cmocka_unit_test(test_token_of_what_did_not_begin),
+        cmocka_unit_test(test_token_of_another_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
