@@ -1,6 +1,7 @@
 #include "broker/router.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
@@ -10,8 +11,10 @@
 #include "proto/base/log.h"
 
 enum {
-    PIPE_MESSAGES = 2000,   /* a peer's pipe, each direction */
-    QUEUE_BYTES = 32 << 20, /* behind it, for one peer */
+    PIPE_MESSAGES = 2000, /* a peer's pipe, each direction */
+    LARGE = 4096,         /* bodies from here on are counted in the pipe, too: it counts messages */
+    PIPE_BYTES = 4 << 20, /* of them, for one peer; a larger one goes alone */
+    QUEUE_BYTES = 32 << 20, /* behind the pipe, for one peer */
     LINGER_MS = 500,
     BACKLOG = 1024,
     BAD_LOGS_A_SECOND = 10
@@ -33,9 +36,27 @@ typedef struct peer_queue {
     char id[255];
 } peer_queue;
 
+/* The large bodies to one peer that libzmq holds. Its threads say when one went, also after the
+ * router is closed: who lets go last frees it. */
+typedef struct in_pipe {
+    struct in_pipe *next;
+    atomic_size_t bytes;
+    atomic_uint holders; /* the router, and each body */
+    size_t id_len;
+    char id[255];
+} in_pipe;
+
+typedef struct large_body {
+    in_pipe *pipe;
+    size_t len;
+    char bytes[];
+} large_body;
+
 struct kv_router {
     kv_router_opts opts;
     void *socket;
+    kv_names pipes; /* peer -> in_pipe; only peers that were sent a large one lately */
+    in_pipe *pipe_list;
     kv_names queues; /* peer -> peer_queue; only peers with something waiting */
     peer_queue *list;
     kv_buf scratch;
@@ -88,6 +109,26 @@ static void packets_free(peer_queue *q)
     q->bytes = 0;
 }
 
+static void pipe_drop(in_pipe *p)
+{
+    if (atomic_fetch_sub(&p->holders, 1) == 1)
+        free(p);
+}
+
+/* Lets go of those whose large bodies all went, or of all. */
+static void pipes_forget(kv_router *r, bool all)
+{
+    for (in_pipe **at = &r->pipe_list, *p; (p = *at);) {
+        if (!all && atomic_load(&p->bytes) > 0) {
+            at = &p->next;
+            continue;
+        }
+        *at = p->next;
+        kv_names_remove(&r->pipes, kv_slice_of(p->id, p->id_len));
+        pipe_drop(p);
+    }
+}
+
 void kv_router_close(kv_router **router)
 {
     kv_router *r = *router;
@@ -98,6 +139,8 @@ void kv_router_close(kv_router **router)
         packets_free(q);
         free(q);
     }
+    pipes_forget(r, true);
+    kv_names_release(&r->pipes);
     kv_names_release(&r->queues);
     kv_buf_release(&r->scratch);
     if (r->socket)
@@ -113,24 +156,91 @@ void *kv_router_socket(kv_router *router)
 
 /* ---- sending ---- */
 
-/* 0, or errno: EAGAIN (the pipe is full), EHOSTUNREACH. */
+static in_pipe *pipe_of(kv_router *r, kv_slice peer)
+{
+    in_pipe *p = kv_names_find(&r->pipes, peer);
+    if (p)
+        return p;
+    p = calloc(1, sizeof *p);
+    if (!p || peer.len > sizeof p->id || !kv_names_set(&r->pipes, peer, p)) {
+        free(p);
+        return NULL;
+    }
+    atomic_init(&p->holders, 1);
+    memcpy(p->id, peer.ptr, peer.len);
+    p->id_len = peer.len;
+    p->next = r->pipe_list;
+    r->pipe_list = p;
+    return p;
+}
+
+/* libzmq is done with it, sent or not. */
+static void body_went(void *data, void *hint)
+{
+    large_body *b = hint;
+    (void)data;
+    atomic_fetch_sub(&b->pipe->bytes, b->len);
+    pipe_drop(b->pipe);
+    free(b);
+}
+
+static int large_message(kv_router *r, kv_slice peer, const void *body, size_t len, zmq_msg_t *ret)
+{
+    in_pipe *p = pipe_of(r, peer);
+    size_t there = p ? atomic_load(&p->bytes) : 0;
+    if (there > 0 && there + len > PIPE_BYTES)
+        return EAGAIN;
+    large_body *b = p ? malloc(sizeof *b + len) : NULL;
+    if (!b || zmq_msg_init_data(ret, b->bytes, len, body_went, b) != 0) {
+        free(b);
+        return ENOMEM;
+    }
+    *b = (large_body){.pipe = p, .len = len};
+    memcpy(b->bytes, body, len);
+    atomic_fetch_add(&p->bytes, len);
+    atomic_fetch_add(&p->holders, 1);
+    return 0;
+}
+
+static int body_message(kv_router *r, kv_slice peer, const void *body, size_t len, zmq_msg_t *ret)
+{
+    if (len >= LARGE)
+        return large_message(r, peer, body, len, ret);
+    if (zmq_msg_init_size(ret, len) != 0)
+        return ENOMEM;
+    if (len)
+        memcpy(zmq_msg_data(ret), body, len);
+    return 0;
+}
+
+/* 0, or errno: EAGAIN (the pipe is full), EHOSTUNREACH, ENOMEM. */
 static int send_packet(kv_router *r, kv_slice peer, const uint8_t *head, const void *body,
                        size_t len)
 {
-    int rc;
+    zmq_msg_t m;
+    int rc = body_message(r, peer, body, len, &m);
+    if (rc != 0)
+        return rc;
     do
         rc = zmq_send(r->socket, peer.ptr, peer.len, ZMQ_SNDMORE | ZMQ_DONTWAIT);
     while (rc < 0 && errno == EINTR);
-    if (rc < 0)
-        return errno;
+    if (rc < 0) {
+        rc = errno;
+        zmq_msg_close(&m);
+        return rc;
+    }
     /* Behind an accepted routing id the rest of the message finds room. */
     do
         rc = zmq_send(r->socket, head, KV_HEADER_SIZE, ZMQ_SNDMORE | ZMQ_DONTWAIT);
     while (rc < 0 && errno == EINTR);
     do
-        rc = zmq_send(r->socket, body, len, ZMQ_DONTWAIT);
+        rc = zmq_msg_send(&m, r->socket, ZMQ_DONTWAIT);
     while (rc < 0 && errno == EINTR);
-    return rc < 0 ? errno : 0;
+    if (rc >= 0)
+        return 0;
+    rc = errno;
+    zmq_msg_close(&m);
+    return rc;
 }
 
 static peer_queue *queue_of(kv_router *r, kv_slice peer)
@@ -184,7 +294,7 @@ void kv_router_send(kv_router *router, kv_slice peer, uint64_t request, const kv
         if (rc == 0)
             return;
         if (rc != EAGAIN)
-            return; /* not connected any more */
+            return; /* not connected any more, or no memory: lost */
     }
     enqueue(router, peer, bytes, &router->scratch);
 }
@@ -198,7 +308,7 @@ static bool flush_one(kv_router *r, peer_queue *q)
         if (rc == EAGAIN)
             return false;
         if (rc != 0)
-            break; /* not connected any more */
+            break; /* the same */
         q->first = p->next;
         if (!q->first)
             q->last = NULL;
@@ -211,6 +321,7 @@ static bool flush_one(kv_router *r, peer_queue *q)
 bool kv_router_flush(kv_router *router)
 {
     peer_queue *q = router->list;
+    pipes_forget(router, false);
     router->list = NULL;
     for (peer_queue *next; q; q = next) {
         next = q->next;
