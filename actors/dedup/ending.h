@@ -19,8 +19,8 @@
 #define KV_HASH_LEN 32
 #define KV_HASH_HEX (2 * KV_HASH_LEN + 1)
 
-#define KV_ORPHANS_MAX 512 /* open files during a long outage of the broker; then none is linked   \
-                            */
+/* Open files during a long outage of the broker; then nothing new is linked. */
+#define KV_ORPHANS_MAX 512
 
 typedef enum kv_ending_state {
     KV_GATHER,
