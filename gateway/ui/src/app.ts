@@ -111,8 +111,8 @@ export function createApp(store: Store, lang: () => Lang): App {
         try {
             dispatch({ type: "media/upsert", media: await api.media(lang(), id) });
         } catch (error) {
-            const p = problemOf(error);
-            if (p.status === 404 || p.status === 400) dispatch({ type: "media/gone", id });
+            const { code } = problemOf(error); // a 404 without one is a proxy's
+            if (code === "not_found" || code === "bad_id") dispatch({ type: "media/gone", id });
         }
     }
 
@@ -154,6 +154,7 @@ export function createApp(store: Store, lang: () => Lang): App {
         onPoll() {
             reloadDetail();
             queues.refresh();
+            if (store.get().load === "more") return Promise.resolve(true); // a search that goes on would begin anew
             return reload();
         },
         onState: (state) => dispatch({ type: "live", live: state }),

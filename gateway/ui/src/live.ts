@@ -195,8 +195,9 @@ export class Live {
             this.connectStream();
         };
         const quiet = async () => {
+            const { timer } = this;
             const page = await this.deps.readLog(this.path("/api/events"));
-            if (this.close !== detach || !this.tell) return;
+            if (this.close !== detach || !this.tell || this.timer !== timer) return; // it spoke meanwhile
             const after = this.after;
             if (page === null) {
                 give();

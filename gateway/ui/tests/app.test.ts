@@ -35,7 +35,9 @@ let asked: string[];
 stub("fetch", async (path: string) => {
     const name = path.split("?")[0]!;
     asked.push(name);
-    return name in answers ? new Response(JSON.stringify(answers[name])) : new Response("{}", { status: 404 });
+    const answer = answers[name];
+    if (answer instanceof Response) return answer.clone();
+    return name in answers ? new Response(JSON.stringify(answer)) : new Response('{"code":"not_found"}', { status: 404 });
 });
 
 const { createApp } = await import("../src/app");
@@ -69,6 +71,12 @@ test("what is open is read again after a resync, and said to be gone where it is
     await settled();
     assert.ok(asked.includes(path));
     assert.equal(store.get().detailGone, false);
+
+    answers[path] = new Response("404 page not found", { status: 404 }); // a proxy, while the server restarts
+    FakeSocket.newest.say({ type: "resync", last: 12 });
+    await settled();
+    assert.equal(store.get().detailGone, false);
+    assert.ok(store.get().items[media(1).id]);
 
     delete answers[path]; // deleted, and the event is no longer in the log
     answers["/api/media"] = { items: [], next: null };
