@@ -95,16 +95,6 @@ void kv_exec_close(kv_exec *x)
 
 /* ---- the transaction ---- */
 
-/* Frames of a commit that failed may lie behind the end of the log, whole: the next start would
- * take them for committed. Any frame that is written now goes over the first of them. */
-static kv_err write_over(kv_exec *x)
-{
-    kv_err err = kv_counter_count(x->db, "failed_commits");
-    if (err != KV_OK)
-        kv_exec_rollback(x);
-    return err;
-}
-
 kv_err kv_exec_begin(kv_exec *x)
 {
     assert(!x->rows);
@@ -122,8 +112,14 @@ kv_err kv_exec_begin(kv_exec *x)
     x->open = x->open_kept;
     x->event_bytes = 0;
     x->ahead = x->leased = NULL;
-    KV_TRY(kv_db_begin(x->db));
-    return x->log_doubtful ? write_over(x) : KV_OK;
+    x->wrote_over = false;
+    return kv_db_begin(x->db);
+}
+
+kv_err kv_exec_write_over(kv_exec *x)
+{
+    x->wrote_over = x->log_doubtful;
+    return x->log_doubtful ? kv_counter_count(x->db, "failed_commits") : KV_OK;
 }
 
 void kv_exec_rollback(kv_exec *x)
@@ -159,12 +155,14 @@ kv_err kv_exec_commit(kv_exec *x)
         err = kv_jobs_open_pass(x->db, &x->open);
     if (err == KV_OK) {
         err = kv_db_commit(x->db);
-        x->log_doubtful = err != KV_OK;
+        x->log_doubtful |= err != KV_OK;
     }
     if (err != KV_OK) {
         kv_exec_rollback(x);
         return err;
     }
+    if (x->rows || x->wrote_over) /* it wrote something for certain */
+        x->log_doubtful = false;
     x->last_event = x->next_event - 1;
     x->gone_seq = x->next_gone;
     x->open_kept = x->open;

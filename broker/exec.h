@@ -34,6 +34,7 @@ typedef struct kv_exec {
     kv_names services;                    /* name -> id of the row */
     kv_gone gone;
     kv_jobs_open open, open_kept; /* of the transaction that runs; as committed */
+    bool wrote_over;              /* in this transaction */
     bool log_doubtful;            /* the last commit failed: its frames may be in the log */
     bool unsure;                  /* the database could not say how the last commit ended */
     uint64_t *plain; /* jobs known to have no owner, by a hash of the id (exec_jobs.c) */
@@ -67,6 +68,10 @@ bool kv_exec_owes(const kv_exec *x);
 /* On an error the transaction is rolled back. */
 kv_err kv_exec_commit(kv_exec *x);
 void kv_exec_rollback(kv_exec *x);
+/* For an answer "not there" that must last. The frames of a commit that failed may lie behind the
+ * end of the log, whole, and the next start would take them for committed: if there are some, this
+ * writes a frame over the first of them. */
+kv_err kv_exec_write_over(kv_exec *x);
 /* The event rows of the last commit; the caller frees them with kv_event_rows_free. */
 kv_event_row *kv_exec_take_rows(kv_exec *x);
 void kv_event_rows_free(kv_event_row **rows);

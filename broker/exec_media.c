@@ -109,8 +109,8 @@ kv_err kv_exec_media_delete(kv_exec *x, kv_cmd *cmd)
     kv_media_removed gone;
     KV_TRY(kv_media_remove(x->db, cmd->id, &gone));
     if (!gone.found) {
-        cmd->err = KV_E_NOT_FOUND;
-        return KV_OK;
+        cmd->err = KV_E_NOT_FOUND; /* its files may be taken away now */
+        return kv_exec_write_over(x);
     }
     KV_TRY(deleted_event(x, cmd->id, &gone.where));
     cmd->other = gone.job;

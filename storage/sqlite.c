@@ -44,6 +44,8 @@ static kv_err error_of(kv_db *db, int rc)
     case SQLITE_IOERR: {
         if (rc == SQLITE_IOERR_NOMEM)
             return KV_E_NO_MEMORY;
+        if (rc == SQLITE_IOERR_FSYNC)
+            return KV_E_IO; /* all was written, so it may be found later, whatever the reason */
         int e = db && db->handle ? sqlite3_system_errno(db->handle) : 0;
         return e == ENOSPC || e == EDQUOT || e == EFBIG ? KV_E_DISK_FULL : KV_E_IO;
     }

@@ -123,10 +123,11 @@ static void committed(kv_dedup_actor *a, kv_ending *e, const kv_media_committed 
     kv_ending_release(a, e, out);
 }
 
-/* A commit whose write or sync failed may still be found in the log by the next start. */
+/* A commit whose sync failed may still be found in the log by the next start. One for which there
+ * was no room is not: its last frame is missing; and its file must not keep the room. */
 static bool leaves_doubt(kv_err err)
 {
-    return err == KV_E_IO || err == KV_E_DB || err == KV_E_DISK_FULL || err == KV_E_NO_MEMORY;
+    return err == KV_E_IO || err == KV_E_DB || err == KV_E_NO_MEMORY;
 }
 
 static void on_answer(void *self, void *arg, kv_err err, const kv_msg *answered, kv_out *out)
