@@ -384,10 +384,10 @@ static void a_refused_commit_takes_the_file_back(void **state)
     make_database();
     make_file();
     to_commit(1);
-    answer_error(KV_E_EXPIRED, 0);
+    answer_error(KV_E_DISK_FULL, 0);
     assert_false(file_there());
     released(1);
-    assert_int_equal(done(1)->number, KV_E_EXPIRED);
+    assert_int_equal(done(1)->number, KV_E_DISK_FULL);
     assert_true(kv_slice_is(done(1)->detail, "why"));
 }
 
