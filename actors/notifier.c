@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "proto/base/log.h"
+#include "proto/base/text.h"
 #include "storage/read/events.h"
 #include "storage/read/notifications.h"
 
@@ -51,11 +52,9 @@ static bool tells(const char *type)
 
 static json_t *cut(const json_t *text)
 {
-    const char *s = json_string_value(text);
-    size_t n = json_string_length(text) < DETAIL_MAX ? json_string_length(text) : DETAIL_MAX;
-    while (n > 0 && ((unsigned char)s[n] & 0xc0) == 0x80) /* not inside a character */
-        n--;
-    return json_stringn(s, n);
+    kv_slice s = kv_slice_of(json_string_value(text), json_string_length(text));
+    s = kv_utf8_cut(s, DETAIL_MAX);
+    return json_stringn(s.ptr, s.len);
 }
 
 /* NULL: no memory. Control characters grow when they are escaped: a detail that does not fit any

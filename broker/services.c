@@ -129,13 +129,18 @@ static bool give_one_back(kv_core *c)
 
 /* ---- by name ---- */
 
+static bool has_place(const kv_core *c)
+{
+    return c->services_n - c->services_own < c->opts.services_max;
+}
+
 /* Whether there is a place; more than one may have to go, for what is committed got places above.
  */
 static bool make_room(kv_core *c, kv_slice name)
 {
     bool room = kv_service_reserved(name);
     while (!room) {
-        room = c->services_n - c->services_own < c->opts.services_max;
+        room = has_place(c);
         if (!room && !give_one_back(c))
             break;
     }
@@ -154,9 +159,8 @@ kv_service *kv_service_get(kv_core *c, kv_slice name)
 kv_err kv_core_dead_letters_of(kv_core *core, kv_now now, kv_slice service)
 {
     core->now = now;
-    bool room = kv_service_reserved(service) ||
-                core->services_n - core->services_own < core->opts.services_max;
-    if (!room || kv_names_find(&core->services, service))
+    if (!(kv_service_reserved(service) || has_place(core)) ||
+        kv_names_find(&core->services, service))
         return KV_OK;
     return service_new(core, service) ? KV_OK : KV_E_NO_MEMORY;
 }

@@ -240,6 +240,13 @@ kv_err kv_put_link_same(kv_put *put, const char *from_key, const char *key, bool
     return err;
 }
 
+static void put_close(kv_put **putp)
+{
+    close((*putp)->fd);
+    free(*putp);
+    *putp = NULL;
+}
+
 void kv_put_finish(kv_put **putp)
 {
     kv_put *put = *putp;
@@ -249,22 +256,17 @@ void kv_put_finish(kv_put **putp)
     if (unlinkat(put->store->tmp_fd, put->name, 0) != 0 && errno != ENOENT)
         kv_log(KV_LOG_ERROR, "temporary_file_left", KV_STR("uploadId", put->name),
                KV_I64("errno", errno));
-    close(put->fd);
-    free(put);
-    *putp = NULL;
+    put_close(putp);
 }
 
 void kv_put_leave(kv_put **putp)
 {
     kv_put *put = *putp;
     struct stat st;
-    if (!put || fstat(put->fd, &st) != 0 || st.st_nlink < 2) {
+    if (!put || fstat(put->fd, &st) != 0 || st.st_nlink < 2)
         kv_put_finish(putp);
-        return;
-    }
-    close(put->fd);
-    free(put);
-    *putp = NULL;
+    else
+        put_close(putp);
 }
 
 void kv_put_abort(kv_put **put)

@@ -6,10 +6,9 @@
 #include "proto/base/log.h"
 #include "storage/read/media.h"
 
-#define ASK_MS       60000
-#define ASK_AGAIN_US INT64_C(1000000)
-#define SWEEP_AGE_MS                                                                               \
-    15000 /* a commit that was sent before its process died was begun by then, or is too late */
+#define ASK_MS         60000
+#define ASK_AGAIN_US   INT64_C(1000000)
+#define SWEEP_AGE_MS   15000 /* by then a commit of the dead was begun, or comes too late */
 #define SWEEP_AGAIN_US (20 * INT64_C(1000000))
 #define SWEEP_EVERY_US (3600 * INT64_C(1000000))
 

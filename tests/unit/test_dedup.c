@@ -398,10 +398,10 @@ static void a_file_another_upload_relies_on_stays(void **state)
     make_file();
     to_commit(1);
     to_commit(2); /* the same bytes */
-    answer_error(KV_E_EXPIRED, 0);
+    answer_error(KV_E_DISK_FULL, 0);
     assert_true(file_there());
     released(1);
-    answer_error(KV_E_EXPIRED, 0);
+    answer_error(KV_E_DISK_FULL, 0);
     assert_false(file_there());
     released(2);
 }
@@ -738,10 +738,10 @@ static void both_ways_at_once(void **state)
     hashed(1);
     scanned(1, KV_OK);
     placed(1, KV_OK);
-    answer_error(KV_E_EXPIRED, 0); /* of 2 */
+    answer_error(KV_E_DISK_FULL, 0); /* of 2 */
     assert_true(file_there());
     released(2);
-    answer_error(KV_E_EXPIRED, 0);
+    answer_error(KV_E_DISK_FULL, 0);
     assert_false(file_there());
     released(1);
     assert_int_equal(rig_count(&r, KV_UPLOAD_DONE), 2);
