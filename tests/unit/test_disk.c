@@ -1,83 +1,16 @@
 /* The object store. The first part asks only for what object.h promises, so that another medium can
- * pass it; the second is about files: modes, temporary names, the sweep, a full disk. */
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-#include <dirent.h>
+ * pass it; the second is about files: modes, temporary names, a full disk. */
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "storage/object.h"
-#include "tests/unit/scratch.h"
-
-#define OK(expr) assert_int_equal((expr), KV_OK)
-
-typedef struct fixture {
-    scratch s;
-    kv_store *store;
-} fixture;
-
-static int make(void **state)
-{
-    fixture *f = calloc(1, sizeof *f);
-    scratch_make(&f->s);
-    OK(kv_store_open_config(&f->s.cfg, &f->store));
-    *state = f;
-    return 0;
-}
-
-static int drop(void **state)
-{
-    fixture *f = *state;
-    kv_store_close(&f->store);
-    scratch_remove(&f->s);
-    free(f);
-    return 0;
-}
+#include "tests/unit/disk_rig.h"
 
 /* ---- what every store does ---- */
-
-static void store_text(kv_store *store, uint64_t id, const char *key, const char *text)
-{
-    kv_put *put;
-    OK(kv_put_begin(store, id, 0, &put));
-    OK(kv_put_write(put, text, strlen(text)));
-    OK(kv_put_sync(put));
-    OK(kv_put_link(put, key, NULL));
-    OK(kv_store_sync_folders(store, &key, 1));
-    kv_put_finish(&put);
-    assert_null(put);
-}
-
-static bool holds(kv_store *store, const char *key, const char *text)
-{
-    char buf[256];
-    size_t len;
-    kv_err err = kv_store_read(store, key, 0, buf, sizeof buf, &len);
-    if (!text)
-        return err == KV_E_NOT_FOUND;
-    return err == KV_OK && len == strlen(text) && memcmp(buf, text, len) == 0;
-}
-
-static bool count_one(void *arg, const char *key, const kv_object_info *i)
-{
-    (void)key, (void)i;
-    ++*(int *)arg;
-    return true;
-}
-
-static int count(kv_store *store, const char *prefix)
-{
-    int n = 0;
-    OK(kv_store_list(store, prefix, count_one, &n));
-    return n;
-}
 
 static void put_then_read(void **state)
 {
@@ -310,17 +243,6 @@ static mode_t mode_of(const scratch *s, const char *name)
     return st.st_mode & 07777;
 }
 
-static int names_in(const scratch *s, const char *folder)
-{
-    int n = 0;
-    DIR *dir = opendir(scratch_path(s, folder));
-    assert_non_null(dir);
-    for (struct dirent *e; (e = readdir(dir));)
-        n += e->d_name[0] != '.';
-    closedir(dir);
-    return n;
-}
-
 /* S0-28 */
 static void modes_do_not_depend_on_the_umask(void **state)
 {
@@ -456,161 +378,8 @@ static void relaxed_writes_the_same(void **state)
     assert_int_equal(kv_store_open_config(&f->s.cfg, &store), KV_E_UNSUPPORTED);
 }
 
-/* ---- the sweep ---- */
-
-/* A child makes a temporary file, links it where `key` says (NULL: nowhere), and is killed. */
-static void die_writing(fixture *f, uint64_t id, const char *key)
-{
-    pid_t pid = fork();
-    if (pid == 0) {
-        kv_put *put;
-        if (kv_put_begin(f->store, id, 0, &put) != KV_OK || kv_put_write(put, "lost", 4) != KV_OK ||
-            (key && kv_put_link(put, key, NULL) != KV_OK))
-            _exit(1);
-        kill(getpid(), SIGKILL);
-    }
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFSIGNALED(status));
-}
-
-typedef struct oracle {
-    const char *orphan;  /* this key has no row */
-    const char *unknown; /* of this one nobody can tell */
-    kv_put *claims;      /* this put links the key while it is judged */
-    int asked;
-} oracle;
-
-static kv_key_fate is_orphan(void *arg, const char *key)
-{
-    oracle *o = arg;
-    o->asked++;
-    if (o->claims) {
-        bool existed;
-        OK(kv_put_link(o->claims, key, &existed));
-        assert_true(existed);
-    }
-    if (o->unknown && strcmp(key, o->unknown) == 0)
-        return KV_KEY_LATER;
-    return o->orphan && strcmp(key, o->orphan) == 0 ? KV_KEY_GOES : KV_KEY_STAYS;
-}
-
-static void the_sweep_takes_what_the_dead_left(void **state)
-{
-    fixture *f = *state;
-    kv_sweep_result r;
-    oracle o = {0};
-    kv_put *live;
-    OK(kv_put_begin(f->store, 1, 0, &live)); /* this process is alive */
-    die_writing(f, 2, NULL);
-    die_writing(f, 3, NULL);
-    assert_int_equal(names_in(&f->s, "media/.tmp"), 3);
-    OK(kv_store_sweep(f->store, 60000, is_orphan, &o, &r));
-    assert_int_equal(r.removed, 2);
-    assert_int_equal(r.later + r.orphans, 0);
-    assert_int_equal(o.asked, 0);
-    assert_int_equal(names_in(&f->s, "media/.tmp"), 1);
-    OK(kv_put_link(live, "a/x", NULL));
-    kv_put_finish(&live);
-}
-
-static void the_sweep_asks_about_linked_ones(void **state)
-{
-    fixture *f = *state;
-    kv_sweep_result r;
-    oracle o = {.orphan = "a/b/orphan"};
-    store_text(f->store, 1, "a/b/other", "other");
-    die_writing(f, 2, "a/b/orphan");
-    die_writing(f, 3, ".variants/x/kept");
-    OK(kv_store_sweep(f->store, 60000, is_orphan, &o, &r));
-    assert_int_equal(r.later, 2); /* its MEDIA_COMMIT may be on its way */
-    assert_int_equal(o.asked, 0);
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
-    assert_int_equal(o.asked, 2);
-    assert_int_equal(r.orphans, 1);
-    assert_int_equal(r.removed, 2);
-    assert_true(holds(f->store, "a/b/orphan", NULL));
-    assert_true(holds(f->store, ".variants/x/kept", "lost"));
-    assert_true(holds(f->store, "a/b/other", "other"));
-    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
-    assert_int_equal(r.removed, 0);
-}
-
-static void the_sweep_leaves_what_nobody_can_tell(void **state)
-{
-    fixture *f = *state;
-    kv_sweep_result r;
-    oracle o = {.orphan = "a/b/orphan", .unknown = "a/b/orphan"};
-    die_writing(f, 2, "a/b/orphan");
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
-    assert_int_equal(r.later, 1);
-    assert_int_equal(r.removed + r.orphans, 0);
-    assert_true(holds(f->store, "a/b/orphan", "lost"));
-    assert_int_equal(names_in(&f->s, "media/.tmp"), 1);
-    o.unknown = NULL;
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
-    assert_int_equal(r.removed + r.orphans, 2);
-}
-
-/* A process that stops leaves a linked file as one that dies does; else nothing. */
-static void a_put_that_is_left(void **state)
-{
-    fixture *f = *state;
-    kv_put *put;
-    OK(kv_put_begin(f->store, 1, 0, &put));
-    kv_put_leave(&put);
-    assert_null(put);
-    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
-    OK(kv_put_begin(f->store, 2, 0, &put));
-    OK(kv_put_link(put, "a/b/linked", NULL));
-    kv_put_leave(&put);
-    assert_int_equal(names_in(&f->s, "media/.tmp"), 1);
-    kv_put_leave(&put); /* NULL: nothing */
-}
-
-/* The same bytes are uploaded again while the sweep judges them: the new upload relies on the key,
- * which must stay. */
-static void the_sweep_gives_way_to_a_new_claim(void **state)
-{
-    fixture *f = *state;
-    kv_sweep_result r;
-    kv_put *again;
-    die_writing(f, 2, "a/same");
-    OK(kv_put_begin(f->store, 3, 0, &again));
-    OK(kv_put_write(again, "lost", 4));
-    struct timespec old[2] = {{.tv_sec = 1000},
-                              {.tv_sec = 1000}}; /* as if the upload had died long ago */
-    assert_int_equal(utimensat(AT_FDCWD, scratch_path(&f->s, "media/a/same"), old, 0), 0);
-    oracle o = {.orphan = "a/same", .claims = again};
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
-    assert_int_equal(o.asked, 1);
-    assert_int_equal(r.orphans, 0);
-    kv_put_finish(&again);
-    assert_true(holds(f->store, "a/same", "lost"));
-    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
-}
-
-static void the_sweep_handles_many(void **state)
-{
-    fixture *f = *state;
-    kv_sweep_result r;
-    oracle o = {0};
-    char key[32];
-    for (uint64_t i = 0; i < 150; i++) { /* more than one batch */
-        snprintf(key, sizeof key, "many/%u", (unsigned)i);
-        die_writing(f, 100 + i, key);
-    }
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
-    assert_int_equal(r.removed, 150);
-    assert_int_equal(o.asked, 150);
-    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
-    assert_int_equal(count(f->store, "many/"), 150);
-}
-
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, make, drop)
     const struct CMUnitTest tests[] = {
         T(put_then_read),
         T(abort_leaves_nothing),
@@ -629,12 +398,6 @@ int main(void)
         T(a_full_disk),
         T(large_ones_are_written_back_early),
         T(relaxed_writes_the_same),
-        T(the_sweep_takes_what_the_dead_left),
-        T(the_sweep_asks_about_linked_ones),
-        T(the_sweep_leaves_what_nobody_can_tell),
-        T(a_put_that_is_left),
-        T(the_sweep_gives_way_to_a_new_claim),
-        T(the_sweep_handles_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
