@@ -56,24 +56,31 @@ static void drop_name(sweep *s, const char *name)
 
 /* ---- linked ones ---- */
 
-/* Takes the key away unless somebody claims it. */
-static void remove_orphan(sweep *s, const leftover *l, int dir_fd, const char *key,
-                          const char *base)
+/* Takes the key away unless somebody claims it. Where that fails the temporary name stays, for the
+ * next sweep to try again. */
+static void remove_orphan(sweep *s, leftover *l, int dir_fd, const char *key, const char *base)
 {
     struct stat now;
-    if (unlinkat(dir_fd, base, 0) != 0)
-        return;
-    bool claimed = fstat(l->fd, &now) != 0 || now.st_mtim.tv_sec != l->st.st_mtim.tv_sec ||
-                   now.st_mtim.tv_nsec != l->st.st_mtim.tv_nsec;
-    if (!claimed) {
-        s->result->orphans++;
-        kv_log(KV_LOG_INFO, "orphan_removed", KV_STR("key", key), KV_STR("uploadId", l->name));
+    if (unlinkat(dir_fd, base, 0) != 0) {
+        if (errno == ENOENT)
+            return;
+        l->undecided = true;
+        kv_log(KV_LOG_ERROR, "orphan_left", KV_STR("key", key), KV_I64("errno", errno));
         return;
     }
-    if (linkat(s->store->tmp_fd, l->name, dir_fd, base, 0) != 0 && errno != EEXIST)
+    bool claimed = fstat(l->fd, &now) != 0 || now.st_mtim.tv_sec != l->st.st_mtim.tv_sec ||
+                   now.st_mtim.tv_nsec != l->st.st_mtim.tv_nsec;
+    if (claimed && linkat(s->store->tmp_fd, l->name, dir_fd, base, 0) != 0 && errno != EEXIST) {
         kv_log(KV_LOG_ERROR, "orphan_relink_failed", KV_STR("key", key), KV_I64("errno", errno));
-    else if (!s->store->relaxed)
-        (void)fsync(dir_fd);
+        return;
+    }
+    /* What is durable of this must not be the end of the temporary name alone. */
+    if (!s->store->relaxed && fsync(dir_fd) != 0)
+        l->undecided = true;
+    if (claimed)
+        return;
+    s->result->orphans++;
+    kv_log(KV_LOG_INFO, "orphan_removed", KV_STR("key", key), KV_STR("uploadId", l->name));
 }
 
 static bool look_at_key(void *arg, int dir_fd, const char *key, const struct dirent *e)
