@@ -7,14 +7,6 @@ static void bind_u64(kv_stmt *s, int index, uint64_t v)
     kv_bind_i64(s, index, (int64_t)v);
 }
 
-static void bind_text_or_null(kv_stmt *s, int index, kv_slice v)
-{
-    if (v.len)
-        kv_bind_str(s, index, v);
-    else
-        kv_bind_null(s, index);
-}
-
 kv_err kv_service_id(kv_db *db, kv_slice name, int64_t *ret_id)
 {
     kv_stmt *s;
@@ -87,11 +79,11 @@ static kv_err insert_options(kv_db *db, uint64_t id, const kv_job_options *o)
         bind_u64(s, 7, o->retry_of);
     else
         kv_bind_null(s, 7);
-    bind_text_or_null(s, 8, o->unique_key);
-    bind_text_or_null(s, 9, o->tags);
-    bind_text_or_null(s, 10, o->user);
-    bind_text_or_null(s, 11, o->operation);
-    bind_text_or_null(s, 12, o->metadata);
+    kv_bind_text_or_null(s, 8, o->unique_key);
+    kv_bind_text_or_null(s, 9, o->tags);
+    kv_bind_text_or_null(s, 10, o->user);
+    kv_bind_text_or_null(s, 11, o->operation);
+    kv_bind_text_or_null(s, 12, o->metadata);
     kv_bind_i64(s, 13, o->metadata.len > 0);
     return kv_run(s);
 }
@@ -233,9 +225,9 @@ static void bind_move(kv_stmt *s, const kv_job_move *m)
     kv_bind_i64(s, 6, m->not_before);
     kv_bind_i64(s, 7, m->now);
     bind_u64(s, 8, m->progress);
-    bind_text_or_null(s, 9, m->result);
-    bind_text_or_null(s, 10, m->error);
-    bind_text_or_null(s, 11, m->error_detail);
+    kv_bind_text_or_null(s, 9, m->result);
+    kv_bind_text_or_null(s, 10, m->error);
+    kv_bind_text_or_null(s, 11, m->error_detail);
     kv_bind_str(s, 12, m->history);
     kv_bind_i64(s, 13, m->from);
     bind_u64(s, 14, m->epoch);

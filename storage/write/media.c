@@ -7,16 +7,9 @@
 
 #include "proto/base/media_name.h"
 #include "storage/read/media.h"
+#include "storage/write/run.h"
 
 enum { LIVE, DYING };
-
-static kv_err run_step(kv_stmt *s)
-{
-    bool row;
-    kv_err err = kv_db_step(s, &row);
-    kv_db_done(s);
-    return err;
-}
 
 static void copy_text(char *out, size_t cap, kv_slice text)
 {
@@ -134,7 +127,7 @@ static kv_err insert_media(kv_db *db, const kv_media_new *m, uint64_t blob, int 
     kv_bind_blob(s, 5, m->hash);
     kv_bind_i64(s, 6, status);
     kv_bind_i64(s, 7, m->now);
-    KV_TRY(run_step(s));
+    KV_TRY(kv_run(s));
     *ret_made = kv_db_changes(db) == 1;
     return KV_OK;
 }
@@ -161,7 +154,7 @@ static kv_err insert_blob(kv_db *db, const kv_media_new *m, int status)
         kv_bind_i64(s, 11, (int64_t)m->job);
     else
         kv_bind_null(s, 11);
-    return run_step(s);
+    return kv_run(s);
 }
 
 static kv_err take_placement(kv_db *db, uint64_t blob, kv_slice folder)
@@ -173,7 +166,7 @@ static kv_err take_placement(kv_db *db, uint64_t blob, kv_slice folder)
                          &s));
     kv_bind_i64(s, 1, (int64_t)blob);
     kv_bind_str(s, 2, folder);
-    return run_step(s);
+    return kv_run(s);
 }
 
 static kv_err take_blob(kv_db *db, uint64_t blob)
@@ -181,7 +174,7 @@ static kv_err take_blob(kv_db *db, uint64_t blob)
     kv_stmt *s;
     KV_TRY(kv_db_prepare(db, "UPDATE blob SET refs = refs + 1 WHERE id = $1", &s));
     kv_bind_i64(s, 1, (int64_t)blob);
-    return run_step(s);
+    return kv_run(s);
 }
 
 static kv_err add_alias(kv_db *db, const kv_media_new *m, uint64_t blob)
@@ -196,7 +189,7 @@ static kv_err add_alias(kv_db *db, const kv_media_new *m, uint64_t blob)
     kv_bind_blob(s, 1, m->hash);
     kv_bind_i64(s, 2, (int64_t)m->strip_version);
     kv_bind_i64(s, 3, (int64_t)blob);
-    return run_step(s);
+    return kv_run(s);
 }
 
 static kv_err add_new_bytes(kv_db *db, const kv_media_new *m, kv_media_added *ret)
@@ -356,7 +349,7 @@ kv_err kv_media_reaped_folder(kv_db *db, uint64_t blob, kv_slice folder)
                          &s));
     kv_bind_i64(s, 1, (int64_t)blob);
     kv_bind_str(s, 2, folder);
-    return run_step(s);
+    return kv_run(s);
 }
 
 kv_err kv_media_reaped_blob(kv_db *db, uint64_t blob)
@@ -367,10 +360,10 @@ kv_err kv_media_reaped_blob(kv_db *db, uint64_t blob)
                          "AND NOT EXISTS (SELECT 1 FROM placement WHERE blob = $1)",
                          &s));
     kv_bind_i64(s, 1, (int64_t)blob);
-    KV_TRY(run_step(s));
+    KV_TRY(kv_run(s));
     if (kv_db_changes(db) == 0)
         return KV_OK;
     KV_TRY(kv_db_prepare(db, "DELETE FROM alias WHERE blob = $1", &s));
     kv_bind_i64(s, 1, (int64_t)blob);
-    return run_step(s);
+    return kv_run(s);
 }

@@ -4,22 +4,7 @@
 
 #include "storage/read/media.h"
 #include "storage/write/media.h"
-
-static kv_err run_step(kv_stmt *s)
-{
-    bool row;
-    kv_err err = kv_db_step(s, &row);
-    kv_db_done(s);
-    return err;
-}
-
-static void bind_text_or_null(kv_stmt *s, int index, kv_slice v)
-{
-    if (v.ptr)
-        kv_bind_str(s, index, v);
-    else
-        kv_bind_null(s, index);
-}
+#include "storage/write/run.h"
 
 /* Columns: blob, folder, stored_hash, ext, mime, job, status. */
 static void read_where(kv_stmt *s, kv_media_where *ret)
@@ -65,12 +50,12 @@ kv_err kv_blob_set_job(kv_db *db, uint64_t blob, uint64_t job, int64_t now)
                       &s));
     kv_bind_i64(s, 1, (int64_t)blob);
     kv_bind_i64(s, 2, (int64_t)job);
-    KV_TRY(run_step(s));
+    KV_TRY(kv_run(s));
     KV_TRY(kv_db_prepare(
         db, "UPDATE media SET status = 0, updated_at = $2 WHERE blob = $1 AND status = 2", &s));
     kv_bind_i64(s, 1, (int64_t)blob);
     kv_bind_i64(s, 2, now);
-    return run_step(s);
+    return kv_run(s);
 }
 
 kv_err kv_blob_begun(kv_db *db, uint64_t blob, uint64_t job, int64_t now, bool *ret_live)
@@ -84,7 +69,7 @@ kv_err kv_blob_begun(kv_db *db, uint64_t blob, uint64_t job, int64_t now, bool *
     kv_bind_i64(s, 1, (int64_t)blob);
     kv_bind_i64(s, 2, (int64_t)job);
     kv_bind_i64(s, 3, now);
-    KV_TRY(run_step(s));
+    KV_TRY(kv_run(s));
     *ret_live = kv_db_changes(db) == 1;
     return KV_OK;
 }
@@ -109,14 +94,14 @@ kv_err kv_blob_processed(kv_db *db, uint64_t blob, int64_t now, const kv_blob_re
         kv_bind_null(s, 4);
     kv_bind_str(s, 5, r->variants);
     kv_bind_i64(s, 6, now);
-    KV_TRY(run_step(s));
+    KV_TRY(kv_run(s));
     *ret_live = kv_db_changes(db) == 1;
     if (!*ret_live)
         return KV_OK;
     KV_TRY(kv_db_prepare(db, "UPDATE media SET status = 1, updated_at = $2 WHERE blob = $1", &s));
     kv_bind_i64(s, 1, (int64_t)blob);
     kv_bind_i64(s, 2, now);
-    return run_step(s);
+    return kv_run(s);
 }
 
 kv_err kv_blob_failed(kv_db *db, uint64_t blob, uint64_t job, int64_t now, kv_slice slug,
@@ -131,9 +116,9 @@ kv_err kv_blob_failed(kv_db *db, uint64_t blob, uint64_t job, int64_t now, kv_sl
     kv_bind_i64(s, 1, (int64_t)blob);
     kv_bind_i64(s, 2, (int64_t)job);
     kv_bind_i64(s, 3, now);
-    bind_text_or_null(s, 4, slug);
-    bind_text_or_null(s, 5, detail);
-    KV_TRY(run_step(s));
+    kv_bind_text_or_null(s, 4, slug);
+    kv_bind_text_or_null(s, 5, detail);
+    KV_TRY(kv_run(s));
     *ret_live = kv_db_changes(db) == 1;
     if (!*ret_live)
         return KV_OK;
@@ -141,7 +126,7 @@ kv_err kv_blob_failed(kv_db *db, uint64_t blob, uint64_t job, int64_t now, kv_sl
         db, "UPDATE media SET status = 2, updated_at = $2 WHERE blob = $1 AND status = 0", &s));
     kv_bind_i64(s, 1, (int64_t)blob);
     kv_bind_i64(s, 2, now);
-    return run_step(s);
+    return kv_run(s);
 }
 
 kv_err kv_blob_place(kv_db *db, uint64_t blob, kv_slice folder, bool *ret_found,

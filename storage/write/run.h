@@ -33,6 +33,15 @@ static inline kv_err kv_run_one(kv_db *db, kv_stmt *s, bool *ret_written)
     return err;
 }
 
+/* What is empty is not there. */
+static inline void kv_bind_text_or_null(kv_stmt *s, int index, kv_slice v)
+{
+    if (v.len)
+        kv_bind_str(s, index, v);
+    else
+        kv_bind_null(s, index);
+}
+
 /* Names and users are at most 64 bytes long. */
 static inline void kv_copy_name(char out[65], kv_slice text)
 {
