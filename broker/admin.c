@@ -1,4 +1,4 @@
-/* The admin thread: connections, their bytes, and the calls on them. */
+/* The admin thread: connections, their bytes, and when their calls run. */
 #include "broker/admin.h"
 
 #include <assert.h>
@@ -12,14 +12,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "broker/admin_cmd.h"
-#include "broker/admin_gauge.h"
+#include "broker/admin_conn.h"
 #include "broker/admin_listen.h"
 #include "proto/base/log.h"
-#include "proto/client.h"
 
 enum {
-    CONNS = 16,
     IDLE_MS = 600 * 1000,
     OUT_MAX = 4 << 20,  /* bytes of replies that wait for one operator */
     OUT_LOW = 64 << 10, /* below it a long reply goes on */
@@ -27,235 +24,18 @@ enum {
     GAUGE_MS = 10 * 1000
 };
 
-typedef struct conn conn;
-
-/* A question to the broker under way; its connection may go meanwhile. */
-typedef struct ask {
-    conn *conn; /* NULL: nobody waits any more */
-    kv_admin *admin;
-    kv_admin_answer_fn fn;
-    bool any;
-    struct ask *prev, *next;
-} ask;
-
-struct conn {
-    kv_admin *admin;
-    int fd; /* -1: free */
-    uid_t uid;
-    pid_t pid;
-    kv_admin_input in;
-    kv_buf out;
-    size_t out_at; /* sent so far */
-    bool busy;     /* `call` is under way */
-    bool closing;  /* once all is sent */
-    int64_t active_ms;
-    ask *ask;
-    kv_admin_call call;
-};
-
-struct kv_admin {
-    const kv_config *cfg;
-    const kv_clock *clock;
-    void *zmq;
-    int listen_fd, wake_fd;
-    pthread_t thread;
-    kv_client *client; /* from the first question on */
-    kv_db *db;         /* from the first list on */
-    kv_id_maker ids;
-    ask *asks;
-    kv_dead_gauge dead;
-    int64_t next_gauge_ms;
-    conn conns[CONNS];
-};
-
 static int64_t now_ms(const kv_admin *a)
 {
     return kv_mono_ms(a->clock);
 }
 
-/* ---- ends of calls ---- */
-
-static void end_call(kv_admin_call *call)
-{
-    conn *c = call->conn;
-    if (call->drop)
-        call->drop(call->state);
-    call->drop = NULL;
-    call->state = NULL;
-    call->again = NULL;
-    call->ended = true;
-    c->busy = false;
-    c->closing = c->closing || call->quit;
-}
-
-void kv_admin_ok(kv_admin_call *call)
-{
-    kv_buf_adds(call->out, "OK\n");
-    end_call(call);
-}
-
-/* Slugs of the API may have blanks; here the slug is one word. */
-static void add_slug(kv_buf *out, const char *slug)
-{
-    for (; *slug; slug++)
-        kv_buf_addc(out,
-                    *slug == ' ' ? '_' : (char)(*slug >= 'A' && *slug <= 'Z' ? *slug | 32 : *slug));
-}
-
-void kv_admin_error(kv_admin_call *call, const char *slug, const char *fmt, ...)
-{
-    char text[2048];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args); /* NOLINT(clang-analyzer-valist.Uninitialized) */
-    va_end(args);
-    kv_buf_adds(call->out, "ERROR ");
-    add_slug(call->out, slug);
-    kv_buf_addc(call->out, ' ');
-    kv_plain_text(kv_slice_str(text), 0, call->out);
-    kv_buf_addc(call->out, '\n');
-    end_call(call);
-}
-
-void kv_admin_fail(kv_admin_call *call, kv_err err)
-{
-    kv_admin_error(call, kv_err_info_of(err)->slug, "%s", kv_err_info_of(err)->en);
-}
-
-void kv_admin_again(kv_admin_call *call, int64_t delay_ms, kv_admin_fn fn)
-{
-    call->again = fn;
-    call->again_at = kv_mono_ms(call->clock) + delay_ms;
-}
-
-bool kv_admin_interrupted(const kv_admin_call *call)
-{
-    const conn *c = call->conn;
-    return kv_admin_input_waits(&c->in);
-}
-
-static kv_err open_db(kv_admin_call *call, kv_db **ret)
-{
-    kv_admin *a = ((conn *)call->conn)->admin;
-    kv_err err = a->db ? KV_OK : kv_db_open(a->cfg, KV_DB_READ, &a->db);
-    *ret = a->db;
-    return err;
-}
-
-kv_db *kv_admin_db(kv_admin_call *call)
-{
-    kv_db *db;
-    kv_err err = open_db(call, &db);
-    if (err != KV_OK)
-        kv_admin_fail(call, err);
-    return db;
-}
-
-kv_db *kv_admin_db_if(kv_admin_call *call)
-{
-    kv_db *db;
-    (void)open_db(call, &db);
-    return db;
-}
-
-/* ---- questions to the broker ---- */
-
-static void forget(ask *q)
-{
-    if (q->prev)
-        q->prev->next = q->next;
-    else
-        q->admin->asks = q->next;
-    if (q->next)
-        q->next->prev = q->prev;
-    free(q);
-}
-
-static void refused(kv_admin_call *call, kv_err err, const kv_msg *answer)
-{
-    kv_slice detail =
-        answer && answer->code == KV_ERROR ? answer->error.detail : kv_slice_of("", 0);
-    const kv_err_info *info = kv_err_info_of(err);
-    if (detail.len > 0)
-        kv_admin_error(call, info->slug, "%.*s", KV_SLICE_FMT(detail));
-    else
-        kv_admin_fail(call, err);
-}
-
-static void on_answer(void *arg, kv_err err, const kv_msg *answer)
-{
-    ask q = *(ask *)arg;
-    forget(arg);
-    if (!q.conn)
-        return;
-    q.conn->ask = NULL;
-    if (err == KV_OK || q.any)
-        q.fn(&q.conn->call, answer);
-    else
-        refused(&q.conn->call, err, answer);
-    assert(q.conn->call.ended || q.conn->ask || q.conn->call.again);
-}
-
-static kv_err open_client(kv_admin *a)
-{
-    if (a->client)
-        return KV_OK;
-    char name[KV_SESSION_NAME];
-    kv_session_name(name, "admin");
-    kv_client_opts opts = {.zmq = a->zmq,
-                           .endpoint = a->cfg->broker,
-                           .role = "tool",
-                           .name = name,
-                           .clock = a->clock,
-                           .max_waiting = 4096};
-    return kv_client_new(&opts, &a->client);
-}
-
-static void ask_broker(kv_admin_call *call, const kv_msg *m, int64_t timeout_ms, ask question)
-{
-    conn *c = call->conn;
-    kv_admin *a = c->admin;
-    ask *q = malloc(sizeof *q);
-    kv_err err = q ? open_client(a) : KV_E_NO_MEMORY;
-    if (err == KV_OK) {
-        *q = question;
-        q->conn = c;
-        q->admin = a;
-        err = kv_client_ask(a->client, m, timeout_ms, on_answer, q);
-    }
-    if (err != KV_OK) {
-        free(q);
-        kv_admin_fail(call, err);
-        return;
-    }
-    q->prev = NULL;
-    q->next = a->asks;
-    if (q->next)
-        q->next->prev = q;
-    a->asks = q;
-    c->ask = q;
-}
-
-void kv_admin_ask(kv_admin_call *call, const kv_msg *m, int64_t timeout_ms, kv_admin_answer_fn fn)
-{
-    ask_broker(call, m, timeout_ms, (ask){.fn = fn});
-}
-
-void kv_admin_ask_any(kv_admin_call *call, const kv_msg *m, int64_t timeout_ms,
-                      kv_admin_answer_fn fn)
-{
-    ask_broker(call, m, timeout_ms, (ask){.fn = fn, .any = true});
-}
-
 /* ---- connections ---- */
 
-static void conn_close(conn *c)
+static void conn_close(kv_admin_conn *c)
 {
     if (c->busy)
-        end_call(&c->call);
-    if (c->ask)
-        c->ask->conn = NULL;
-    c->ask = NULL;
+        kv_admin_end(&c->call);
+    kv_admin_ask_drop(c);
     close(c->fd);
     c->fd = -1;
     kv_buf_release(&c->out);
@@ -264,8 +44,8 @@ static void conn_close(conn *c)
 static void conn_open(kv_admin *a, int fd)
 {
     static const char full[] = "ERROR busy 16 connections are open already; close one.\n";
-    conn *c = NULL;
-    for (int i = 0; i < CONNS && !c; i++)
+    kv_admin_conn *c = NULL;
+    for (int i = 0; i < KV_ADMIN_CONNS && !c; i++)
         c = a->conns[i].fd < 0 ? &a->conns[i] : NULL;
     if (!c) {
         (void)!send(fd, full, sizeof full - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -275,7 +55,8 @@ static void conn_open(kv_admin *a, int fd)
     struct ucred who = {.pid = 0, .uid = (uid_t)-1};
     socklen_t len = sizeof who;
     (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
-    *c = (conn){.admin = a, .fd = fd, .uid = who.uid, .pid = who.pid, .active_ms = now_ms(a)};
+    *c = (kv_admin_conn){
+        .admin = a, .fd = fd, .uid = who.uid, .pid = who.pid, .active_ms = now_ms(a)};
     kv_buf_init(&c->out, OUT_MAX);
 }
 
@@ -287,7 +68,7 @@ static void accept_all(kv_admin *a)
 }
 
 /* False: it is gone. */
-static bool conn_read(conn *c)
+static bool conn_read(kv_admin_conn *c)
 {
     char *where;
     size_t room = kv_admin_input_room(&c->in, &where);
@@ -303,12 +84,12 @@ static bool conn_read(conn *c)
     return true;
 }
 
-static size_t unsent(const conn *c)
+static size_t unsent(const kv_admin_conn *c)
 {
     return c->out.len - c->out_at;
 }
 
-static bool conn_send(conn *c)
+static bool conn_send(kv_admin_conn *c)
 {
     while (unsent(c) > 0) {
         ssize_t n = send(c->fd, c->out.data + c->out_at, unsent(c), MSG_NOSIGNAL);
@@ -331,13 +112,13 @@ static bool conn_send(conn *c)
 
 /* ---- calls ---- */
 
-static void log_change(const conn *c, kv_slice line)
+static void log_change(const kv_admin_conn *c, kv_slice line)
 {
     kv_log(KV_LOG_INFO, "admin_command", KV_SLICE("line", line), KV_U64("uid", c->uid),
            KV_I64("pid", c->pid));
 }
 
-static void new_call(conn *c)
+static void new_call(kv_admin_conn *c)
 {
     const kv_admin *a = c->admin;
     c->call = (kv_admin_call){
@@ -345,19 +126,19 @@ static void new_call(conn *c)
 }
 
 /* A command does one of three things; one that does none would never end. */
-static void run(conn *c, kv_admin_fn fn)
+static void run(kv_admin_conn *c, kv_admin_fn fn)
 {
     fn(&c->call);
     assert(c->call.ended || c->ask || c->call.again);
 }
 
-static void refuse_line(conn *c, const char *slug, const char *why)
+static void refuse_line(kv_admin_conn *c, const char *slug, const char *why)
 {
     c->busy = true;
     kv_admin_error(&c->call, slug, "%s", why);
 }
 
-static void begin_call(conn *c, kv_slice line)
+static void begin_call(kv_admin_conn *c, kv_slice line)
 {
     kv_admin_call *call = &c->call;
     const char *why = kv_admin_parse(line, &call->line);
@@ -389,7 +170,7 @@ static void begin_call(conn *c, kv_slice line)
 }
 
 /* True: something was done, look again. */
-static bool conn_step(conn *c)
+static bool conn_step(kv_admin_conn *c)
 {
     kv_admin_call *call = &c->call;
     if (c->closing || unsent(c) > OUT_LOW)
@@ -416,7 +197,7 @@ static bool conn_step(conn *c)
     return true;
 }
 
-static void conn_turn(conn *c)
+static void conn_turn(kv_admin_conn *c)
 {
     bool open = true, more = true;
     for (int i = 0; i < STEPS && open && more; i++) {
@@ -431,7 +212,7 @@ static void conn_turn(conn *c)
 /* ---- the loop ---- */
 
 /* How long a connection can wait, when nothing comes; it was given its turn. */
-static int64_t conn_wait(const conn *c)
+static int64_t conn_wait(const kv_admin_conn *c)
 {
     int64_t now = now_ms(c->admin), left = c->active_ms + IDLE_MS + 1 - now;
     if (c->busy && !c->ask && c->call.again && unsent(c) <= OUT_LOW)
@@ -460,8 +241,8 @@ static int64_t serve(kv_admin *a)
         int64_t ms = kv_client_poll(a->client);
         wait = ms < wait ? ms : wait;
     }
-    for (int i = 0; i < CONNS; i++) {
-        conn *c = &a->conns[i];
+    for (int i = 0; i < KV_ADMIN_CONNS; i++) {
+        kv_admin_conn *c = &a->conns[i];
         if (c->fd >= 0)
             conn_turn(c);
         if (c->fd >= 0 && conn_wait(c) < wait)
@@ -477,11 +258,11 @@ static int64_t serve(kv_admin *a)
 
 static void wait_and_read(kv_admin *a, int64_t wait)
 {
-    struct pollfd fds[3 + CONNS] = {{a->wake_fd, POLLIN, 0},
-                                    {a->listen_fd, POLLIN, 0},
-                                    {a->client ? kv_client_fd(a->client) : -1, POLLIN, 0}};
-    for (int i = 0; i < CONNS; i++) {
-        conn *c = &a->conns[i];
+    struct pollfd fds[3 + KV_ADMIN_CONNS] = {{a->wake_fd, POLLIN, 0},
+                                             {a->listen_fd, POLLIN, 0},
+                                             {a->client ? kv_client_fd(a->client) : -1, POLLIN, 0}};
+    for (int i = 0; i < KV_ADMIN_CONNS; i++) {
+        kv_admin_conn *c = &a->conns[i];
         char *where;
         short events = 0;
         if (c->fd >= 0 && !c->in.ended && kv_admin_input_room(&c->in, &where) > 0)
@@ -490,10 +271,10 @@ static void wait_and_read(kv_admin *a, int64_t wait)
             events |= POLLOUT;
         fds[3 + i] = (struct pollfd){c->fd, events, 0};
     }
-    if (poll(fds, 3 + CONNS, wait > 60000 ? 60000 : (int)wait) <= 0)
+    if (poll(fds, 3 + KV_ADMIN_CONNS, wait > 60000 ? 60000 : (int)wait) <= 0)
         return;
-    for (int i = 0; i < CONNS; i++) {
-        conn *c = &a->conns[i];
+    for (int i = 0; i < KV_ADMIN_CONNS; i++) {
+        kv_admin_conn *c = &a->conns[i];
         short got = fds[3 + i].revents;
         if (c->fd < 0 || got == 0)
             continue;
@@ -516,13 +297,12 @@ static void *thread_main(void *arg)
     pthread_setname_np(pthread_self(), "admin");
     while (!stop_asked(a))
         wait_and_read(a, serve(a));
-    for (int i = 0; i < CONNS; i++) {
+    for (int i = 0; i < KV_ADMIN_CONNS; i++) {
         if (a->conns[i].fd >= 0)
             conn_close(&a->conns[i]);
     }
     kv_client_destroy(&a->client);
-    while (a->asks)
-        forget(a->asks);
+    kv_admin_asks_free(a);
     kv_db_close(&a->db);
     return NULL;
 }
@@ -541,7 +321,7 @@ kv_err kv_admin_start(const kv_config *cfg, const kv_clock *clock, void *zmq, kv
     a->next_gauge_ms = now_ms(a) + 1000; /* who starts has other things to do first */
     a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     kv_id_maker_init(&a->ids, kv_id_random_node());
-    for (int i = 0; i < CONNS; i++)
+    for (int i = 0; i < KV_ADMIN_CONNS; i++)
         a->conns[i].fd = -1;
     kv_err err = a->wake_fd < 0 ? KV_E_NO_MEMORY : kv_admin_listen(cfg->admin, &a->listen_fd);
     if (err == KV_OK && pthread_create(&a->thread, NULL, thread_main, a) != 0) {

@@ -82,10 +82,10 @@ bool kv_admin_service_name(kv_admin_call *call, kv_slice word);
 bool kv_admin_agreed(kv_slice word, uint64_t count);
 
 void kv_admin_ok(kv_admin_call *call);
-/* Slugs of what was wrong with the line itself, which `kervan ctl` ends with 2 for: usage,
- * unknown_command, bad_parameter, bad_id, bad_line. */
 /* A sentence (or {"ok":true}), and OK. */
 void kv_admin_done(kv_admin_call *call, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Slugs of what was wrong with the line itself, which `kervan ctl` ends with 2 for: usage,
+ * unknown_command, bad_parameter, bad_id, bad_line. */
 void kv_admin_error(kv_admin_call *call, const char *slug, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void kv_admin_fail(kv_admin_call *call, kv_err err); /* its slug and sentence */
