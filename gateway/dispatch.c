@@ -46,7 +46,7 @@ static void answer_options(h2o_req_t *req, kv_slice path, kv_origin from)
         kv_add_header(req, "access-control-allow-headers",
                       "content-type, accept, accept-language, authorization, idempotency-key, "
                       "last-event-id, range, if-range, "
-                      "if-none-match, traceparent, tracestate");
+                      "if-match, if-none-match, if-unmodified-since, traceparent, tracestate");
         kv_add_header(req, "access-control-max-age", "600");
     }
     kv_answer_empty(req, 204);

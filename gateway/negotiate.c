@@ -136,18 +136,28 @@ bool kv_http_date_parse(kv_slice text, int64_t *ret_seconds)
     return true;
 }
 
-bool kv_etag_listed(kv_slice if_none_match, kv_slice etag)
+static bool listed(kv_slice list, kv_slice etag, bool weak)
 {
     kv_slice one;
-    while (cut(&if_none_match, ',', &one)) {
+    while (cut(&list, ',', &one)) {
         if (kv_slice_is(one, "*"))
             return true;
-        if (one.len > 2 && memcmp(one.ptr, "W/", 2) == 0)
+        if (weak && one.len > 2 && memcmp(one.ptr, "W/", 2) == 0)
             one = kv_slice_of(one.ptr + 2, one.len - 2);
         if (kv_slice_eq(one, etag))
             return true;
     }
     return false;
+}
+
+bool kv_etag_listed(kv_slice if_none_match, kv_slice etag)
+{
+    return listed(if_none_match, etag, true);
+}
+
+bool kv_etag_matches(kv_slice if_match, kv_slice etag)
+{
+    return listed(if_match, etag, false);
 }
 
 bool kv_if_range_holds(kv_slice if_range, kv_slice etag, int64_t modified)

@@ -22,6 +22,8 @@ bool kv_http_date_parse(kv_slice text, int64_t *ret_seconds);
 
 /* Whether If-None-Match names the strong `etag` (with its quotes); weak comparison, "*" matches. */
 bool kv_etag_listed(kv_slice if_none_match, kv_slice etag);
+/* The same of If-Match: strong comparison. */
+bool kv_etag_matches(kv_slice if_match, kv_slice etag);
 /* Whether If-Range lets the range through: the same strong ETag, or exactly the date of `modified`
  * (Unix seconds). */
 bool kv_if_range_holds(kv_slice if_range, kv_slice etag, int64_t modified);

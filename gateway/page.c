@@ -79,7 +79,7 @@ static void serve(kv_request *r, const kv_page_file *f, const char *cache_contro
     kv_add_header(req, "etag", etag);
     kv_add_header(req, "cache-control", cache_control);
     kv_add_header(req, "vary", "accept-encoding");
-    kv_slice match = kv_header_get(req, "if-none-match");
+    kv_slice match = kv_header_list(req, "if-none-match");
     if (match.len != 0 && kv_etag_listed(match, kv_slice_str(etag))) {
         kv_answer_empty(req, 304);
         return;

@@ -67,7 +67,7 @@ static file_stream *stream_new(h2o_req_t *req, int fd, uint64_t at, uint64_t lef
 /* ---- one answer ---- */
 
 typedef struct conditions {
-    kv_slice range, if_range, if_none_match, if_modified_since;
+    kv_slice range, if_range, if_match, if_none_match, if_modified_since, if_unmodified_since;
 } conditions;
 
 static conditions conditions_of(h2o_req_t *req)
@@ -76,18 +76,35 @@ static conditions conditions_of(h2o_req_t *req)
     for (size_t i = 0; i < req->headers.size; i++) {
         const h2o_header_t *h = &req->headers.entries[i];
         kv_slice *to = NULL;
+        const char *list = NULL;
         if (h->name == &H2O_TOKEN_RANGE->buf)
             to = &c.range;
         else if (h->name == &H2O_TOKEN_IF_RANGE->buf)
             to = &c.if_range;
         else if (h->name == &H2O_TOKEN_IF_NONE_MATCH->buf)
-            to = &c.if_none_match;
+            to = &c.if_none_match, list = "if-none-match";
+        else if (h->name == &H2O_TOKEN_IF_MATCH->buf)
+            to = &c.if_match, list = "if-match";
         else if (h->name == &H2O_TOKEN_IF_MODIFIED_SINCE->buf)
             to = &c.if_modified_since;
+        else if (h->name == &H2O_TOKEN_IF_UNMODIFIED_SINCE->buf)
+            to = &c.if_unmodified_since;
         if (to != NULL && to->ptr == NULL)
             *to = kv_slice_of(h->value.base, h->value.len);
+        else if (list != NULL)
+            *to = kv_header_list(req, list); /* the lines of one name are one list */
     }
     return c;
+}
+
+/* RFC 9110 13.1.1: who goes on with a file that became another one must not get a piece of that. */
+static bool another(const conditions *c, const kv_static_file *f, int64_t modified_s)
+{
+    int64_t since;
+    if (c->if_match.ptr != NULL)
+        return !kv_etag_matches(c->if_match, kv_slice_str(f->etag));
+    return c->if_unmodified_since.ptr != NULL && modified_s != NO_DATE &&
+           kv_http_date_parse(c->if_unmodified_since, &since) && modified_s > since;
 }
 
 static bool not_modified(const conditions *c, const kv_static_file *f, int64_t modified_s)
@@ -168,6 +185,10 @@ static void answer(kv_request *r, kv_static_file *f, const char *cache_control)
     conditions c = conditions_of(req);
     /* all files behind a negotiated address have one date: it tells none from the other */
     int64_t modified_s = cache_control != NULL ? NO_DATE : f->modified_s;
+    if (another(&c, f, modified_s)) {
+        kv_answer_problem(req, KV_E_PRECONDITION, NULL, 0);
+        return;
+    }
     if (not_modified(&c, f, modified_s)) {
         req->res.status = 304;
         req->res.reason = "Not Modified";

@@ -28,6 +28,36 @@ def test_conditional(kervan, media):
     assert kervan.get(media["url"], headers={"If-Modified-Since": modified}).status_code == 304
 
 
+def test_lines_of_if_none_match_are_one_list(kervan, media):
+    """RFC 9110 5.3"""
+    with kervan.connect() as s:
+        s.sendall(b'GET %s HTTP/1.1\r\nHost: a\r\nIf-None-Match: "x"\r\nIf-None-Match: "%s"\r\n\r\n' % (media["url"].encode(), media["stored_hash"].encode()))
+        assert s.recv(4096).startswith(b"HTTP/1.1 304 ")
+
+
+def test_if_match(kervan, media):
+    """RFC 9110 13.1.1: a download that is gone on with gets no piece of another file."""
+    url, etag = media["url"] + "?w=320", f'"{media["stored_hash"]}"'
+    whole = kervan.get(url, headers={"Accept": "image/webp"})
+    for condition in ({"If-Match": etag}, {"If-Match": f"W/{whole.headers['ETag']}"}, {"If-Match": '"x", "y"'}):
+        got = kervan.get(url, headers={"Accept": "image/webp", "Range": "bytes=10-19"} | condition)
+        assert got.status_code == 412 and got.json()["code"] == "precondition_failed", condition
+        assert "If-Match" in got.json()["detail"]
+    got = kervan.get(url, headers={"Accept": "image/webp", "Range": "bytes=10-19", "If-Match": f'"x", {whole.headers["ETag"]}'})
+    assert got.status_code == 206 and got.content == whole.content[10:20]
+    assert kervan.get(media["url"], headers={"If-Match": "*"}).status_code == 200
+    assert kervan.session.head(kervan.url(media["url"]), headers={"If-Match": '"x"'}, timeout=30).status_code == 412
+
+
+def test_if_unmodified_since(kervan, media):
+    exact = kervan.get(media["url"])
+    for date, exact_status in ((exact.headers["Last-Modified"], 200), ("Thu, 01 Jan 1970 00:00:00 GMT", 412), ("junk", 200)):
+        condition = {"If-Unmodified-Since": date}
+        assert kervan.get(media["url"], headers=condition).status_code == exact_status
+        assert kervan.get(media["url"] + "?w=320", headers=condition).status_code == 200, "it has no date of its own"
+        assert kervan.get(media["url"], headers=condition | {"If-Match": exact.headers["ETag"]}).status_code == 200
+
+
 @pytest.mark.parametrize("spec,begin,end", [("bytes=0-0", 0, 1), ("bytes=10-19", 10, 20), ("bytes=100-", 100, None), ("bytes=-7", -7, None), ("bytes=5-99999999", 5, None)])
 def test_range(kervan, media, spec, begin, end):
     whole = kervan.get(media["url"]).content

@@ -82,6 +82,10 @@ static void test_etags(void **state)
     assert_false(kv_etag_listed(S("\"abcd\""), tag));
     assert_false(kv_etag_listed(S("abc"), tag));
     assert_false(kv_etag_listed(S(""), tag));
+    assert_true(kv_etag_matches(S("\"x\", \"abc\""), tag));
+    assert_true(kv_etag_matches(S("*"), tag));
+    assert_false(kv_etag_matches(S("W/\"abc\""), tag)); /* strong comparison */
+    assert_false(kv_etag_matches(S(""), tag));
 }
 
 static void test_if_range(void **state)
