@@ -1,5 +1,7 @@
 #include "gateway/head.h"
 
+#include <strings.h>
+
 bool kv_is_tchar(unsigned char c)
 {
     if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
@@ -53,6 +55,23 @@ static kv_err bad(const char **ret_why, const char *why)
     return KV_E_BAD_HEAD;
 }
 
+/* "http://host/path", as clients send it that take us for a proxy. RFC 9112 3.2.2: a server must
+ * understand it. */
+static bool absolute_form(kv_slice target, kv_slice *ret_authority)
+{
+    static const char *const schemes[] = {"http://", "https://"};
+    for (int i = 0; i < 2; i++) {
+        size_t begin = strlen(schemes[i]), end = begin;
+        if (target.len < begin || !kv_slice_is_nocase(kv_slice_of(target.ptr, begin), schemes[i]))
+            continue;
+        while (end < target.len && target.ptr[end] != '/' && target.ptr[end] != '?')
+            end++;
+        *ret_authority = kv_slice_of(target.ptr + begin, end - begin);
+        return end > begin;
+    }
+    return false;
+}
+
 static kv_err check_request_line(kv_slice line, kv_head *h, const char **why)
 {
     const char *end = line.ptr + line.len;
@@ -66,7 +85,8 @@ static kv_err check_request_line(kv_slice line, kv_head *h, const char **why)
     while (p < end && (unsigned char)*p > ' ' && *p != 0x7f && *p != '#')
         p++;
     h->target = kv_slice_of(target, (size_t)(p - target));
-    if (h->target.len == 0 || target[0] != '/' || p == end || *p != ' ')
+    bool path = h->target.len > 0 && (target[0] == '/' || absolute_form(h->target, &h->authority));
+    if (!path || p == end || *p != ' ')
         return bad(why, "The request target is not a path.");
     kv_slice version = kv_slice_of(p + 1, (size_t)(end - p - 1));
     if (kv_slice_is(version, "HTTP/1.1"))
@@ -195,6 +215,10 @@ static kv_err check_whole(const char *b, size_t begin, size_t end, kv_head *h, c
     }
     if (h->minor == 1 && h->host.ptr == NULL)
         return bad(why, "Host is missing.");
+    /* the target would count: two hosts in one head are for two readers of it */
+    if (h->authority.len > 0 && (h->authority.len != h->host.len ||
+                                 strncasecmp(h->authority.ptr, h->host.ptr, h->host.len) != 0))
+        return bad(why, "The request target names another host than Host.");
     if (h->chunked && h->has_length)
         return bad(why, "Both Content-Length and Transfer-Encoding are there.");
     if (h->chunked && h->minor == 0)
@@ -237,4 +261,16 @@ void kv_head_hide_body(const kv_head *head, char *bytes)
         bytes[head->length_at] = 'x';
     if (head->chunked_at != 0)
         bytes[head->chunked_at] = 'x';
+}
+
+size_t kv_head_origin_form(const kv_head *head, char *bytes)
+{
+    if (head->authority.len == 0)
+        return 0;
+    size_t path = (size_t)(head->authority.ptr + head->authority.len - bytes);
+    if (bytes[path] != '/')
+        bytes[--path] = '/'; /* "http://host?query"; the host stands in Host, too */
+    size_t begin = path - head->method.len - 1;
+    memmove(bytes + begin, head->method.ptr, head->method.len + 1);
+    return begin;
 }

@@ -3,7 +3,8 @@
  * h2o 2.2.5 accepts what request smuggling behind a proxy is made of; here that is refused:
  * Content-Length with Transfer-Encoding, either of them twice, Transfer-Encoding in HTTP/1.0 or
  * other than "chunked", lengths that are not digits, obs-fold, a missing or second Host, bare CR or
- * LF, targets that do not begin with "/", more than 100 headers, heads above 32 KiB. */
+ * LF, targets that are no path or name another host than Host does, more than 100 headers, heads
+ * above 32 KiB. */
 #ifndef KV_GATEWAY_HEAD_H
 #define KV_GATEWAY_HEAD_H
 
@@ -20,6 +21,7 @@
 typedef struct kv_head {
     size_t len; /* bytes of the head */
     kv_slice method, target, host;
+    kv_slice authority;       /* of a target in absolute-form: the same as `host`; else empty */
     kv_slice accept_language; /* empty: none; also set when the head is refused behind it */
     int minor;                /* 0 or 1: HTTP/1.minor */
     bool has_length, chunked, expect;
@@ -37,6 +39,9 @@ kv_head_state kv_head_check(const char *bytes, size_t len, size_t from, kv_head 
 /* Changes the first letter of Content-Length and Transfer-Encoding in place: h2o then sees a
  * request without a body. */
 void kv_head_hide_body(const kv_head *head, char *bytes);
+/* Makes "GET /path" of "GET http://host/path" in place, which is how h2o wants it. Returns how many
+ * bytes before it are to be dropped. */
+size_t kv_head_origin_form(const kv_head *head, char *bytes);
 
 /* tchar of RFC 9110, also used by the multipart and chunked parsers. */
 bool kv_is_tchar(unsigned char c);

@@ -116,6 +116,9 @@ static void begin_request(kv_conn *c, const kv_head *head)
         (kv_body_frame){.chunked = head->chunked, .expect = head->expect, .left = head->length};
     c->frame.over = !head->chunked && head->length == 0;
     kv_head_hide_body(head, in->bytes);
+    size_t unread = kv_head_origin_form(head, in->bytes);
+    if (unread > 0)
+        h2o_buffer_consume(&c->sock->input, unread);
     c->state = KV_CONN_BUSY;
     c->seen = 0;
     set_timer(c, NULL);

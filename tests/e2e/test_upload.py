@@ -139,6 +139,21 @@ def test_pipelined_uploads_and_gets(kervan):
     assert [json.loads(a[1])["hash"] for a in answers[::2]] == [sha(p) for p in pictures]
 
 
+def test_targets_with_the_host(kervan):
+    """RFC 9112 3.2.2: as to a proxy. The requests around them are none the wiser."""
+    pictures = [padded_png(n) for n in (500, 300_000)]
+    with kervan.connect() as s:
+        wire = b"".join(request(kervan, p, b"Expect: 100-continue\r\n").replace(b"/api", b"http://X/api", 1) +
+                        b"GET http://x/api/v1/health/live?a HTTP/1.1\r\nHost: x\r\n\r\nGET /api/v1/health/live HTTP/1.1\r\nHost: x\r\n\r\n" for p in pictures)
+        s.sendall(wire)
+        answers = read_answers(s, 6)
+    assert [status for status, _ in answers] == [201, 200, 200] * 2
+    assert [json.loads(body)["size"] for _, body in answers[::3]] == [len(p) for p in pictures]
+    with kervan.connect() as s:
+        s.sendall(b"GET http://y/api/v1/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_answers(s, 1)[0][0] == 400
+
+
 def test_expect_100_continue(kervan):
     picture = png()
     with kervan.connect() as s:

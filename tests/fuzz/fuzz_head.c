@@ -64,6 +64,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (kv_head_check(bytes, size, 0, &again, &err, &why) != KV_HEAD_WHOLE ||
             again.has_length || again.chunked)
             abort();
+        size_t unread = kv_head_origin_form(&h, bytes);
+        if (kv_head_check(bytes + unread, size - unread, 0, &again, &err, &why) != KV_HEAD_WHOLE ||
+            *again.target.ptr != '/' || again.len != h.len - unread ||
+            again.method.len != h.method.len)
+            abort();
     }
     free(bytes);
     return 0;

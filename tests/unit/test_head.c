@@ -108,6 +108,14 @@ static void test_smuggling(void **state)
         "GET / http/1.1\r\nHost: a\r\n\r\n",
         "GET /\r\nHost: a\r\n\r\n",
         "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http:// HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http:/a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://a/ HTTP/1.1\r\n\r\n",
+        "GET http://a/ HTTP/1.0\r\n\r\n",
         "CONNECT b:80 HTTP/1.1\r\nHost: a\r\n\r\n",
         "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -180,12 +188,38 @@ static void test_hide_body(void **state)
     assert_string_equal(other, "POST / HTTP/1.1\r\nHost: a\r\nxransfer-Encoding: chunked\r\n\r\n");
 }
 
+static void becomes(const char *head, const char *want)
+{
+    kv_head h;
+    kv_err err;
+    char *text = strdup(head);
+    assert_int_equal(check(text, strlen(text), &h, &err), KV_HEAD_WHOLE);
+    kv_head_hide_body(&h, text);
+    assert_string_equal(text + kv_head_origin_form(&h, text), want);
+    free(text);
+}
+
+/* RFC 9112 3.2.2 */
+static void test_absolute_form(void **state)
+{
+    (void)state;
+    becomes("GET http://a/b?c HTTP/1.1\r\nHost: a\r\n\r\n", "GET /b?c HTTP/1.1\r\nHost: a\r\n\r\n");
+    becomes("\r\nOPTIONS HTTPS://A:8080 HTTP/1.1\r\nHost: a:8080\r\n\r\n",
+            "OPTIONS / HTTP/1.1\r\nHost: a:8080\r\n\r\n");
+    becomes("GET http://a?b=http://c/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /?b=http://c/ HTTP/1.1\r\nHost: a\r\n\r\n");
+    becomes("POST http://a/ HTTP/1.1\r\nContent-Length: 5\r\nHost: a\r\n\r\n",
+            "POST / HTTP/1.1\r\nxontent-Length: 5\r\nHost: a\r\n\r\n");
+    becomes("GET /http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /http://a/ HTTP/1.1\r\nHost: a\r\n\r\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ordinary),  cmocka_unit_test(test_smuggling),
         cmocka_unit_test(test_limits),    cmocka_unit_test(test_cuts),
-        cmocka_unit_test(test_hide_body),
+        cmocka_unit_test(test_hide_body), cmocka_unit_test(test_absolute_form),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
