@@ -191,7 +191,7 @@ kv_err kv_loop_new(kv_gw_own *gw, unsigned index, int listen_fd, kv_loop_own **r
     loop->index = index;
     l->listen_fd = listen_fd;
     l->wake_fd = gw->wake_fds[index];
-    l->nconns_max = ((size_t)gw->gw.cfg->max_connections + gw->gw.loops - 1) / gw->gw.loops;
+    l->nconns_max = (gw->connections_max + gw->gw.loops - 1) / gw->gw.loops;
     h2o_linklist_init_anchor(&l->conns);
     h2o_linklist_init_anchor(&l->ready);
     kv_id_maker_init(&l->ids, gw->id_node + index);

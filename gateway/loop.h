@@ -18,7 +18,8 @@ typedef struct kv_gw_own {
     kv_body_pool *pool;
     kv_ratelimit *rate;
     h2o_globalconf_t conf;
-    uint32_t id_node; /* of the first loop's ids; the others count on */
+    size_t connections_max; /* of all loops */
+    uint32_t id_node;       /* of the first loop's ids; the others count on */
     int wake_fds[KV_LOOPS_MAX];
 } kv_gw_own;
 

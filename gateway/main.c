@@ -43,16 +43,28 @@ static void configure_h2o(kv_gw_own *gw)
     kv_dispatch_register(gw);
 }
 
-static void raise_fd_limit(const kv_config *cfg)
+/* How many connections there may be. Where there are fewer descriptors than for MAX_CONNECTIONS,
+ * those that only wait must not take the ones that uploads and files need. */
+static size_t bound_connections(const kv_config *cfg)
 {
     struct rlimit r;
-    rlim_t want = (rlim_t)cfg->max_connections + SPARE_FDS;
-    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur >= want)
-        return;
-    r.rlim_cur = r.rlim_max == RLIM_INFINITY || r.rlim_max >= want ? want : r.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur < want)
-        kv_log(KV_LOG_WARN, "few_file_descriptors", KV_U64("limit", r.rlim_cur),
-               KV_U64("wanted", want));
+    size_t most = (size_t)cfg->max_connections;
+    rlim_t want = (rlim_t)most + SPARE_FDS;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+        return most;
+    rlim_t had = r.rlim_cur;
+    if (had < want) {
+        r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
+        if (setrlimit(RLIMIT_NOFILE, &r) != 0)
+            r.rlim_cur = had;
+    }
+    if (r.rlim_cur >= want)
+        return most;
+    rlim_t bound = r.rlim_cur - (r.rlim_cur / 2 < SPARE_FDS ? r.rlim_cur / 2 : SPARE_FDS);
+    most = bound < most ? (size_t)bound : most;
+    kv_log(KV_LOG_WARN, "few_file_descriptors", KV_U64("limit", r.rlim_cur), KV_U64("wanted", want),
+           KV_U64("connections", most));
+    return most;
 }
 
 static kv_err start_loops(gateway *g)
@@ -171,7 +183,7 @@ int kv_gateway_run(const kv_config *cfg, int signal_fd, const kv_ingest_hooks *i
     }
     g->older = kept;
     kept = g;
-    raise_fd_limit(cfg);
+    g->own.connections_max = bound_connections(cfg);
     kv_err err = prepare(g, cfg);
     if (err == KV_OK)
         err = start_loops(g);

@@ -35,6 +35,8 @@ kv_err kv_err_from_errno(int e)
     case EFBIG:
         return KV_E_DISK_FULL;
     case ENOMEM:
+    case EMFILE:
+    case ENFILE:
         return KV_E_NO_MEMORY;
     case ENOENT:
         return KV_E_NOT_FOUND;

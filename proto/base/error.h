@@ -56,7 +56,7 @@
     /* 60..: the machine */ \
     E(DISK_FULL, 60, 507, "disk_full", "The disk is full. Nothing was kept; free some space and try again.", "Disk dolu. Hiçbir şey saklanmadı; yer açıp tekrar deneyin.") \
     E(IO, 61, 500, "io", "Reading or writing failed. The log says more.", "Okuma ya da yazma başarısız. Ayrıntı günlükte.") \
-    E(NO_MEMORY, 62, 503, "no_memory", "Out of memory. Try again later.", "Bellek yetmedi. Daha sonra tekrar deneyin.") \
+    E(NO_MEMORY, 62, 503, "no_memory", "Out of memory or of file descriptors. Try again later.", "Bellek ya da dosya tanıtıcısı yetmedi. Daha sonra tekrar deneyin.") \
     E(BUSY, 63, 503, "busy", "The server is busy. Try again as Retry-After says.", "Sunucu meşgul. Retry-After süresi sonunda tekrar deneyin.") \
     E(BROKER_AWAY, 64, 503, "broker_away", "The broker does not answer. Try again in a few seconds.", "Aracı (broker) yanıt vermiyor. Birkaç saniye sonra tekrar deneyin.") \
     E(DRAINING, 65, 503, "draining", "The server is going down for a restart. Try again in a few seconds.", "Sunucu yeniden başlıyor. Birkaç saniye sonra tekrar deneyin.") \

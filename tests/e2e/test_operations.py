@@ -1,4 +1,5 @@
 """Operations. S0-08 S0-37 S0-44…S0-48 S0-50 S0-84 S0-87 S1-36 S1-37 S1-38 S1-85 S1-86"""
+import contextlib
 import json
 import os
 import re
@@ -55,6 +56,24 @@ def test_metrics_format(kervan):
         assert line.startswith("#") or re.fullmatch(r'[a-z_]+(\{[^}]*\})? -?[0-9.e+-]+(Inf)?', line), line
     names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(names) == len(set(names))
+
+
+def test_waiting_connections_leave_descriptors_for_files():
+    """With a limit of open files below MAX_CONNECTIONS."""
+    k = Kervan(wrapper=["prlimit", "--nofile=300:300"])
+    with k, contextlib.ExitStack() as open_ones:
+        bound = json.loads(next(line for line in k.lines if "few_file_descriptors" in line))
+        assert bound["limit"] == 300 and bound["connections"] == 150
+        large = k.upload(padded_png(900_000)).json()
+        k.session.close()
+        first = open_ones.enter_context(k.connect())
+        others = [open_ones.enter_context(k.connect()) for _ in range(400)]
+        assert len(others) == 400  # those above the bound wait in the queue of the listener
+        picture = padded_png(300_000)
+        first.sendall(b"POST /api/media?filename=a.png&folder=yeni HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(picture) + picture)
+        assert first.recv(65536).startswith(b"HTTP/1.1 201 ")
+        first.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % large["url"].encode())
+        assert first.recv(12) == b"HTTP/1.1 200"
 
 
 def test_second_kervan_on_the_port(kervan):
