@@ -62,8 +62,10 @@ kv_err kv_query_read(kv_request *r, const kv_parameter *rows, size_t n, void *ou
         if (value.len == 0)
             continue;
         kv_slice name = cut(&value, '='), v;
-        if (!decode(r, name, &name) || !decode(r, value, &v)) {
-            snprintf(why, KV_BODY_WHY, "a percent escape is malformed, or stands for NUL");
+        bool named = decode(r, name, &name);
+        if (!named || !decode(r, value, &v)) {
+            snprintf(why, KV_BODY_WHY, "%.64s%sa percent escape is malformed, or stands for NUL",
+                     named ? name.ptr : "", named ? ": " : "");
             return KV_E_BAD_PARAMETER;
         }
         KV_TRY(take(&g, name, v));

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/query.h"
 #include "gateway/route.h"
 #include "proto/actor.h"
 #include "proto/base/log.h"
@@ -352,21 +353,42 @@ void kv_uploads_abort_all(struct kv_uploads *us)
 
 /* ---- the route ---- */
 
+typedef struct asked {
+    kv_upload *u;
+    kv_slice filename;
+} asked;
+
+static kv_err take_folder(void *out, kv_slice v)
+{
+    return kv_upload_set_folder(((asked *)out)->u, v);
+}
+
+static kv_err take_filename(void *out, kv_slice v)
+{
+    ((asked *)out)->filename = v;
+    return kv_filename_check(v);
+}
+
+static const kv_parameter parameters[] = {
+    {"folder", take_folder, "names of [a-z0-9_-] joined by \"/\""},
+    {"filename", take_filename, "1 to 255 bytes of UTF-8, a name and no path"},
+};
+
 static kv_err from_query(kv_request *r, kv_upload *u)
 {
-    kv_slice value;
-    kv_err err = KV_OK;
-    if (kv_query_get(r, "folder", &value, &err))
-        KV_TRY(kv_upload_set_folder(u, value));
-    if (err != KV_OK || u->multipart)
-        return err;
-    if (!kv_query_get(r, "filename", &value, &err))
-        return err != KV_OK ? err : KV_E_BAD_FILENAME;
+    asked q = {.u = u};
+    KV_TRY(kv_query_read(r, parameters, sizeof(parameters) / sizeof(*parameters), &q, u->detail));
+    if (u->multipart)
+        return KV_OK;
+    if (q.filename.len == 0) {
+        snprintf(u->detail, sizeof(u->detail), "a raw body needs ?filename=");
+        return KV_E_BAD_FILENAME;
+    }
     kv_slice type = kv_header_get(r->req, "content-type");
     if (kv_slice_is_nocase(
             type, "application/x-www-form-urlencoded")) /* what curl says when nothing was said */
         type.len = 0;
-    return kv_upload_set_file(u, value, type);
+    return kv_upload_set_file(u, q.filename, type);
 }
 
 /* What the head tells already: kind of body, names, a length over the limit. */

@@ -12,6 +12,7 @@
 #ifndef KV_GATEWAY_UPLOAD_H
 #define KV_GATEWAY_UPLOAD_H
 
+#include "gateway/body.h"
 #include "gateway/multipart.h"
 #include "gateway/tap.h"
 #include "proto/base/media_name.h"
@@ -38,7 +39,7 @@ typedef struct kv_upload {
     bool begun;  /* UPLOAD_BEGIN is sent */
     bool paused; /* we stopped reading */
     kv_err err;  /* what to answer after ABORTING */
-    char detail[256];
+    char detail[KV_BODY_WHY];
 
     /* the file */
     uint64_t size, size_max, body_bytes, length_hint;

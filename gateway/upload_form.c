@@ -48,8 +48,10 @@ static kv_err on_part(void *arg, const kv_part *part)
         return u->have_file ? KV_E_TWO_FILES : KV_E_MISSING_FILE;
     }
     if (kv_slice_is(part->name, "folder")) {
-        if (u->have_folder)
+        if (u->have_folder) {
+            snprintf(u->detail, sizeof(u->detail), "folder is given twice");
             return KV_E_BAD_FOLDER;
+        }
         u->have_folder = u->in_folder = true;
     }
     return KV_OK;

@@ -1,5 +1,6 @@
 """Bad input: a clear problem+json, nothing left behind, a log line. S0-25 S0-57 S0-58 S0-59 S0-94 S0-101"""
 import http.client
+import json
 import socket
 import time
 
@@ -119,12 +120,14 @@ def test_bad_boundary(kervan, header):
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "..", ".", "a/b.png", "a\\b.png", "a\u202egnp.exe", "CON.png", "nul.png", "x" * 4096 + ".png", "a\x01b.png", "a\0b.png"])
 def test_hostile_file_names(kervan, name):
-    refused(kervan.post("/api/media", params={"filename": name}, data=PICTURE), 400, "bad_filename")
+    code = "bad_parameter" if "\0" in name else "bad_filename"
+    assert "filename: " in refused(kervan.post("/api/media", params={"filename": name}, data=PICTURE), 400, code)["detail"]
 
 
 @pytest.mark.parametrize("folder", ["../x", "..", "/etc", "a//b", "a/b/c/d/e", "Büyük", "a b", ".tmp", ".variants", "a/.tmp", "x" * 4096, "a\0b", "a/", "con\u202e"])
 def test_hostile_folders(kervan, folder):
-    refused(kervan.post("/api/media", params={"filename": "a.png", "folder": folder}, data=PICTURE), 400, "bad_folder")
+    code = "bad_parameter" if "\0" in folder else "bad_folder"
+    assert "folder: " in refused(kervan.post("/api/media", params={"filename": "a.png", "folder": folder}, data=PICTURE), 400, code)["detail"]
     body = part("folder", folder.encode()) + part("file", PICTURE, "a.png") + b"--X--\r\n"
     answer = kervan.post("/api/media", data=body, headers=FORM)
     assert answer.status_code == 400
@@ -273,6 +276,26 @@ def test_parameters_are_read_strictly(kervan, query, says):
     assert says in refused(answer, 400, "bad_parameter")["detail"]
 
 
+@pytest.mark.parametrize("query,code,says", [
+    ("filename=a.png&fodler=banners", "bad_parameter", "fodler is not known. Did you mean folder?"),
+    ("filename=a.png&folder=a&folder=b", "bad_parameter", "folder is given twice"),
+    ("filename=%zz.png", "bad_parameter", "filename: a percent escape"),
+    ("", "bad_filename", "a raw body needs ?filename="),
+    ("filename=&folder=", "bad_filename", "a raw body needs ?filename="),
+])
+def test_parameters_of_uploads_are_read_strictly(kervan, query, code, says):
+    """The file would be in another folder than was meant."""
+    with kervan.connect() as s:
+        s.sendall(b"POST /api/media?%s HTTP/1.1\r\nHost: x\r\nAccept-Language: en\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (query.encode(), len(PICTURE)) + PICTURE)
+        head, body = s.makefile("rb").read().split(b"\r\n\r\n", 1)
+    assert head.split(b" ")[1] == b"400" and json.loads(body)["code"] == code and says in json.loads(body)["detail"]
+
+
+def test_two_folders(kervan):
+    body = part("folder", b"a") + part("folder", b"b") + part("file", PICTURE, "a.png") + b"--X--\r\n"
+    assert "folder is given twice" in refused(kervan.post("/api/media", data=body, headers=FORM), 400, "bad_folder")["detail"]
+
+
 def test_empty_parameters_are_none(kervan):
     """Forms send those."""
     for query in ("/api/jobs?service=&status=&limit=&", "/api/media?folder=&limit=&cursor=", "/api/admin/queues?service=&after="):
@@ -285,3 +308,4 @@ def test_bad_escapes_in_parameters(kervan, query):
         s.sendall(f"GET /api/jobs?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         answer = s.makefile("rb").read()
     assert answer.split(b" ")[1] == b"400" and b"percent escape" in answer
+    assert query.startswith("l%00") or b"lane: a percent escape" in answer
