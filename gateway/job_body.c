@@ -1,5 +1,7 @@
 #include "gateway/job_body.h"
 
+#include "gateway/watch.h"
+#include "proto/base/id.h"
 #include "proto/base/text.h"
 
 #include <stdio.h>
@@ -390,6 +392,20 @@ kv_err kv_seen_body_read(kv_slice text, kv_seen *ret, json_t **tree, char why[KV
 
 /* ---- WebSocket ---- */
 
+/* Those before it are watched: who is told must know where it stopped. */
+static void say_unwatched(kv_body *b, uint64_t id, kv_err err)
+{
+    char text[KV_ID_TEXT + 1];
+    kv_id_format(id, text);
+    if (err == KV_E_BAD_PARAMETER)
+        snprintf(b->why, KV_BODY_WHY,
+                 "watch: at most %d jobs a client; %s and those behind it are not watched",
+                 KV_WATCH_CLIENT_MAX, text);
+    else
+        snprintf(b->why, KV_BODY_WHY, "watch: %s and those behind it are not watched. %s", text,
+                 kv_err_info_of(err)->en);
+}
+
 static kv_err take_ids(kv_body *b, const json_t *v, bool on)
 {
     kv_watch_say *say = b->out;
@@ -399,7 +415,11 @@ static kv_err take_ids(kv_body *b, const json_t *v, bool on)
         uint64_t id;
         if (!kv_body_id(json_array_get(v, i), &id))
             return KV_E_BAD_ID;
-        KV_TRY(say->watch(say->arg, id, on));
+        kv_err err = say->watch(say->arg, id, on);
+        if (err != KV_OK) {
+            say_unwatched(b, id, err);
+            return err;
+        }
     }
     return KV_OK;
 }

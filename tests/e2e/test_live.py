@@ -142,6 +142,19 @@ def head_from(s):
     return got
 
 
+def test_who_watches_too_much_is_told_where_it_stopped(kervan):
+    jobs = [f"{i:013d}" for i in range(1, 1002)]
+    c = ws(kervan)
+    c.send(json.dumps({"watch": jobs[:600]}))
+    c.send(json.dumps({"watch": jobs[600:]}))
+    for frame in iter(lambda: json.loads(c.recv()), None):
+        if frame["type"] == "error":
+            break
+    assert frame["code"] == "bad_parameter"
+    assert frame["detail"] == f"watch: at most 1000 jobs a client; {jobs[1000]} and those behind it are not watched"
+    c.close()
+
+
 @pytest.mark.parametrize("n", [170, 20_000])
 def test_every_ping_of_many_has_its_pong(kervan, n):
     """However many come before the first pong is sent or read."""

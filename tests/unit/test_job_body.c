@@ -189,6 +189,7 @@ static void test_watch_body(void **state)
     assert_int_equal(say.queues, 1);
     assert_int_equal(kv_watch_body_read(S("{\"watch\":[\"0000000000001\"]}"), &say, why),
                      KV_E_BUSY); /* passed on */
+    assert_non_null(strstr(why, "watch: 0000000000001 and those behind it are not watched"));
     assert_int_equal(kv_watch_body_read(S("{\"watch\":[7]}"), &say, why), KV_E_BAD_ID);
     assert_int_equal(kv_watch_body_read(S("{\"wach\":[]}"), &say, why), KV_E_BAD_PARAMETER);
     assert_non_null(strstr(why, "watch"));
