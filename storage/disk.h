@@ -13,7 +13,8 @@ enum {
     KV_DISK_FOLDERS = 256, /* open folders kept */
     KV_DISK_DEPTH = 16     /* folders inside one another, at most */
 };
-#define KV_DISK_TMP ".tmp"
+#define KV_DISK_TMP  ".tmp"
+#define KV_DISK_MARK '=' /* at the end of a name there: not a file that is written (disk_put.c) */
 
 /* A folder that is there, held open. Free of `refs` it stays in the cache until others push it out.
  */

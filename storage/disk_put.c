@@ -1,4 +1,5 @@
-/* An object being written on disk: .tmp/<id>, early write-back, sync, link to its keys. */
+/* An object being written on disk: .tmp/<id>, early write-back, sync, link to its keys. While an
+ * object that was here before gets one more key, .tmp/<id>= is a name of that one. */
 #include "storage/disk.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@ struct kv_put {
     int fd;
     uint64_t size, written_back; /* written_back: write-back was begun up to here */
     bool synced;                 /* nothing was written since the last sync */
+    bool marked;                 /* there is .tmp/<id>= */
     kv_err failed;               /* the first error; the object is of no use after it */
     char name[KV_ID_TEXT + 1];
 };
@@ -219,6 +221,33 @@ kv_err kv_put_link(kv_put *put, const char *key, bool *ret_existed)
     return err;
 }
 
+static void mark_name(const kv_put *put, char name[sizeof put->name + 1])
+{
+    snprintf(name, sizeof put->name + 1, "%s%c", put->name, KV_DISK_MARK);
+}
+
+/* Should we die before the new key has its row, a sweep finds the key by this name. */
+static kv_err link_by_mark(kv_put *put, int folder_fd, const char *base, const char *key,
+                           bool *existed)
+{
+    char name[sizeof put->name + 1];
+    mark_name(put, name);
+    if (linkat(folder_fd, base, put->store->tmp_fd, name, 0) != 0)
+        return kv_err_from_errno(errno);
+    put->marked = true;
+    return link_source_to(put, (link_source){put->store->tmp_fd, name}, key, existed);
+}
+
+static void unmark(kv_put *put)
+{
+    char name[sizeof put->name + 1];
+    mark_name(put, name);
+    if (put->marked && unlinkat(put->store->tmp_fd, name, 0) != 0 && errno != ENOENT)
+        kv_log(KV_LOG_ERROR, "temporary_file_left", KV_STR("uploadId", put->name),
+               KV_I64("errno", errno));
+    put->marked = false;
+}
+
 kv_err kv_put_link_same(kv_put *put, const char *from_key, const char *key, bool *ret_existed)
 {
     if (!kv_disk_key_valid(from_key))
@@ -231,9 +260,10 @@ kv_err kv_put_link_same(kv_put *put, const char *from_key, const char *key, bool
     struct stat st;
     bool existed = false;
     kv_err err = KV_E_NOT_FOUND;
+    unmark(put);
     if (fstatat(folder->fd, base, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
         (uint64_t)st.st_size == put->size)
-        err = link_source_to(put, (link_source){folder->fd, base}, key, &existed);
+        err = link_by_mark(put, folder->fd, base, key, &existed);
     kv_folder_put(put->store, folder);
     if (ret_existed)
         *ret_existed = err == KV_OK && existed;
@@ -256,6 +286,7 @@ void kv_put_finish(kv_put **putp)
     if (unlinkat(put->store->tmp_fd, put->name, 0) != 0 && errno != ENOENT)
         kv_log(KV_LOG_ERROR, "temporary_file_left", KV_STR("uploadId", put->name),
                KV_I64("errno", errno));
+    unmark(put);
     put_close(putp);
 }
 
@@ -263,7 +294,7 @@ void kv_put_leave(kv_put **putp)
 {
     kv_put *put = *putp;
     struct stat st;
-    if (!put || fstat(put->fd, &st) != 0 || st.st_nlink < 2)
+    if (!put || fstat(put->fd, &st) != 0 || (st.st_nlink < 2 && !put->marked))
         kv_put_finish(putp);
     else
         put_close(putp);

@@ -4,7 +4,10 @@
  * has no other name it goes. If it was linked to a key, its upload died between that and the
  * answer: the row decides. Another upload of the same bytes may be relying on that key without a
  * row yet; it has set the mtime (disk_put.c). So the key is taken away first, then the mtime is
- * looked at again, and the key is put back if it was claimed in between. */
+ * looked at again, and the key is put back if it was claimed in between.
+ *
+ * A mark is a name of an object that was here before its upload. Nobody holds its lock; the judge
+ * knows the uploads that live. */
 #include "storage/disk.h"
 
 #include <errno.h>
@@ -23,6 +26,7 @@ typedef struct leftover {
     int fd; /* holds the lock */
     struct stat st;
     char name[32];
+    bool mark;
     bool undecided; /* one of its keys */
 } leftover;
 
@@ -77,8 +81,10 @@ static void remove_orphan(sweep *s, leftover *l, int dir_fd, const char *key, co
     /* What is durable of this must not be the end of the temporary name alone. */
     if (!s->store->relaxed && fsync(dir_fd) != 0)
         l->undecided = true;
-    if (claimed)
+    if (claimed) {
+        l->undecided |= l->mark; /* it may have been another key of that object */
         return;
+    }
     s->result->orphans++;
     kv_log(KV_LOG_INFO, "orphan_removed", KV_STR("key", key), KV_STR("uploadId", l->name));
 }
@@ -125,13 +131,16 @@ static kv_err sweep_one(sweep *s, const char *name)
     int fd = openat(s->store->tmp_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return KV_OK; /* gone, or nothing of ours */
-    bool ours = flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    bool mark = name[strlen(name) - 1] == KV_DISK_MARK;
+    bool ours =
+        (mark || flock(fd, LOCK_EX | LOCK_NB) == 0) && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     if (ours && st.st_nlink >= 2 && is_young(s, &st)) {
         s->result->later++;
     } else if (ours && st.st_nlink >= 2) {
         leftover *l = &s->batch[s->batched++];
         l->fd = fd;
         l->st = st;
+        l->mark = mark;
         l->undecided = false;
         memcpy(l->name, name, strlen(name) + 1);
         return s->batched == BATCH ? settle_batch(s) : KV_OK;

@@ -40,7 +40,7 @@ kv_err kv_put_sync(kv_put *put);       /* bytes are durable (nothing with DURABI
 kv_err kv_put_link(kv_put *put, const char *key, bool *ret_existed);
 /* The same, but the new key becomes another name of `from_key`, which holds these very bytes (a
  * second folder: one physical file). NOT_FOUND when from_key is not there or has another size: use
- * kv_put_link then. IO when it went meanwhile. */
+ * kv_put_link then. */
 kv_err kv_put_link_same(kv_put *put, const char *from_key, const char *key, bool *ret_existed);
 void kv_put_finish(kv_put **put); /* removes the temporary name, closes */
 void kv_put_abort(kv_put **put);  /* the same; links that were made stay */

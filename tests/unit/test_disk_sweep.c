@@ -36,6 +36,22 @@ static void die_writing(fixture *f, uint64_t id, const char *key)
     assert_true(WIFSIGNALED(status));
 }
 
+/* The same, of bytes that are at `from` already. */
+static void die_sharing(fixture *f, uint64_t id, const char *from, const char *key)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        kv_put *put;
+        if (kv_put_begin(f->store, id, 0, &put) != KV_OK || kv_put_write(put, "same", 4) != KV_OK ||
+            kv_put_link_same(put, from, key, NULL) != KV_OK)
+            _exit(1);
+        kill(getpid(), SIGKILL);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+}
+
 typedef struct oracle {
     const char *orphan;  /* this key has no row */
     const char *unknown; /* of this one nobody can tell */
@@ -97,6 +113,47 @@ static void the_sweep_asks_about_linked_ones(void **state)
     assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
     OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
     assert_int_equal(r.removed, 0);
+}
+
+/* The key is not a name of the temporary file, but of an object of another folder. */
+static void the_sweep_finds_names_of_known_bytes(void **state)
+{
+    fixture *f = *state;
+    kv_sweep_result r;
+    oracle o = {.orphan = "b/same"};
+    store_text(f->store, 1, "a/same", "same");
+    die_sharing(f, 2, "a/same", "b/same");
+    die_sharing(f, 3, "a/same", "c/same"); /* this one has its row */
+    OK(kv_store_sweep(f->store, 60000, is_orphan, &o, &r));
+    assert_int_equal(r.later, 2);
+    assert_true(holds(f->store, "b/same", "same"));
+    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    assert_int_equal(r.orphans, 1);
+    assert_true(holds(f->store, "b/same", NULL));
+    assert_true(holds(f->store, "a/same", "same"));
+    assert_true(holds(f->store, "c/same", "same"));
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
+}
+
+static void a_put_that_shares_and_is_left(void **state)
+{
+    fixture *f = *state;
+    kv_sweep_result r;
+    kv_put *put;
+    oracle o = {.orphan = "b/same"};
+    store_text(f->store, 1, "a/same", "same");
+    OK(kv_put_begin(f->store, 2, 0, &put));
+    OK(kv_put_write(put, "same", 4));
+    OK(kv_put_link_same(put, "a/same", "b/same", NULL));
+    kv_put_finish(&put);
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
+    OK(kv_put_begin(f->store, 3, 0, &put));
+    OK(kv_put_write(put, "same", 4));
+    OK(kv_put_link_same(put, "a/same", "b/same", NULL));
+    kv_put_leave(&put);
+    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    assert_true(holds(f->store, "b/same", NULL));
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
 }
 
 static void the_sweep_leaves_what_nobody_can_tell(void **state)
@@ -195,7 +252,9 @@ int main(void)
         T(the_sweep_takes_what_the_dead_left),
         T(the_sweep_asks_about_linked_ones),
         T(the_sweep_leaves_what_nobody_can_tell),
+        T(the_sweep_finds_names_of_known_bytes),
         T(a_put_that_is_left),
+        T(a_put_that_shares_and_is_left),
         T(the_sweep_gives_way_to_a_new_claim),
         T(the_sweep_tries_again_what_it_could_not_remove),
         T(the_sweep_handles_many),
