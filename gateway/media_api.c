@@ -11,6 +11,7 @@
 #include "gateway/static.h"
 #include "proto/base/id.h"
 #include "proto/base/media_name.h"
+#include "proto/base/text.h"
 #include "storage/read/media.h"
 
 #define LIST_DEFAULT 50
@@ -45,7 +46,7 @@ static kv_err take_status(void *out, kv_slice v)
 static kv_err take_search(void *out, kv_slice v)
 {
     ((kv_media_filter *)out)->search = v;
-    return kv_body_judged(v.len <= SEARCH_MAX);
+    return kv_body_judged(v.len <= SEARCH_MAX && kv_utf8_valid(v));
 }
 
 static kv_err take_cursor(void *out, kv_slice v)
@@ -65,7 +66,7 @@ static kv_err take_limit(void *out, kv_slice v)
 static const kv_parameter parameters[] = {
     {"folder", take_folder, "names of [a-z0-9_-] joined by \"/\""},
     {"status", take_status, "PENDING, READY or FAILED"},
-    {"search", take_search, "at most 100 bytes"},
+    {"search", take_search, "at most 100 bytes of UTF-8"},
     {"cursor", take_cursor, "the \"next\" of a page before"},
     {"limit", take_limit, "1 to 200"},
 };

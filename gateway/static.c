@@ -266,10 +266,13 @@ static kv_err read_wish(kv_request *r, wish *ret, const char **why)
     }
     if (err != KV_OK)
         return err;
+    *why = "auto: a malformed percent escape";
     if (kv_query_get(r, "auto", &v, &err))
         ret->negotiated = true;
+    if (err != KV_OK)
+        return err;
     *why = "format: webp, avif or original";
-    if (err == KV_OK && kv_query_get(r, "format", &v, &err)) {
+    if (kv_query_get(r, "format", &v, &err)) {
         ret->negotiated = true;
         if (kv_slice_is(v, "webp"))
             ret->quality[KV_PICK_WEBP] = 1000;

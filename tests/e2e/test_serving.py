@@ -139,6 +139,14 @@ def test_width_is_the_next_larger(kervan, media):
 
 
 @pytest.mark.threads
+def test_the_parameter_that_is_no_text_is_named(kervan, media):
+    for path, says in (("/api/media?search=%ff", b"search: "), (media["url"] + "?auto=%zz", b"auto: "), (media["url"] + "?format=%zz", b"format: ")):
+        with kervan.connect() as s:
+            s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            answer = s.makefile("rb").read()
+        assert answer.split(b" ")[1] == b"400" and says in answer, path
+
+
 def test_deleted_on_every_loop(fresh):
     """Once the 204 is out, also those that have it in memory and have not heard of the event."""
     k = fresh(GATEWAY_THREADS="4")
