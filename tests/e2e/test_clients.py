@@ -352,6 +352,69 @@ def test_replay(c):
     assert e.value.number == client.NOT_FOUND
 
 
+# ---- what a program hands in may be anything ----
+
+
+def handle_oddly(job):
+    """Ends that are no JOB_DONE or JOB_FAIL as they stand."""
+    if job.params == "long":
+        return "a" * 70000
+    if job.params == "nan":
+        return float("nan")
+    if job.params == "detail":
+        raise client.Worker.Failed("ş" * 600)
+    if job.params == "number":
+        raise client.Worker.Failed("why", number=70000)
+    if job.params == "surrogate":
+        raise ValueError("no \udcff.txt")
+    return "read"
+
+
+@pytest.mark.parametrize(
+    "params, detail",
+    [
+        ('"long"', "JOB_DONE was refused: 80: result: is over its limit"),
+        ('"nan"', "JOB_DONE was refused: 80: result is not valid JSON"),
+        ('"detail"', "ş" * 512),
+        ('"number"', "JOB_FAIL was refused: 80: number: is over its limit"),
+        ('"surrogate"', "ValueError: no ?.txt"),
+    ],
+    ids=lambda text: text.strip('"')[:9],
+)
+def test_python_worker_ends_every_job(kervan, c, params, detail):
+    """Whatever the handler does, the job ends and the worker goes on."""
+    service = next(services)
+    worker = client.Worker(service, handle_oddly, broker=f"ipc://{kervan.data}/run/broker.sock")
+    try:
+        odd = c.ask("SUBMIT", job=client.new_id(), service=service, params=params)["job"]
+        row = c.wait(odd, timeout=PATIENCE)
+        assert row["status"] == "error" and row["error_detail"].startswith(detail)
+        assert c.wait(c.submit(service, 1)["job"], timeout=PATIENCE)["result"] == "read"
+    finally:
+        worker.stop(1.0)
+
+
+def test_python_worker_survives_params(kervan, c):
+    """JSON that Python cannot read: the job ends, and the next one is done."""
+    service = next(services)
+    worker = client.Worker(service, handle_oddly, broker=f"ipc://{kervan.data}/run/broker.sock")
+    try:
+        odd = c.ask("SUBMIT", job=client.new_id(), service=service, params="1" * 5000)["job"]
+        assert c.wait(c.submit(service, 1)["job"], timeout=PATIENCE)["result"] == "read"
+        assert '"status":"error"' in c.ask("JOB_GET", job=odd)["json"]
+    finally:
+        worker.stop(1.0)
+
+
+@pytest.mark.parametrize("bad", [object(), 1 << 70, "\udcff"], ids=["object", "number", "surrogate"])
+def test_python_client_refuses_what_cannot_be_packed(c, bad):
+    """Whoever asks is told; the session of the others goes on."""
+    service = next(services)
+    with pytest.raises((TypeError, OverflowError, ValueError)):
+        c.session.ask("SUBMIT", {**c.job(service), "tenant": bad}).result(PATIENCE)
+    c.cancel(c.submit(service)["job"])
+
+
 # ---- endpoints ----
 
 

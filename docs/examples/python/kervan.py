@@ -83,8 +83,12 @@ def pack(name, fields):
     return msgpack.packb([fields.get(field, default) for field, default in MESSAGES[name][1]], use_bin_type=True)
 
 
+def header(name, request=0, deadline=0):
+    return HEADER.pack(b"KV", 1, 0, MESSAGES[name][0], 0, request, deadline, bytes(16), bytes(8))
+
+
 def frames(name, fields, request=0, deadline=0):
-    return [HEADER.pack(b"KV", 1, 0, MESSAGES[name][0], 0, request, deadline, bytes(16), bytes(8)), pack(name, fields)]
+    return [header(name, request, deadline), pack(name, fields)]
 
 
 def parse(parts):
@@ -141,7 +145,7 @@ def endpoint(variable, file):
 class _Request:
     def __init__(self, name, fields, until):
         self.name, self.until, self.sent = name, until, None
-        self.fields, self.parts = fields, None
+        self.body, self.parts = pack(name, fields), None  # here, where whoever asks learns what cannot be packed
         self.future = concurrent.futures.Future()
 
 
@@ -170,7 +174,7 @@ class Session:
 
     # -- for any thread --
     def ask(self, name, fields, timeout=30.0):
-        """A future of the answer's fields; ends with KervanError."""
+        """A future of the answer's fields; ends with KervanError. TypeError, ValueError, OverflowError: that is no field of a message."""
         r = _Request(name, fields, time.monotonic() + timeout)
         if self._stopping:
             r.future.set_exception(KervanError(BROKER_AWAY, "the session was closed"))
@@ -240,7 +244,7 @@ class Session:
     def _add(self, r):
         request = next(self._ids)
         deadline = int((time.time() + r.until - time.monotonic()) * 1000)
-        r.parts = frames(r.name, r.fields, request, deadline)
+        r.parts = [header(r.name, request, deadline), r.body]
         self._requests[request] = r
 
     def _take_messages(self):
@@ -486,6 +490,11 @@ class Client:
 # ---- working ----
 
 
+def detail_of(what):
+    """The text of an error as a `detail`: whole characters of UTF-8, at most 1024 bytes."""
+    return str(what).encode("utf-8", "replace")[:1024].decode("utf-8", "ignore")
+
+
 class Job:
     """A job in hand. The handler looks at `cancelled` now and then."""
 
@@ -493,7 +502,7 @@ class Job:
         self._worker = worker
         self.id, self.service, self.attempt = m["job"], m["service"], m["attempt"]
         self.token = {"job": m["job"], "epoch": m["epoch"], "attempt": m["attempt"]}
-        self.params = json.loads(m["params"] or "null")
+        self.params, self._text = None, m["params"] or "null"
         self._cancelled = threading.Event()
 
     @property
@@ -584,15 +593,24 @@ class Worker:
 
     def _work(self, job):
         try:
+            job.params = json.loads(job._text)  # here: what Python cannot read must not end the session
             answer = "JOB_DONE", {**job.token, "result": json.dumps(self.handler(job))}
         except Worker.Failed as e:
-            answer = "JOB_FAIL", {**job.token, "number": e.number, "detail": str(e)[:1000], "retry": e.retry}
+            answer = "JOB_FAIL", {**job.token, "number": e.number, "detail": detail_of(e), "retry": e.retry}
         except Exception as e:  # noqa: BLE001  the job must end, whatever the handler did
-            answer = "JOB_FAIL", {**job.token, "detail": f"{type(e).__name__}: {e}"[:250], "retry": False}
+            answer = "JOB_FAIL", {**job.token, "detail": detail_of(f"{type(e).__name__}: {e}"), "retry": False}
         self._answer(job, *answer)
 
     def _answer(self, job, name, fields):
-        """Until it is acknowledged, or refused."""
+        refused = self._say(job, name, fields)
+        if refused and refused.number == BAD_MESSAGE:  # NaN, or too long: it is still ours
+            self._say(job, "JOB_FAIL", {**job.token, "detail": detail_of(f"{name} was refused: {refused}"), "retry": False})
+        with self._lock:
+            self._held.pop(self._key(job.token), None)
+            self.session.busy = len(self._held)
+
+    def _say(self, job, name, fields):
+        """Until it is acknowledged; the error when it is refused."""
         while not job.cancelled:
             try:
                 self.session.ask(name, fields).result()
@@ -601,11 +619,9 @@ class Worker:
                 if e.number == BROKER_AWAY and not self.session._stopping:
                     continue
                 if not e.retry_after_ms:
-                    break
+                    return e
                 time.sleep(e.retry_after_ms / 1000)
-        with self._lock:
-            self._held.pop(self._key(job.token), None)
-            self.session.busy = len(self._held)
+        return None
 
     def stop(self, drain=10.0):
         """No new jobs; waits for those in hand, then leaves. What is still in hand goes to other workers."""
