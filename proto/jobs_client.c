@@ -232,25 +232,11 @@ static kv_err take_submit(void *arg, const kv_msg *answer)
     return KV_OK;
 }
 
-/* Encoding asserts that limits hold; what a program hands in may be anything. */
-static bool submit_fits(const kv_submit *job)
-{
-    bool fits = true;
-#define LENGTH_u64(name, limit)                       fits = fits && ((limit) == 0 || job->name <= (uint64_t)(limit));
-#define LENGTH_str(name, limit)                       fits = fits && job->name.len <= (size_t)(limit);
-#define LENGTH(T, type, name, limit, def, unit, text) LENGTH_##type(name, limit)
-    KV_SUBMIT_FIELDS(LENGTH, _)
-#undef LENGTH
-#undef LENGTH_str
-#undef LENGTH_u64
-    return fits;
-}
-
 kv_err kv_job_client_submit(kv_job_client *self, const kv_submit *job, kv_job_client_state *ret)
 {
     kv_msg m = {.code = KV_SUBMIT, .submit = *job};
     kv_job_client_state unused;
-    if (!submit_fits(job))
+    if (!kv_job_submit_fits(job))
         return KV_E_BAD_PARAMETER;
     return kv_job_client_ask(self, &m, take_submit, ret ? ret : &unused);
 }
@@ -286,7 +272,7 @@ kv_err kv_job_client_submit_batch(kv_job_client *self, const kv_submit *jobs, si
     kv_buf_init(&bodies, BATCH_BYTES);
     for (size_t i = 0; i < n && err == KV_OK; i++) {
         kv_msg one = {.code = KV_SUBMIT, .submit = jobs[i]};
-        if (submit_fits(&jobs[i]))
+        if (kv_job_submit_fits(&jobs[i]))
             kv_body_encode(&one, &bodies);
         else
             err = KV_E_BAD_PARAMETER;
@@ -312,18 +298,15 @@ static kv_err take_job(void *arg, const kv_msg *answer)
 {
     const kv_job_status *s = &answer->job_status;
     const taken_job *to = arg;
-    json_t *root = json_loadb(s->json.ptr, s->json.len, JSON_ALLOW_NUL, NULL);
-    const char *status = json_string_value(json_object_get(root, "status"));
-    kv_err err = status ? KV_OK : KV_E_BAD_MESSAGE;
+    kv_slice status = kv_job_json_status(s->json);
+    kv_err err = status.len ? KV_OK : KV_E_BAD_MESSAGE;
     uint64_t job = to->state->job;
     *to->state = (kv_job_client_state){.job = job,
                                        .queue_position = s->queue_position,
                                        .lane_position = s->lane_position,
                                        .eta_low_ms = s->eta_low_ms,
                                        .eta_high_ms = s->eta_high_ms};
-    if (status)
-        copy_status(to->state->status, kv_slice_str(status));
-    json_decref(root);
+    copy_status(to->state->status, status);
     if (to->json) {
         kv_buf_add(to->json, s->json.ptr, s->json.len);
         if (!kv_buf_ok(to->json))
@@ -383,7 +366,7 @@ kv_err kv_job_client_metadata(kv_job_client *self, uint64_t job, const char *pat
     taken_metadata to = {ret_version, ret_json};
     kv_msg m = {.code = KV_METADATA,
                 .metadata = {.job = job, .patch = kv_slice_str(patch), .version = version}};
-    if (m.metadata.patch.len > 16384)
+    if (!kv_job_text_fits(m.metadata.patch, KV_JOB_PATCH_MAX))
         return KV_E_BAD_PARAMETER;
     return kv_job_client_ask(self, &m, take_metadata, &to);
 }

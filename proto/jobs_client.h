@@ -113,12 +113,12 @@ kv_slice kv_work_params(const kv_work *job);  /* JSON, as submitted */
 /* Stop working on it: nobody wants the result. Any thread. */
 bool kv_work_cancelled(const kv_work *job);
 /* Percent, and a JSON object that is merged into the metadata (NULL: none). Sent soon, in order;
- * percents without a patch may be passed over for newer ones. BAD_PARAMETER: too long, or over 100;
- * BUSY: too much is under way, try again later. That of a cancelled job is forgotten. */
+ * percents without a patch may be passed over for newer ones. BAD_PARAMETER: too long, no UTF-8, or
+ * over 100; BUSY: too much is under way, try again later. That of a cancelled job is forgotten. */
 kv_err kv_work_progress(kv_work *job, unsigned percent, const char *patch);
-/* JSON, kept with the job. BAD_PARAMETER: longer than 64 KiB; NO_MEMORY. */
+/* JSON, kept with the job. BAD_PARAMETER: longer than 64 KiB, or no UTF-8; NO_MEMORY. */
 kv_err kv_work_result(kv_work *job, const char *json);
-/* Said before an error is returned. */
+/* Said before an error is returned: at most 1024 bytes are kept. */
 void kv_work_fail(kv_work *job, bool retry, const char *detail);
 
 #endif

@@ -11,14 +11,14 @@
 
 #include "proto/actor.h"
 #include "proto/base/log.h"
+#include "proto/base/text.h"
 #include "proto/jobs_state.h"
 
 enum {
     TICK_MS = 500,
     ANSWER_MS = 60000, /* then it is sent again: the broker may be away for long */
     THREADS_MAX = 256,
-    REPORTS_MAX = 64, /* of a job, not sent yet */
-    PATCH_MAX = 16384
+    REPORTS_MAX = 64 /* of a job, not sent yet */
 };
 
 typedef struct report {
@@ -46,7 +46,7 @@ struct kv_work {
     kv_err err;
     bool retry;
     char *result;
-    char detail[1025];
+    char detail[KV_JOB_DETAIL_MAX + 1];
     /* the actor's */
     bool asking; /* a report or the answer is on its way */
     bool heard_cancel;
@@ -155,7 +155,7 @@ static void report_free(report *r)
 
 kv_err kv_work_progress(kv_work *job, unsigned percent, const char *patch)
 {
-    if (percent > 100 || (patch && strlen(patch) > PATCH_MAX))
+    if (percent > 100 || (patch && !kv_job_text_fits(kv_slice_str(patch), KV_JOB_PATCH_MAX)))
         return KV_E_BAD_PARAMETER;
     if (kv_work_cancelled(job))
         return KV_OK;
@@ -177,7 +177,7 @@ kv_err kv_work_progress(kv_work *job, unsigned percent, const char *patch)
 
 kv_err kv_work_result(kv_work *job, const char *json)
 {
-    if (strlen(json) > KV_JSON_MAX)
+    if (!kv_job_text_fits(kv_slice_str(json), KV_JSON_MAX))
         return KV_E_BAD_PARAMETER;
     char *copy = strdup(json);
     if (!copy)
@@ -190,7 +190,7 @@ kv_err kv_work_result(kv_work *job, const char *json)
 void kv_work_fail(kv_work *job, bool retry, const char *detail)
 {
     job->retry = retry;
-    strncpy(job->detail, detail, sizeof job->detail - 1);
+    kv_job_detail_set(job->detail, detail);
 }
 
 /* ---- the actor: what is sent ---- */
@@ -454,7 +454,8 @@ static const kv_actor_def def = {.name = "jobs",
 kv_err kv_job_worker_start(const kv_job_worker_opts *opts, kv_job_worker **ret)
 {
     *ret = NULL;
-    if (opts->threads < 1 || opts->threads > THREADS_MAX || !opts->service || !opts->service[0])
+    if (opts->threads < 1 || opts->threads > THREADS_MAX || !opts->service ||
+        !kv_service_name_valid(kv_slice_str(opts->service)))
         return KV_E_BAD_PARAMETER;
     kv_job_worker *w = calloc(1, sizeof *w);
     if (!w)

@@ -222,6 +222,10 @@ static void a_submit_that_may_come_again_is_made_again(void **state)
     memset(long_name, 'a', sizeof long_name);
     job.service = kv_slice_of(long_name, sizeof long_name);
     assert_int_equal(kv_job_client_submit(s->jobs, &job, &got), KV_E_BAD_PARAMETER);
+    kv_job_client_new(s->jobs, &job, "resize", "\"\xff\"");
+    assert_int_equal(kv_job_client_submit(s->jobs, &job, &got), KV_E_BAD_PARAMETER);
+    assert_int_equal(kv_job_client_metadata(s->jobs, job.job, "{\"a\":\"\xc5\"}", 0, NULL, NULL),
+                     KV_E_BAD_PARAMETER);
     assert_int_equal(s->script, 3);
 }
 
@@ -275,6 +279,11 @@ static void tell_position(stage *s, uint64_t request, const char *status, int po
     reply(s, request, &m);
 }
 
+/* Valid JSON, with numbers and texts that a library may refuse, and more than one "status". */
+#define ODD_ROW                                                                                    \
+    "{\"params\":[12345678901234567890,1e999,\"\\ud800\",\"]}\\\"\",{\"status\":\"queued\"}],"     \
+    "\"note\":\"status\",\"status\":\"complete\",\"n\":1}"
+
 /* Waits second, then processing, then over; its row is late once. */
 static void play_wait(stage *s, const kv_header *head, const kv_msg *m)
 {
@@ -289,8 +298,8 @@ static void play_wait(stage *s, const kv_header *head, const kv_msg *m)
     } else {
         assert(m->code == KV_JOB_GET && m->job_get.job == 77);
         kv_msg_defaults(KV_JOB_STATUS, &a);
-        a.job_status.json = kv_slice_str(s->script++ == 0 ? "{\"status\":\"processing\"}"
-                                                          : "{\"status\":\"complete\",\"n\":1}");
+        a.job_status.json =
+            kv_slice_str(s->script++ == 0 ? "{\"status\":\"processing\"}" : ODD_ROW);
         reply(s, head->request, &a);
     }
 }
@@ -309,7 +318,7 @@ static void waiting_tells_positions_and_ends_with_the_row(void **state)
     kv_buf_init(&seen, 0);
     kv_buf_init(&json, 0);
     assert_int_equal(kv_job_client_wait(s->jobs, 77, WAIT_MS, note_position, &seen, &json), KV_OK);
-    assert_string_equal(kv_buf_str(&json), "{\"status\":\"complete\",\"n\":1}");
+    assert_string_equal(kv_buf_str(&json), ODD_ROW);
     assert_string_equal(kv_buf_str(&seen), "queued 2 4000; processing 0 4000; ");
     kv_buf_release(&seen);
     kv_buf_release(&json);
@@ -452,6 +461,19 @@ static void take_done(stage *s, const kv_header *head, const kv_job_done *m)
     }
 }
 
+/* A detail is whole characters of UTF-8: the stage reads no other. */
+static void take_fail(stage *s, const kv_header *head, const kv_job_fail *m)
+{
+    static const char *const next[] = {[3] = "\"fail\"", [4] = "\"odd\""};
+    s->ids[m->job] = m->number;
+    assert(m->retry == (m->job == 4));
+    okay(s, head->request);
+    if (m->job < 5)
+        give_job(s, m->job + 1, next[m->job]);
+    else
+        assert(m->detail.len == 1023 && memcmp(m->detail.ptr, "a?z", 3) == 0);
+}
+
 static void play_work(stage *s, const kv_header *head, const kv_msg *m)
 {
     kv_msg cancel;
@@ -474,11 +496,7 @@ static void play_work(stage *s, const kv_header *head, const kv_msg *m)
         take_done(s, head, &m->job_done);
         break;
     case KV_JOB_FAIL:
-        s->ids[m->job_fail.job] = m->job_fail.number;
-        assert(m->job_fail.retry == (m->job_fail.job == 4));
-        okay(s, head->request);
-        if (m->job_fail.job == 3)
-            give_job(s, 4, "\"fail\"");
+        take_fail(s, head, &m->job_fail);
         break;
     default:
         abort();
@@ -486,6 +504,20 @@ static void play_work(stage *s, const kv_header *head, const kv_msg *m)
 }
 
 static atomic_int heard, stopped;
+
+/* What is no UTF-8 goes into no message. */
+static kv_err fail_oddly(kv_work *job)
+{
+    char detail[1100];
+    if (kv_work_progress(job, 1, "{\"a\":\"\xff\"}") != KV_E_BAD_PARAMETER ||
+        kv_work_result(job, "\"\xc5\"") != KV_E_BAD_PARAMETER)
+        abort();
+    memset(detail, 'a', sizeof detail);
+    memcpy(detail, "a\377z", 3);
+    memcpy(detail + 1023, "\xc5\x9f", 3); /* over the limit by a byte */
+    kv_work_fail(job, false, detail);
+    return KV_E_INTERNAL;
+}
 
 static kv_err handle(kv_work *job, void *arg)
 {
@@ -508,6 +540,8 @@ static kv_err handle(kv_work *job, void *arg)
     }
     if (kv_slice_is(what, "\"nonsense\""))
         return kv_work_result(job, "{");
+    if (kv_slice_is(what, "\"odd\""))
+        return fail_oddly(job);
     kv_work_fail(job, true, "not today");
     return KV_E_IO;
 }
@@ -531,8 +565,11 @@ static void jobs_are_worked_cancelled_and_failed(void **state)
     opts.threads = 0;
     assert_int_equal(kv_job_worker_start(&opts, &w), KV_E_BAD_PARAMETER);
     opts.threads = 2;
+    opts.service = "No Service";
+    assert_int_equal(kv_job_worker_start(&opts, &w), KV_E_BAD_PARAMETER);
+    opts.service = "work";
     assert_int_equal(kv_job_worker_start(&opts, &w), KV_OK);
-    await(s, KV_JOB_FAIL, 2);
+    await(s, KV_JOB_FAIL, 3);
     kv_job_worker_stop(&w, WAIT_MS);
     await(s, KV_BYE, 1);
     assert_int_equal(heard, 1);
@@ -540,6 +577,7 @@ static void jobs_are_worked_cancelled_and_failed(void **state)
     assert_int_equal(s->count[KV_JOB_DONE], 3);
     assert_int_equal(s->ids[3], KV_E_BAD_PARAMETER);
     assert_int_equal(s->ids[4], KV_E_IO);
+    assert_int_equal(s->ids[5], KV_E_INTERNAL);
     assert_int_equal(s->count[KV_READY], 2); /* the second with credit 0 */
 }
 
