@@ -21,7 +21,7 @@ void kv_reply(kv_core *c, const kv_cmd *cmd, const kv_msg *m)
         kv_core_send(c, s, cmd->request, m);
 }
 
-static int64_t retry_after(kv_err err)
+int64_t kv_err_again_ms(kv_err err)
 {
     if (err == KV_E_DYING)
         return DYING_AGAIN_MS;
@@ -57,7 +57,7 @@ static void refuse(kv_core *c, const kv_cmd *cmd, kv_err err, const char *detail
 
 void kv_reply_error(kv_core *c, const kv_cmd *cmd, kv_err err)
 {
-    refuse(c, cmd, err, detail_of(cmd, err), retry_after(err));
+    refuse(c, cmd, err, detail_of(cmd, err), kv_err_again_ms(err));
 }
 
 /* What a SUBMIT was to be refused with, had it not been here before. */
@@ -65,7 +65,7 @@ static void reply_none(kv_core *c, const kv_cmd *cmd)
 {
     const char *detail = cmd->none_detail ? cmd->none_detail : detail_of(cmd, cmd->if_none);
     refuse(c, cmd, cmd->if_none, detail,
-           cmd->none_after_ms ? cmd->none_after_ms : retry_after(cmd->if_none));
+           cmd->none_after_ms ? cmd->none_after_ms : kv_err_again_ms(cmd->if_none));
 }
 
 static void reply_okay(kv_core *c, const kv_cmd *cmd, uint64_t id)
@@ -435,8 +435,11 @@ void kv_results_take(kv_core *c, kv_cmd *cmd)
     case KV_CMD_PURGE_DEAD:
         kv_steer_result(c, cmd);
         break;
-    case KV_CMD_NOTHING:
-        reply_okay(c, cmd, cmd->id);
+    case KV_CMD_NOTHING: /* who said BYE has no session to ask again in */
+        if (cmd->err == KV_OK || cmd->code == KV_BYE)
+            reply_okay(c, cmd, cmd->id);
+        else
+            kv_reply_error(c, cmd, cmd->err);
         break;
     }
 }

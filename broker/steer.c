@@ -205,7 +205,7 @@ static void purge_end(kv_core *c, kv_purging *p)
     snprintf(detail, sizeof detail, "%llu went, %llu could not be written",
              (unsigned long long)p->count, (unsigned long long)p->failed);
     if (s && !s->fenced && p->err != KV_OK) {
-        kv_core_refuse(c, &from, p->err, detail);
+        kv_core_refuse_for(c, &from, p->err, detail, kv_err_again_ms(p->err));
     } else if (s && !s->fenced) {
         kv_core_okay(c, &from, p->count);
         kv_session_remember(s, p->request, KV_OK, p->count);

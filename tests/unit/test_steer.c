@@ -402,6 +402,7 @@ static void test_purge_fails(void **state)
     rig_expect_error(&t.r, request, KV_E_DISK_FULL);
     assert_true(
         kv_slice_is(rig_reply(&t.r, request)->m.error.detail, "2 went, 1 could not be written"));
+    assert_true(rig_reply(&t.r, request)->m.error.retry_after_ms > 0); /* the disk may have room */
     assert_null(t.r.core->purges);
     text_stop(&t);
 }
@@ -463,6 +464,9 @@ static void test_maintain(void **state)
     rig_commit(&t.r);
     assert_int_equal(okay_id(&t, request), 2);
     assert_non_null(rig_last(&t.r, "w", KV_JOB_CANCEL));
+    request = maintain(&t);
+    rig_answer(&t.r, KV_E_IO); /* what is not committed is not acknowledged */
+    rig_expect_error(&t.r, request, KV_E_IO);
     text_stop(&t);
 }
 
