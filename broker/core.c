@@ -340,7 +340,7 @@ void kv_core_message(kv_core *core, kv_now now, kv_slice peer, const kv_header *
         kv_session_beat(core, &from, &m->beat);
     else if (m->code == KV_BYE)
         kv_session_bye(core, &from);
-    else if (may_expire(m->code) && from.deadline_ms && (int64_t)from.deadline_ms < now.wall_ms)
+    else if (may_expire(m->code) && from.deadline_ms && from.deadline_ms < (uint64_t)now.wall_ms)
         kv_core_refuse(core, &from, KV_E_EXPIRED, NULL);
     else if (!kv_session_seen(core, &from))
         handle(core, &from, m);

@@ -321,7 +321,7 @@ static bool expired(const kv_exec *x, const kv_cmd *cmd)
 {
     bool may = cmd->type == KV_CMD_SUBMIT || cmd->type == KV_CMD_MEDIA_COMMIT ||
                cmd->type == KV_CMD_MEDIA_DELETE || cmd->type == KV_CMD_MEDIA_RETRY;
-    return may && cmd->deadline_ms && (int64_t)cmd->deadline_ms < x->now;
+    return may && cmd->deadline_ms && cmd->deadline_ms < (uint64_t)x->now;
 }
 
 bool kv_exec_owes(const kv_exec *x)

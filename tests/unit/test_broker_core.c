@@ -315,6 +315,9 @@ static void test_deadline(void **state)
     kv_core_message(r.core, r.now, kv_slice_str("g"), &head, &m);
     rig_expect_error(&r, 50, KV_E_EXPIRED);
     assert_int_equal(r.commands.n, 0);
+    head = (kv_header){.code = m.code, .request = 51, .deadline_ms = UINT64_MAX}; /* never */
+    kv_core_message(r.core, r.now, kv_slice_str("g"), &head, &m);
+    assert_int_equal(r.commands.n, 1);
     rig_stop(&r);
 }
 

@@ -437,6 +437,8 @@ static void test_expired(void **state)
     cmd->id = 1;
     cmd->deadline_ms = 1789999999999;
     assert_int_equal(rig_run(&r, cmd)->err, KV_E_EXPIRED);
+    cmd->deadline_ms = UINT64_MAX; /* never */
+    assert_int_equal(rig_run(&r, cmd)->err, KV_E_NOT_FOUND);
     kv_cmd_free(&cmd);
     rig_stop(&r);
 }
