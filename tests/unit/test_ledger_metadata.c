@@ -37,6 +37,7 @@ static void refused(rig *r, uint64_t job, uint64_t version, const char *text, kv
 {
     kv_cmd *cmd = patch(r, job, version, text);
     assert_int_equal(cmd->err, expect);
+    assert_true(expect != KV_E_BAD_PARAMETER || strstr(cmd->detail, "a name twice"));
     kv_cmd_free(&cmd);
 }
 
@@ -53,6 +54,9 @@ static void test_merge_and_version(void **state)
     rig_forget(&r);
     refused(&r, 5, 1, "{\"c\":1}", KV_E_CONFLICT);
     refused(&r, 5, 0, "[]", KV_E_BAD_PARAMETER);
+    refused(&r, 5, 0, "{\"c\":1,\"c\":2}", KV_E_BAD_PARAMETER); /* valid JSON, and said why */
+    refused(&r, 5, 0, "{\"c\":12345678901234567890}", KV_E_BAD_PARAMETER);
+    refused(&r, 5, 0, "{\"c\":\"\\ud800\"}", KV_E_BAD_PARAMETER);
     refused(&r, 6, 0, "{}", KV_E_NOT_FOUND);
     patched(&r, 2, "{\"b\":[1]}", "{\"a\":{\"x\":1,\"y\":2},\"b\":[1]}", 2); /* as it was */
     assert_string_equal(kv_buf_str(&r.events), "");
