@@ -10,8 +10,9 @@
 
 enum {
     PAGE_BYTES = KV_JSON_MAX * 6, /* a page ends above this; an item is far below the rest */
-    LEASE_BITS = 24,              /* of a cursor: place among the leases of a session */
-    TENANT_BITS = 40              /* of a cursor: place among the tenants of a queue */
+    PLACE_BITS = 24, /* of a cursor: place among the leases or the queues of a session */
+    PLACE_MASK = (1 << PLACE_BITS) - 1,
+    TENANT_BITS = 40 /* of a cursor: place among the tenants of a queue */
 };
 
 static const char *const lane_names[] = {"urgent", "normal", "background"};
@@ -207,6 +208,11 @@ static kv_session **sessions_from(const kv_core *c, uint64_t id, size_t *ret_n)
     return list;
 }
 
+static uint64_t cursor_of(uint64_t session, uint64_t place)
+{
+    return session << PLACE_BITS | (place & PLACE_MASK);
+}
+
 static void put_worker(page *p, const kv_session *s, const kv_offer *o)
 {
     kv_buf *out = &p->out;
@@ -222,23 +228,33 @@ static void put_worker(page *p, const kv_session *s, const kv_offer *o)
     p->items++;
 }
 
-/* The cursor is the id of a session; all offers of one are on the same page. */
+/* False: the page is full. */
+static bool put_offers(page *p, const kv_session *s, uint64_t skip)
+{
+    uint64_t i = 0;
+    for (const kv_offer *o = s->offers; o; o = o->next, i++) {
+        if (i < skip || !wanted(p, o->service))
+            continue;
+        if (full(p)) {
+            p->next = cursor_of(s->id, i);
+            return false;
+        }
+        put_worker(p, s, o);
+    }
+    return true;
+}
+
+/* Session by session: one may serve so many queues that they do not fit into a page. */
 static bool list_workers(page *p)
 {
     size_t n;
-    kv_session **list = sessions_from(p->c, p->m->after, &n);
+    uint64_t first = p->m->after >> PLACE_BITS, skip = p->m->after & PLACE_MASK;
+    kv_session **list = sessions_from(p->c, first, &n);
+    bool more = true;
     if (!list)
         return false;
-    for (size_t i = 0; i < n && p->next == 0; i++) {
-        if (full(p)) {
-            p->next = list[i]->id;
-            break;
-        }
-        for (const kv_offer *o = list[i]->offers; o; o = o->next) {
-            if (wanted(p, o->service))
-                put_worker(p, list[i], o);
-        }
-    }
+    for (size_t i = 0; i < n && more; i++)
+        more = put_offers(p, list[i], list[i]->id == first ? skip : 0);
     free(list);
     return true;
 }
@@ -276,7 +292,7 @@ static bool put_leases(page *p, const kv_task_list *list, uint64_t session, uint
         if (i < skip || !wanted(p, t->service))
             continue;
         if (full(p)) {
-            p->next = session << LEASE_BITS | (i & ((1u << LEASE_BITS) - 1));
+            p->next = cursor_of(session, i);
             return false;
         }
         put_lease(p, t);
@@ -289,7 +305,7 @@ static bool put_leases(page *p, const kv_task_list *list, uint64_t session, uint
 static bool list_leases(page *p)
 {
     size_t n;
-    uint64_t first = p->m->after >> LEASE_BITS, skip = p->m->after & ((1u << LEASE_BITS) - 1);
+    uint64_t first = p->m->after >> PLACE_BITS, skip = p->m->after & PLACE_MASK;
     kv_session **list = sessions_from(p->c, first, &n);
     if (!list)
         return false;

@@ -259,6 +259,34 @@ static void test_workers(void **state)
     text_stop(&t);
 }
 
+/* One that serves so many that they do not fit into one answer. */
+static void test_worker_of_many_queues(void **state)
+{
+    enum { QUEUES = 1000 };
+    text_rig t;
+    char name[65], service[65];
+    (void)state;
+    start(&t);
+    memset(name, '\x01', sizeof name - 1); /* six bytes each in JSON */
+    name[sizeof name - 1] = '\0';
+    rig_hello(&t.r, "w", "worker", name, 2);
+    for (int i = 0; i < QUEUES; i++) {
+        snprintf(service, sizeof service, "%060d", i);
+        rig_ready(&t.r, "w", service, 1);
+        t.r.n = 0;
+    }
+    size_t seen = 0;
+    uint64_t after = 0;
+    do {
+        uint64_t request = inspect(&t, "workers", "", after, 1000);
+        assert_int_equal(request, t.request); /* answered, not refused */
+        seen += count(&t, "workers");
+        after = next(&t);
+    } while (after);
+    assert_int_equal(seen, QUEUES);
+    text_stop(&t);
+}
+
 static void test_leases(void **state)
 {
     text_rig t;
@@ -379,6 +407,7 @@ int main(void)
         cmocka_unit_test(test_no_alarm_at_start),
         cmocka_unit_test(test_pages_of_queues),
         cmocka_unit_test(test_workers),
+        cmocka_unit_test(test_worker_of_many_queues),
         cmocka_unit_test(test_leases),
         cmocka_unit_test(test_tenants_and_limits),
         cmocka_unit_test(test_wrong),
