@@ -37,8 +37,8 @@ static kv_err old_events(kv_tidy *t, kv_db *db, int64_t now, int64_t *ret_remove
 
 static kv_err old_jobs(kv_tidy *t, kv_db *db, int64_t now, int64_t *ret_removed)
 {
-    return kv_jobs_prune(db, now - t->cfg->job_retention_hours * HOUR_MS, JOB_ROWS, &t->job_cursor,
-                         ret_removed);
+    return kv_jobs_prune(db, now - t->cfg->job_retention_hours * HOUR_MS, now, JOB_ROWS,
+                         &t->job_cursor, ret_removed);
 }
 
 static kv_err expired_jobs(kv_tidy *t, kv_db *db, int64_t now, int64_t *ret_removed)

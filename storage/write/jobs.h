@@ -142,9 +142,9 @@ kv_err kv_job_retried(kv_db *db, uint64_t id, uint64_t by);
 kv_err kv_jobs_purge_dead(kv_db *db, kv_slice service, int max_rows, int64_t *ret_removed);
 
 /* Retention: looks at up to `max_rows` jobs after *cursor (0: the oldest) and removes those that
- * are terminal and not touched since `before_ms`. Ids are time-ordered, so it stops at those made
- * after `before_ms`; *cursor is then 0, else where to go on. */
-kv_err kv_jobs_prune(kv_db *db, int64_t before_ms, int max_rows, uint64_t *cursor,
+ * are terminal and not touched since `before_ms`. Ids are time-ordered, so it leaves out those made
+ * between `before_ms` and tomorrow; *cursor is 0 at the end, else where to go on. */
+kv_err kv_jobs_prune(kv_db *db, int64_t before_ms, int64_t now, int max_rows, uint64_t *cursor,
                      int64_t *ret_removed);
 /* Jobs with a retention of their own: to be removed at `at` (Unix ms), noted when they end. */
 kv_err kv_job_expires(kv_db *db, uint64_t id, int64_t at);

@@ -62,6 +62,7 @@ kv_err kv_jobs_purge_dead(kv_db *db, kv_slice service, int max_rows, int64_t *re
 /* ---- retention of all ---- */
 
 enum { PRUNE_MAX = 256 };
+static const int64_t DAY_MS = 24 * 3600 * 1000;
 
 /* One that has ended. */
 typedef struct old_job {
@@ -86,20 +87,19 @@ static void add_old(prune_list *list, kv_stmt *s, int at)
 }
 
 /* A job with a retention of its own waits for its time in job_expiry. */
-static kv_err find_old(kv_db *db, int64_t before_ms, int max_rows, uint64_t *cursor,
+static kv_err find_old(kv_db *db, int64_t before_ms, uint64_t until, int max_rows, uint64_t *cursor,
                        prune_list *list)
 {
     kv_stmt *s;
     bool row = true;
     kv_err err;
-    int64_t until = before_ms > KV_ID_EPOCH_MS ? (before_ms - KV_ID_EPOCH_MS) << 22 : 0;
     KV_TRY(kv_db_prepare(db,
                          "SELECT state >= 2 AND updated_at < $3 AND (options = 0 OR (SELECT "
                          "retention FROM job_option WHERE job = id) = 0), id, state, options, "
                          "service FROM job WHERE id > $1 AND id < $2 ORDER BY id LIMIT $4",
                          &s));
     kv_bind_i64(s, 1, (int64_t)*cursor);
-    kv_bind_i64(s, 2, until);
+    kv_bind_i64(s, 2, (int64_t)until);
     kv_bind_i64(s, 3, before_ms);
     kv_bind_i64(s, 4, max_rows);
     while ((err = kv_db_step(s, &row)) == KV_OK && row) {
@@ -121,18 +121,27 @@ static kv_err remove_all(kv_db *db, const prune_list *list)
     return KV_OK;
 }
 
-kv_err kv_jobs_prune(kv_db *db, int64_t before_ms, int max_rows, uint64_t *cursor,
+/* The smallest id of that time. */
+static uint64_t id_at(int64_t ms)
+{
+    return ms > KV_ID_EPOCH_MS ? (uint64_t)(ms - KV_ID_EPOCH_MS) << 22 : 0;
+}
+
+/* First the ids of old, then those ahead of our clock: clients make them, with clocks of their
+ * own. */
+kv_err kv_jobs_prune(kv_db *db, int64_t before_ms, int64_t now, int max_rows, uint64_t *cursor,
                      int64_t *ret_removed)
 {
     prune_list list = {.n = 0};
+    bool ahead = *cursor >= id_at(now);
     *ret_removed = 0;
     if (max_rows > PRUNE_MAX)
         max_rows = PRUNE_MAX;
-    KV_TRY(find_old(db, before_ms, max_rows, cursor, &list));
+    KV_TRY(find_old(db, before_ms, ahead ? INT64_MAX : id_at(before_ms), max_rows, cursor, &list));
     KV_TRY(remove_all(db, &list));
     *ret_removed = list.n;
     if (list.seen < max_rows)
-        *cursor = 0;
+        *cursor = ahead ? 0 : id_at(now + DAY_MS);
     return KV_OK;
 }
 
