@@ -149,7 +149,8 @@ bool kv_admin_agreed(kv_slice word, uint64_t count)
 
 json_t *kv_admin_json(kv_admin_call *call, kv_slice text)
 {
-    json_t *v = json_loadb(text.ptr ? text.ptr : "", text.len, JSON_DECODE_ANY, NULL);
+    json_t *v =
+        json_loadb(text.ptr ? text.ptr : "", text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     if (!v)
         kv_admin_error(call, "bad_message",
                        "The broker's answer is not JSON: is it another version?");

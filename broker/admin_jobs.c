@@ -3,6 +3,7 @@
 
 #include "broker/admin_inspect.h"
 #include "broker/admin_retry.h"
+#include "proto/base/text.h"
 #include "storage/read/jobs.h"
 #include "storage/read/jobs_list.h"
 
@@ -270,19 +271,65 @@ static void show_history(kv_buf *out, const json_t *history)
         show_entry(out, json_array_get(history, i));
 }
 
-static json_t *position_json(int64_t position)
+static void add_position(kv_buf *out, const char *key, int64_t position)
 {
-    return position < 0 ? json_null() : json_integer(position);
+    kv_json_key(out, key);
+    if (position < 0)
+        kv_json_null(out);
+    else
+        kv_json_i64(out, position);
 }
 
-static void add_positions(json_t *job, const kv_job_status *m)
+/* The job as the broker said it, and its place. */
+static void dump_job(kv_buf *out, const kv_job_status *m)
 {
-    json_object_set_new(job, "queue_position", position_json(m->queue_position));
-    json_object_set_new(job, "lane_position", position_json(m->lane_position));
-    json_object_set_new(job, "eta_seconds",
-                        m->eta_high_ms == 0 ? json_null()
-                                            : json_pack("[f,f]", (double)m->eta_low_ms / 1000,
-                                                        (double)m->eta_high_ms / 1000));
+    kv_buf_add(out, m->json.ptr, m->json.len - 1);
+    add_position(out, "queue_position", m->queue_position);
+    add_position(out, "lane_position", m->lane_position);
+    kv_json_key(out, "eta_seconds");
+    if (m->eta_high_ms == 0)
+        kv_json_null(out);
+    else
+        kv_buf_addf(out, "[%.3f,%.3f]", (double)m->eta_low_ms / 1000,
+                    (double)m->eta_high_ms / 1000);
+    kv_buf_adds(out, "}\n");
+}
+
+/* With the text of a member's value in its place: what clients and workers sent is valid, but our
+ * library does not take every number. */
+static void add_as_text(kv_slice json, const char *name, kv_buf *out)
+{
+    kv_slice value = kv_json_member(json, name);
+    size_t at = value.len ? (size_t)(value.ptr - json.ptr) : json.len;
+    kv_buf_add(out, json.ptr, at);
+    if (!value.len)
+        return;
+    if (kv_slice_is(value, "null"))
+        kv_json_raw(out, value);
+    else
+        kv_json_str(out, value);
+    kv_buf_add(out, value.ptr + value.len, json.len - at - value.len);
+}
+
+static json_t *job_to_show(kv_admin_call *call, kv_slice json)
+{
+    kv_buf params, both;
+    kv_buf_init(&params, 0);
+    kv_buf_init(&both, 0);
+    add_as_text(json, "params", &params);
+    add_as_text(kv_buf_slice(&params), "result", &both);
+    json_t *job = kv_admin_json(call, kv_buf_slice(&both));
+    kv_buf_release(&params);
+    kv_buf_release(&both);
+    return job;
+}
+
+static void show_position(kv_buf *out, const char *name, int64_t position)
+{
+    if (position < 0)
+        kv_buf_addf(out, "%-17s -\n", name);
+    else
+        kv_buf_addf(out, "%-17s %lld\n", name, (long long)position);
 }
 
 static void show_eta(kv_buf *out, const kv_job_status *m)
@@ -296,30 +343,37 @@ static void show_eta(kv_buf *out, const kv_job_status *m)
     kv_buf_addc(out, '\n');
 }
 
+static void show_job(kv_buf *out, json_t *job, const kv_job_status *m)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(job, key, value)
+    {
+        size_t len = strlen(key);
+        bool time = strcmp(key, "deadline") == 0 || strcmp(key, "not_before") == 0 ||
+                    (len > 3 && strcmp(key + len - 3, "_at") == 0);
+        if (strcmp(key, "history") != 0)
+            show_field(out, key, job, time ? KV_COLUMN_TIME_MS : KV_COLUMN_TEXT);
+    }
+    show_position(out, "queue_position", m->queue_position);
+    show_position(out, "lane_position", m->lane_position);
+    show_eta(out, m);
+    kv_buf_addc(out, '\n');
+    show_history(out, json_object_get(job, "history"));
+}
+
 static void on_job(kv_admin_call *call, const kv_msg *answer)
 {
-    json_t *job = kv_admin_json(call, answer->job_status.json);
-    if (!job)
-        return;
-    add_positions(job, &answer->job_status);
+    const kv_job_status *m = &answer->job_status;
     if (call->json) {
-        kv_admin_dump(call, job);
+        dump_job(call->out, m);
     } else {
-        const char *key;
-        json_t *value;
-        json_object_foreach(job, key, value)
-        {
-            size_t len = strlen(key);
-            bool time = strcmp(key, "deadline") == 0 || strcmp(key, "not_before") == 0 ||
-                        (len > 3 && strcmp(key + len - 3, "_at") == 0);
-            if (strcmp(key, "history") != 0 && strcmp(key, "eta_seconds") != 0)
-                show_field(call->out, key, job, time ? KV_COLUMN_TIME_MS : KV_COLUMN_TEXT);
-        }
-        show_eta(call->out, &answer->job_status);
-        kv_buf_addc(call->out, '\n');
-        show_history(call->out, json_object_get(job, "history"));
+        json_t *job = job_to_show(call, m->json);
+        if (!job)
+            return;
+        show_job(call->out, job, m);
+        json_decref(job);
     }
-    json_decref(job);
     kv_admin_ok(call);
 }
 

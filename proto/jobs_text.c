@@ -38,29 +38,9 @@ void kv_job_detail_set(char out[KV_JOB_DETAIL_MAX + 1], const char *text)
     }
 }
 
-/* ---- the status of a job ---- */
-
-/* Behind the string that begins at `i`. */
-static size_t past_string(kv_slice json, size_t i)
-{
-    for (i++; i < json.len && json.ptr[i] != '"'; i++)
-        i += json.ptr[i] == '\\';
-    return i < json.len ? i + 1 : json.len;
-}
-
 kv_slice kv_job_json_status(kv_slice json)
 {
-    static const char name[] = "\"status\":\"";
-    int depth = 0;
-    for (size_t i = 0, next; i < json.len; i = next) {
-        char c = json.ptr[i];
-        next = c == '"' ? past_string(json, i) : i + 1;
-        depth += (c == '{' || c == '[') - (c == '}' || c == ']');
-        if (c != '"' || depth != 1 || json.len - i < sizeof name ||
-            memcmp(json.ptr + i, name, sizeof name - 1) != 0)
-            continue;
-        i += sizeof name - 1;
-        return kv_slice_of(json.ptr + i, past_string(json, i - 1) - 1 - i);
-    }
-    return kv_slice_of(NULL, 0);
+    kv_slice value = kv_json_member(json, "status");
+    return value.len > 2 && *value.ptr == '"' ? kv_slice_of(value.ptr + 1, value.len - 2)
+                                              : kv_slice_of(NULL, 0);
 }

@@ -14,7 +14,7 @@ import time
 
 import pytest
 from kervan import BINARY, PATIENCE, Kervan, wait_for
-from peer import ERROR, JOB_DONE, JOB_FAIL, JOB_GET, JOB_STATUS, OKAY, READY, Peer
+from peer import ERROR, JOB_DONE, JOB_FAIL, JOB_GET, JOB_STATUS, OKAY, READY, SUBMIT, SUBMIT_OK, Peer, id_text
 
 pytestmark = pytest.mark.threads
 
@@ -71,6 +71,22 @@ def test_every_look_in_text_and_json(kervan, command):
     for line in out.splitlines():  # events: an object a line
         json.loads(line)
     assert ctl(kervan, *command.split(), "-j").returncode == 0
+
+
+@pytest.mark.parametrize("params", ['{"id":12345678901234567890}', "[1e999]", '"\\ud800"', '"\\u0000x"'], ids=["id", "number", "surrogate", "nul"])
+def test_a_job_whose_json_is_odd(kervan, peer, params):
+    """Whatever a client or worker sent, as long as it is JSON, is shown as it is, and hides no other job."""
+    number = peer.new_id()
+    assert peer.ask(SUBMIT, [number, "odd", 1, params, "", 3, 0, "", 0, 0, 0, "", 0, "", 0, "", '{"nul":"\\u0000"}'])[0] == SUBMIT_OK
+    job = id_text(number)
+    assert params in good(kervan, "job", job)
+    assert f'"params":{params},' in good(kervan, "-j", "job", job)
+    assert job in good(kervan, "jobs", "service=odd")
+    with Peer(kervan, "worker", "odd-one") as w:
+        w.ask(READY, ["odd", 1])
+        assert w.ask(JOB_DONE, [*w.wait_job()[:3], params])[0] == OKAY
+    assert good(kervan, "job", job).count(params) == 2
+    assert f'"result":{params},' in good(kervan, "-j", "job", job)
 
 
 def test_a_job_from_queue_to_history(kervan, peer):

@@ -129,6 +129,30 @@ static void test_utf8(void **state)
     assert_int_equal(kv_utf8_cut(kv_slice_str("\x80\x80\x80\x80\x80"), 4).len, 4);
 }
 
+static void expect_member(const char *object, const char *name, const char *value)
+{
+    kv_slice got = kv_json_member(kv_slice_str(object), name);
+    assert_true(value ? kv_slice_is(got, value) : got.len == 0);
+}
+
+static void test_member(void **state)
+{
+    static const char object[] =
+        "{\"a\":\"b\",\"s\":\"a\",\"n\" : 1e999 , \"o\":{\"x\":[1,\"]}\\\"\"]},"
+        "\"e\":{},\"last\":null}";
+    (void)state;
+    expect_member(object, "a", "\"b\"");
+    expect_member(object, "n", "1e999 ");
+    expect_member(object, "o", "{\"x\":[1,\"]}\\\"\"]}");
+    expect_member(object, "e", "{}");
+    expect_member(object, "last", "null");
+    expect_member(object, "x", NULL); /* of another object */
+    expect_member(object, "b", NULL);
+    expect_member("{}", "a", NULL);
+    for (size_t cut = 0; cut < sizeof object - 1; cut++) /* torn: nothing behind it is read */
+        (void)kv_json_member(kv_slice_of(object, cut), "last");
+}
+
 static void test_time(void **state)
 {
     char text[KV_TIME_TEXT + 1];
@@ -227,7 +251,8 @@ int main(void)
         cmocka_unit_test(test_appends), cmocka_unit_test(test_limit),
         cmocka_unit_test(test_json),    cmocka_unit_test(test_hex_decode),
         cmocka_unit_test(test_utf8),    cmocka_unit_test(test_time),
-        cmocka_unit_test(test_errors),  cmocka_unit_test(test_log),
+        cmocka_unit_test(test_member),  cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
