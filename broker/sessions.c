@@ -9,8 +9,9 @@
 #include "proto/base/log.h"
 
 enum {
-    FORGET_MS = 60 * 1000
-}; /* a lost session is kept this long for what its peer may send again */
+    FORGET_MS = 60 * 1000, /* a lost session is kept this long for what its peer may send again */
+    FULL_AGAIN_MS = 1000
+};
 
 kv_session *kv_session_of_peer(kv_core *c, kv_slice peer)
 {
@@ -69,10 +70,28 @@ static bool bind_peer(kv_core *c, kv_session *s, kv_slice peer)
     return kv_names_set(&c->peers, peer, s);
 }
 
-static kv_session *session_new(kv_core *c, kv_slice peer, const kv_hello *m)
+/* Those that are kept must not keep others out: clients may come and go by the hundred a second.
+ * The one that went first makes room. */
+static bool make_room(kv_core *c, const kv_session *but)
+{
+    kv_session *first = NULL;
+    size_t at = 0;
+    if (c->sessions.n < KV_SESSIONS_MAX)
+        return true;
+    for (kv_session *s; (s = kv_ids_next(&c->sessions, &at));) {
+        if (!s->alive && s != but && s->in_flight.n == 0 && (!first || s->heard < first->heard))
+            first = s;
+    }
+    if (first)
+        session_free(c, first);
+    return first;
+}
+
+/* `old`: the one that had the name; it stays for now. */
+static kv_session *session_new(kv_core *c, kv_slice peer, const kv_hello *m, const kv_session *old)
 {
     char key[100];
-    if (c->sessions.n >= KV_SESSIONS_MAX)
+    if (!make_room(c, old))
         return NULL;
     kv_session *s = calloc(1, sizeof *s);
     if (!s)
@@ -139,6 +158,7 @@ static void refuse_hello(kv_core *c, kv_slice peer, uint64_t request, kv_err err
     kv_msg_defaults(KV_ERROR, &m);
     m.error.number = err;
     m.error.detail = kv_slice_str(detail);
+    m.error.retry_after_ms = err == KV_E_BUSY ? FULL_AGAIN_MS : 0;
     c->opts.sink.send(c->opts.sink.arg, peer, request, &m);
 }
 
@@ -165,7 +185,7 @@ void kv_session_hello(kv_core *c, kv_slice peer, uint64_t request, const kv_hell
             s = NULL;
     } else {
         kv_session *old = s;
-        s = session_new(c, peer, m);
+        s = session_new(c, peer, m, old);
         if (s && old)
             fence(c, old, s);
     }
