@@ -115,7 +115,7 @@ static void write_url(const supervisor *s)
     fclose(f);
 }
 
-static void child_exec(const supervisor *s, int i, int ready_fd, int out_fd)
+static void child_exec(const supervisor *s, int i, pid_t parent, int ready_fd, int out_fd)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -124,7 +124,8 @@ static void child_exec(const supervisor *s, int i, int ready_fd, int out_fd)
     char text[16];
     snprintf(text, sizeof text, "%d", ready_fd);
     setenv("KERVAN_READY_FD", text, 1);
-    setenv("KERVAN_SUPERVISED", "1", 1);
+    snprintf(text, sizeof text, "%ld", (long)parent);
+    setenv("KERVAN_SUPERVISED", text, 1);
     if (out_fd >= 0)
         dup2(out_fd, STDOUT_FILENO);
     fcntl(ready_fd, F_SETFD, 0);
@@ -141,9 +142,9 @@ static void child_start(supervisor *s, int i)
         c->restart_at = now_ms() + BACKOFF_MAX_MS;
         return;
     }
-    pid_t pid = fork();
+    pid_t self = getpid(), pid = fork();
     if (pid == 0)
-        child_exec(s, i, ready[1], out[1]);
+        child_exec(s, i, self, ready[1], out[1]);
     close(ready[1]);
     if (out[1] >= 0)
         close(out[1]);

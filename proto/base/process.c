@@ -18,23 +18,44 @@ static int failed(const char *name, const char *what)
     return -1;
 }
 
+/* The end of a terminal stops as SIGTERM does, but under nohup, which has it ignored. */
+static bool hangup_stops(void)
+{
+    struct sigaction now;
+
+    return sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler != SIG_IGN;
+}
+
+/* SIGTERM when the supervisor dies. One that died before we asked is seen by our new parent. */
+static bool follow_supervisor(const char *pid)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGTERM))
+        return false;
+    errno = ESRCH;
+    return getppid() == (pid_t)strtol(pid, NULL, 10);
+}
+
 int kv_process_setup(const char *name)
 {
-    const char *supervised = getenv("KERVAN_SUPERVISED");
+    const char *supervisor = getenv("KERVAN_SUPERVISED");
     sigset_t stop;
 
     if (setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}))
         return failed(name, "setrlimit");
-    /* A closed peer and a file-size limit are errors of a call, not deaths. */
-    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
+    /* A closed peer and a file-size limit are errors of a call, not deaths. Where our own parent
+     * ignores SIGCHLD, ended children could not be waited for. */
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR ||
+        signal(SIGCHLD, SIG_DFL) == SIG_ERR)
         return failed(name, "signal");
     sigemptyset(&stop);
     sigaddset(&stop, SIGTERM);
     sigaddset(&stop, SIGINT);
+    if (hangup_stops())
+        sigaddset(&stop, SIGHUP);
     if (sigprocmask(SIG_BLOCK, &stop, NULL))
         return failed(name, "sigprocmask");
-    if (supervised && strcmp(supervised, "1") == 0 && prctl(PR_SET_PDEATHSIG, SIGTERM))
-        return failed(name, "prctl");
+    if (supervisor && !follow_supervisor(supervisor))
+        return failed(name, "follow_supervisor");
     int fd = signalfd(-1, &stop, SFD_NONBLOCK | SFD_CLOEXEC);
     return fd < 0 ? failed(name, "signalfd") : fd;
 }

@@ -31,7 +31,7 @@ static loaded *load(char *const *envp)
 static void test_defaults(void **state)
 {
     loaded *l =
-        LOAD("PATH=/bin", "KERVAN_READY_FD=5", "KERVAN_SUPERVISED=1", "MAX_UPLOAD_SIZE_MB=");
+        LOAD("PATH=/bin", "KERVAN_READY_FD=5", "KERVAN_SUPERVISED=7", "MAX_UPLOAD_SIZE_MB=");
 
     (void)state;
     assert_int_equal(l->err, KV_OK);
