@@ -1,4 +1,5 @@
 /* kervan: the one binary. The table below is the program; `kervan help` prints it. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,15 +23,22 @@ enum {
     NEEDS_SIGNALS = 2 /* a service: signals, no core files, logs under its name */
 };
 
+enum { ANY = 1 << 20 };
+
 typedef struct command {
     const char *name, *args, *text;
     unsigned needs;
+    int words; /* that may follow, at most */
     int (*run)(const kv_config *cfg, int signal_fd, int argc, char **argv);
 } command;
 
 static int run_up(const kv_config *cfg, int signal_fd, int argc, char **argv)
 {
-    return kv_supervise(cfg, signal_fd, argc, argv);
+    if (argc > 0 && strcmp(argv[0], "--readable") != 0) {
+        fprintf(stderr, "kervan up: there is no option \"%s\"\n", argv[0]);
+        return 2;
+    }
+    return kv_supervise(cfg, signal_fd, argc > 0);
 }
 
 static int run_broker(const kv_config *cfg, int signal_fd, int argc, char **argv)
@@ -140,19 +148,20 @@ static int run_help(const kv_config *cfg, int signal_fd, int argc, char **argv);
 
 static const command commands[] = {
     {"up", "[--readable]", "start everything on this machine: broker, gateway and worker",
-     NEEDS_CONFIG | NEEDS_SIGNALS, run_up},
-    {"broker", "", "the broker alone", NEEDS_CONFIG | NEEDS_SIGNALS, run_broker},
-    {"gateway", "", "an HTTP gateway alone", NEEDS_CONFIG | NEEDS_SIGNALS, run_gateway},
+     NEEDS_CONFIG | NEEDS_SIGNALS, 1, run_up},
+    {"broker", "", "the broker alone", NEEDS_CONFIG | NEEDS_SIGNALS, 0, run_broker},
+    {"gateway", "", "an HTTP gateway alone", NEEDS_CONFIG | NEEDS_SIGNALS, 0, run_gateway},
     {"worker", "ACTOR...", "a worker with these actors: image, reaper, notifier",
-     NEEDS_CONFIG | NEEDS_SIGNALS, run_worker},
+     NEEDS_CONFIG | NEEDS_SIGNALS, ANY, run_worker},
     {"config", "[--example|--manual]",
-     "the configuration in force, an .env.example or the manual's tables", NEEDS_CONFIG,
+     "the configuration in force, an .env.example or the manual's tables", NEEDS_CONFIG, 1,
      run_config},
-    {"ctl", "[-s SOCKET] [-j] [COMMAND]", "look into the running broker and steer it", 0, run_ctl},
-    {"doctor", "[-s SOCKET] [-j]", "what is wrong with it, and what to do", 0, run_doctor},
-    {"migrate", "", "bring the database to this version", NEEDS_CONFIG, run_migrate},
-    {"version", "", "version of program and schema", 0, run_version},
-    {"help", "", "this list", 0, run_help},
+    {"ctl", "[-s SOCKET] [-j] [COMMAND]", "look into the running broker and steer it", 0, ANY,
+     run_ctl},
+    {"doctor", "[-s SOCKET] [-j]", "what is wrong with it, and what to do", 0, ANY, run_doctor},
+    {"migrate", "", "bring the database to this version", NEEDS_CONFIG, 0, run_migrate},
+    {"version", "", "version of program and schema", 0, 0, run_version},
+    {"help", "", "this list", 0, 0, run_help},
 };
 
 static int run_help(const kv_config *cfg, int signal_fd, int argc, char **argv)
@@ -195,8 +204,36 @@ static int load_config(const command *c, kv_config *cfg)
     return err == KV_OK ? 0 : 2;
 }
 
+/* True: nothing is to be run. `kervan migrate --help` must not migrate. */
+static bool only_asked(const command *c, int argc, char **argv, int *ret_status)
+{
+    if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) {
+        printf("kervan %s%s%s: %s\n", c->name, *c->args ? " " : "", c->args, c->text);
+        *ret_status = 0;
+        return true;
+    }
+    if (argc > c->words) {
+        fprintf(stderr, "kervan %s: what is \"%s\"? See `kervan help`.\n", c->name, argv[c->words]);
+        *ret_status = 2;
+        return true;
+    }
+    return false;
+}
+
+/* What a full disk swallowed is not done. */
+static bool output_lost(const command *c)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return false;
+    fprintf(stderr, "kervan %s: not all of the output could be written\n", c->name);
+    return true;
+}
+
 static int run_command(const command *c, int argc, char **argv)
 {
+    int status;
+    if (only_asked(c, argc, argv, &status))
+        return status;
     kv_config cfg;
     memset(&cfg, 0, sizeof cfg);
     int signal_fd = -1;
@@ -214,12 +251,26 @@ static int run_command(const command *c, int argc, char **argv)
     int rc = c->run(&cfg, signal_fd, argc, argv);
     if (c->needs & NEEDS_CONFIG)
         kv_config_release(&cfg);
+    if (!(c->needs & NEEDS_SIGNALS) && output_lost(c) && rc == 0)
+        rc = 1;
     return rc;
+}
+
+/* Where stdin, stdout or stderr is closed, a file or socket would take its number and be written
+ * to. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+        ;
+    if (fd > STDERR_FILENO)
+        close(fd);
 }
 
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "help";
+    fill_standard_descriptors();
     if (strcmp(name, "image-zygote") == 0) /* not for people: the image actor starts it */
         return kv_image_zygote_main(argc, argv);
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)

@@ -352,11 +352,11 @@ static const char *never_started(const supervisor *s)
     return NULL;
 }
 
-int kv_supervise(const kv_config *cfg, int signal_fd, int argc, char **argv)
+int kv_supervise(const kv_config *cfg, int signal_fd, bool readable)
 {
     supervisor s = {.cfg = cfg, .signal_fd = signal_fd, .lock_fd = -1};
     s.color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
-    s.readable = isatty(STDOUT_FILENO) || (argc > 0 && strcmp(argv[0], "--readable") == 0);
+    s.readable = isatty(STDOUT_FILENO) || readable;
     int rc = lock_data(&s);
     if (rc != 0)
         return rc;

@@ -9,6 +9,6 @@
 
 #include "proto/base/config.h"
 
-int kv_supervise(const kv_config *cfg, int signal_fd, int argc, char **argv);
+int kv_supervise(const kv_config *cfg, int signal_fd, bool readable);
 
 #endif

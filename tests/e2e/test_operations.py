@@ -177,3 +177,35 @@ def test_job_is_visible(kervan):
     """S0-36 S0-72: the response did not wait, the job is there."""
     media = kervan.upload(noise_png(300, 200)).json()
     kervan.wait_ready(media["id"])
+
+
+def test_words_that_are_not_known():
+    """Who asks for help, or mistypes, starts and changes nothing."""
+    with tempfile.TemporaryDirectory(prefix="kv") as data:
+        for command in ("up", "broker", "gateway", "worker", "migrate", "config", "ctl", "doctor", "version", "help"):
+            got = run(command, "--help", KERVAN_DATA=data)
+            assert got.returncode == 0 and got.stdout.startswith(f"kervan {command}") and got.stdout.count("\n") == 1, got
+        for words in (("up", "--redable"), ("up", "--readable", "x"), ("broker", "x"), ("gateway", "x"), ("migrate", "x"), ("config", "--example", "x"), ("version", "x")):
+            got = run(*words, KERVAN_DATA=data)
+            assert got.returncode == 2 and words[-1] in got.stderr, got
+        assert not os.listdir(data)
+
+
+def test_output_that_is_lost():
+    """A full disk under `kervan config --example > .env` is no success."""
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        got = subprocess.run([str(BINARY), "config", "--example"], env={"PATH": os.environ["PATH"]}, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert got.returncode == 1 and "output" in got.stderr
+
+
+def test_closed_descriptors():
+    """With stdout closed the next file that is opened would be called stdout, and logs were written to it."""
+    with tempfile.TemporaryDirectory(prefix="kv") as data:
+        env = {"PATH": os.environ["PATH"], "KERVAN_DATA": data}
+        broker = subprocess.Popen(["sh", "-c", f'exec "{BINARY}" broker <&- >&- 2>&-'], env=env)
+        try:
+            wait_for("the broker", lambda: os.path.exists(f"{data}/run/broker.sock"))
+            assert [os.readlink(f"/proc/{broker.pid}/fd/{n}") for n in range(3)] == ["/dev/null"] * 3
+        finally:
+            broker.terminate()
+            assert broker.wait(60) == 0
