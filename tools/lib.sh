@@ -5,6 +5,30 @@ say() { printf '%s\n' "$*" >&2; }
 # usage FILE: what the comment at its head says.
 usage() { sed -n '2,/^set /s/^# //p' "$1"; }
 
+# env_file FILE: sets what its lines NAME=VALUE say and the environment does not. Values are taken as they stand: nothing in them is
+# expanded or run, quotes around them go. A name that stands twice has its last value.
+env_file() {
+    here=" $(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p' | tr '\n' ' ')"
+    number=0
+    while IFS= read -r line || [ -n "$line" ]; do
+        number=$((number + 1))
+        case $line in "#"*) continue ;; esac
+        line=$(printf '%s' "$line" | sed "1s/^$(printf '\357\273\277')//; s/$(printf '\r')\$//; s/^[[:blank:]]*//; s/[[:blank:]]*\$//; s/^export[[:blank:]]*//; s/=[[:blank:]]*/=/")
+        case $line in "" | "#"*) continue ;; esac
+        name=${line%%=*}
+        case $line in *=*) ;; *) name=- ;; esac
+        case $name in "" | [0-9]* | *[!A-Za-z0-9_]*) say "$1, line $number: NAME=VALUE is needed"; return 2 ;; esac
+        value=${line#*=}
+        case $value in
+        \"*\") value=${value#?} value=${value%?} ;;
+        \'*\') value=${value#?} value=${value%?} ;;
+        \"* | \'*) value=$(printf '%s' "$value" | sed "s/^\([\"']\)\(.*\)\1[[:blank:]]\{1,\}#.*\$/\2/") ;;
+        *) value=$(printf '%s' "$value" | sed 's/^#.*$//; s/[[:blank:]]\{1,\}#.*$//') ;;
+        esac
+        case $here in *" $name "*) ;; *) export "$name=$value" ;; esac
+    done <"$1"
+}
+
 # packages SECTION...: installs what is missing of these sections of tools/packages.txt.
 packages() {
     missing=

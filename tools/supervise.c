@@ -333,9 +333,13 @@ static bool setup(supervisor *s)
     sigprocmask(SIG_BLOCK, &set, NULL);
     s->sigchld_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     const char *listen = s->cfg->listen;
-    bool any = strncmp(listen, "0.0.0.0:", 8) == 0;
-    snprintf(s->url, sizeof s->url, "http://%s%s/", any ? "127.0.0.1" : "",
-             any ? listen + 7 : listen);
+    const char *port = strrchr(listen, ':');
+    if (strncmp(listen, "0.0.0.0:", 8) == 0)
+        snprintf(s->url, sizeof s->url, "http://127.0.0.1%s/", port);
+    else if (strncmp(listen, "[::]:", 5) == 0)
+        snprintf(s->url, sizeof s->url, "http://[::1]%s/", port);
+    else
+        snprintf(s->url, sizeof s->url, "http://%s/", listen);
     for (int i = 0; i < CHILDREN; i++) {
         s->children[i].ready_fd = s->children[i].out_fd = -1;
         kv_buf_init(&s->children[i].line, 1 << 20);

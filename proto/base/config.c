@@ -95,10 +95,28 @@ static bool parse_int(const char *text, int64_t min, int64_t max, int64_t *ret)
     return true;
 }
 
+/* On a terminal it would not be seen in any other message. */
+static bool holds_control(const char *text)
+{
+    for (; *text; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            return true;
+    }
+    return false;
+}
+
 static void take(kv_config *cfg, const kv_config_row *row, const char *text, shelf *s,
                  kv_buf *problems)
 {
     void *to = member(cfg, row);
+
+    if (holds_control(text)) {
+        kv_buf_addf(problems,
+                    "%s: holds a control character. In a file with Windows line ends (CRLF) each "
+                    "value ends in one.\n",
+                    row->env);
+        text = row->def;
+    }
 
     switch (row->type) {
     case KV_CONFIG_STR:
@@ -156,7 +174,7 @@ static kv_err make_shelf(kv_config *cfg, char *const *envp, shelf *ret)
     size_t total = 1;
 
     for (size_t i = 0; i < kv_config_row_count; i++)
-        total += strlen(value_of(envp, &kv_config_rows[i])) + 1;
+        total += strlen(value_of(envp, &kv_config_rows[i])) + strlen(kv_config_rows[i].def) + 2;
     /* a trimmed copy of each, and three endpoints under the data folder */
     for (size_t i = 0; i < kv_config_row_count; i++) {
         if (strcmp(kv_config_rows[i].env, "KERVAN_DATA") == 0)

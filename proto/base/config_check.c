@@ -12,11 +12,13 @@
 
 /* ---- endpoints ---- */
 
+/* 0 would be any port: whoever is to connect would not know which. */
 static bool port_valid(const char *text)
 {
     size_t n = strlen(text);
 
-    return n >= 1 && n <= 5 && strspn(text, "0123456789") == n && atoi(text) <= 65535;
+    return n >= 1 && n <= 5 && strspn(text, "0123456789") == n && atoi(text) >= 1 &&
+           atoi(text) <= 65535;
 }
 
 /* Splits "host:port" or "[host]:port"; false: neither. */
@@ -153,21 +155,32 @@ static void check_widths(const char *list, kv_buf *problems)
         kv_buf_adds(problems, "IMAGE_WIDTHS: has more than 16 widths.\n");
 }
 
+/* "name", "1.2.3.4" or "[::1]": what is compared with a Host header without its port. */
+static bool host_valid(kv_slice s)
+{
+    bool v6 = s.ptr[0] == '[';
+
+    if (s.len > 253 || (v6 && (s.len < 3 || s.ptr[s.len - 1] != ']')))
+        return false;
+    for (size_t i = v6; i < s.len - v6; i++) {
+        bool plain = strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-",
+                            s.ptr[i]) != NULL;
+        if (!plain && !(v6 && s.ptr[i] == ':'))
+            return false;
+    }
+    return true;
+}
+
 static void check_hosts(const char *list, kv_buf *problems)
 {
     kv_slice item;
 
     while (kv_list_next(&list, &item)) {
-        bool good = item.len <= 253;
-        for (size_t i = 0; i < item.len; i++)
-            good = good &&
-                   strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]",
-                          item.ptr[i]);
-        if (!good)
+        if (!host_valid(item))
             kv_buf_addf(
                 problems,
-                "ALLOWED_HOSTS: \"%.*s\" is no host name. Leave the variable empty to answer "
-                "all.\n",
+                "ALLOWED_HOSTS: \"%.*s\" is no host name. Ports do not belong here, an IPv6 "
+                "address stands in [ ]. Leave the variable empty to answer all.\n",
                 item.len < 64 ? (int)item.len : 64, item.ptr);
     }
 }

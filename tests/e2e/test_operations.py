@@ -209,3 +209,25 @@ def test_closed_descriptors():
         finally:
             broker.terminate()
             assert broker.wait(60) == 0
+
+
+def test_env_file():
+    """What tools/up makes of a .env file, also one of Windows or of a site that had Node: values are data, and the environment goes first."""
+    root = os.path.join(os.path.dirname(__file__), "../..")
+    lines = (b"\xef\xbb\xbf# first\r\nDATABASE_URL=postgresql://u:p@h/d?a=1&b=2\r\nSECRET_KEY=\"a $HOME `id` b\" # mine\r\n\r\nexport LOG_LEVEL=warn # less\n"
+             b"CORS_ALLOWED_ORIGINS=https://a.example, https://b.example\nMEDIA_BASE_URL='it # is'\nKERVAN_LISTEN=127.0.0.1:1\nENV=staging\nENV= production\nREDIS_URL=\nREDIS_TOKEN=a#b")
+    with tempfile.TemporaryDirectory(prefix="kv") as folder:
+        path = os.path.join(folder, ".env")
+
+        def read(content):
+            with open(path, "wb") as f:
+                f.write(content)
+            env = {"PATH": os.environ["PATH"], "HOME": "/root", "KERVAN_BUILD_LOGS": folder, "KERVAN_LISTEN": "127.0.0.1:2"}
+            return subprocess.run(["sh", "-euc", f'. tools/lib.sh; env_file "{path}"; env'], cwd=root, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+        got = dict(line.split("=", 1) for line in read(lines).stdout.splitlines())
+        want = {"DATABASE_URL": "postgresql://u:p@h/d?a=1&b=2", "SECRET_KEY": "a $HOME `id` b", "LOG_LEVEL": "warn", "CORS_ALLOWED_ORIGINS": "https://a.example, https://b.example",
+                "MEDIA_BASE_URL": "it # is", "KERVAN_LISTEN": "127.0.0.1:2", "ENV": "production", "REDIS_URL": "", "REDIS_TOKEN": "a#b"}
+        assert {name: got[name] for name in want} == want
+        bad = read(b"LOG_LEVEL=warn\nA B=3\n")
+        assert bad.returncode == 2 and "line 2" in bad.stderr

@@ -118,6 +118,34 @@ static void test_all_problems_at_once(void **state)
     assert_null(strstr(text, "hunter2"));
 }
 
+/* Values that look good and could never work. */
+static void test_never_works(void **state)
+{
+    loaded *l = LOAD("KERVAN_LISTEN=127.0.0.1:0", "KERVAN_BROKER=tcp://127.0.0.1:0",
+                     "ALLOWED_HOSTS=a.example:8080,::1,[::1],[],b.example", "USE_S3=false\r",
+                     "KERVAN_DATA=./data\r", "SECRET_KEY=hunter2\r", "ALLOWED_MIME_TYPES=\r");
+    const char *text = kv_buf_str(&l->problems);
+    static const char *const wanted[] = {"KERVAN_LISTEN: is \"127.0.0.1:0\"",
+                                         "KERVAN_BROKER: is \"tcp://127.0.0.1:0\"",
+                                         "ALLOWED_HOSTS: \"a.example:8080\"",
+                                         "ALLOWED_HOSTS: \"::1\"",
+                                         "ALLOWED_HOSTS: \"[]\"",
+                                         "USE_S3: holds a control character",
+                                         "KERVAN_DATA: holds a control character",
+                                         "SECRET_KEY: holds a control character"};
+
+    (void)state;
+    assert_int_equal(l->err, KV_E_CONFIG);
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        if (!strstr(text, wanted[i]))
+            fail_msg("no \"%s\" in:\n%s", wanted[i], text);
+    }
+    assert_null(strstr(text, "\"[::1]\""));
+    assert_null(strstr(text, "b.example"));
+    assert_null(strstr(text, "\r"));
+    assert_null(strstr(text, "hunter2"));
+}
+
 static void test_production(void **state)
 {
     loaded *l = LOAD("ENV=production", "SECRET_KEY=short", "REDIS_URL=redis://:hunter2@h",
@@ -206,6 +234,7 @@ int main(void)
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_all_problems_at_once),
+        cmocka_unit_test(test_never_works),
         cmocka_unit_test(test_production),
         cmocka_unit_test(test_socket_path_limit),
         cmocka_unit_test(test_texts),
