@@ -237,12 +237,12 @@ static int run_words(session *s, int argc, char **argv)
 {
     kv_buf line;
     kv_buf_init(&line, 0);
-    for (int i = 0; i < argc; i++) {
+    for (int i = 0, words = 0; i < argc; i++) {
         if (strcmp(argv[i], "-j") == 0)
             s->json = true;
         else if (strcmp(argv[i], "--yes") == 0)
             s->yes = true;
-        else if (i == 1 && strcmp(argv[0], "backup") == 0)
+        else if (words++ == 1 && strcmp(argv[0], "backup") == 0)
             add_file(&line, argv[i]);
         else
             add_word(&line, argv[i]);
@@ -272,7 +272,7 @@ int kv_ctl(int argc, char **argv)
                                                : "there is no such option";
     }
     if (!wrong && !find_socket(&s, given))
-        wrong = "the path of the socket is too long";
+        wrong = "the path of the socket is empty or too long";
     if (wrong)
         return usage(&s, wrong);
     kv_ctl_end end = kv_ctl_connect(&s.link);

@@ -29,6 +29,8 @@ static int fail(const run *r, kv_err err, const char *stage)
     kv_image_report report = {.what = KV_IMAGE_FAILED, .error = err};
     if (err != KV_E_IMAGE_TOO_BIG && (strcasestr(text, "memory") || strcasestr(text, "malloc")))
         report.error = KV_E_IMAGE_LIMIT;
+    if (*text == '\0') /* libpng's own errors do not get here */
+        text = "the data is damaged or cut";
     g_snprintf(report.detail, sizeof report.detail, "%s: %.*s", stage, (int)strcspn(text, "\n"),
                text);
     tell(r, &report);

@@ -29,9 +29,19 @@ enum { OPEN_FILES = 32 };
 
 static int trap_report = -1;
 
+/* Never above what the worker itself is bound to, which only root could raise. */
+static bool limit_between(int what, uint64_t soft, uint64_t hard)
+{
+    struct rlimit is;
+    if (getrlimit(what, &is))
+        return false;
+    hard = hard < is.rlim_max ? hard : is.rlim_max;
+    return setrlimit(what, &(struct rlimit){soft < hard ? soft : hard, hard}) == 0;
+}
+
 static bool limit(int what, uint64_t value)
 {
-    return setrlimit(what, &(struct rlimit){value, value}) == 0;
+    return limit_between(what, value, value);
 }
 
 /* Bytes of address space in use, from /proc/self/statm. 0: not known. */
@@ -61,9 +71,9 @@ static bool limit_resources(const kv_image_settings *s)
             return false;
     }
     /* One second between soft and hard limit: SIGXCPU says what happened, SIGKILL would not. */
-    struct rlimit cpu = {s->timeout_s, s->timeout_s + 1};
-    return setrlimit(RLIMIT_CPU, &cpu) == 0 && limit(RLIMIT_FSIZE, KV_IMAGE_OUTPUT_MAX) &&
-           limit(RLIMIT_NOFILE, OPEN_FILES) && limit(RLIMIT_CORE, 0);
+    return limit_between(RLIMIT_CPU, s->timeout_s, s->timeout_s + 1) &&
+           limit(RLIMIT_FSIZE, KV_IMAGE_OUTPUT_MAX) && limit(RLIMIT_NOFILE, OPEN_FILES) &&
+           limit(RLIMIT_CORE, 0);
 }
 
 /* Synchronous: raised at the very call, so write(2) is all it needs. */

@@ -357,6 +357,9 @@ def test_backup(kervan, peer, tmp_path):
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert db.execute("SELECT count(*) FROM service WHERE name = 'kept'").fetchone() == (1,)
     db.close()
+    # Options stand anywhere.
+    other = subprocess.run([str(BINARY), "ctl", "backup", "-j", "--yes", "two.db"], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert other.returncode == 0 and (tmp_path / "two.db").exists(), other
     again = ctl(kervan, "backup", str(copy))
     assert again.returncode == 1 and "exists" in again.stderr
     assert ctl(kervan, "backup", str(tmp_path / "no/such/folder.db")).returncode == 1

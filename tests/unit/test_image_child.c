@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -213,9 +214,10 @@ static void truncated_files_are_bad(void **state)
     static const struct {
         const char *name;
         kv_image_input input;
-    } files[] = {{"photo.jpg", KV_IMAGE_IN_JPEG},  {"rgba16.png", KV_IMAGE_IN_PNG},
-                 {"alpha.webp", KV_IMAGE_IN_WEBP}, {"small.avif", KV_IMAGE_IN_HEIF},
-                 {"small.heic", KV_IMAGE_IN_HEIF}, {"animated.gif", KV_IMAGE_IN_GIF}};
+    } files[] = {{"photo.jpg", KV_IMAGE_IN_JPEG},     {"rgba16.png", KV_IMAGE_IN_PNG},
+                 {"interlaced.png", KV_IMAGE_IN_PNG}, {"alpha.webp", KV_IMAGE_IN_WEBP},
+                 {"small.avif", KV_IMAGE_IN_HEIF},    {"small.heic", KV_IMAGE_IN_HEIF},
+                 {"animated.gif", KV_IMAGE_IN_GIF}};
     static char bytes[1 << 17];
     kv_image_settings s = settings();
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
@@ -233,6 +235,7 @@ static void truncated_files_are_bad(void **state)
         print_message("%s: %s\n", files[i].name, j.detail);
         assert_int_equal(j.err, KV_E_BAD_IMAGE);
         assert_false(j.retry);
+        assert_int_not_equal(j.detail[strlen(j.detail) - 1], ' '); /* it says why */
         kv_image_job_close(&j);
     }
 }
@@ -472,8 +475,9 @@ static void call_executable_memory(void)
     _exit(p == MAP_FAILED ? 7 : 8);
 }
 
-/* Calls `fn` in a sandboxed process; its exit status, and what it reported. */
-static int sandboxed(void (*fn)(void), kv_image_job *j)
+/* Calls `before` in a process, and `fn` when it is sandboxed; its exit status, and what it
+ * reported. */
+static int sandboxed_after(void (*before)(void), void (*fn)(void), kv_image_job *j)
 {
     int pair[2], status;
     kv_image_report r;
@@ -482,6 +486,8 @@ static int sandboxed(void (*fn)(void), kv_image_job *j)
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
     pid_t pid = fork();
     if (pid == 0) {
+        if (before)
+            before();
         if (kv_image_sandbox(&s, pair[1]))
             fn();
         _exit(99);
@@ -492,6 +498,11 @@ static int sandboxed(void (*fn)(void), kv_image_job *j)
     close(pair[0]);
     close(pair[1]);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int sandboxed(void (*fn)(void), kv_image_job *j)
+{
+    return sandboxed_after(NULL, fn, j);
 }
 
 static void sandbox_refuses(void **state)
@@ -512,6 +523,27 @@ static void sandbox_refuses(void **state)
     }
     assert_int_equal(sandboxed(call_open, &j), 7);
     assert_int_equal(sandboxed(call_executable_memory, &j), 7);
+}
+
+static void bounded_before(void)
+{
+    const int bounds[] = {RLIMIT_FSIZE, RLIMIT_NOFILE, RLIMIT_CPU};
+    for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++)
+        (void)setrlimit(bounds[i], &(struct rlimit){16, 16});
+    (void)!setuid(65534); /* root may raise them again */
+}
+
+static void succeed(void)
+{
+    _exit(7);
+}
+
+/* A service manager's limits may be below ours: they stay, and pictures are made all the same. */
+static void sandbox_in_narrow_limits(void **state)
+{
+    (void)state;
+    kv_image_job j;
+    assert_int_equal(sandboxed_after(bounded_before, succeed, &j), 7);
 }
 
 /* What a taken-over child could say. */
@@ -585,6 +617,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(cancel_kills),
         cmocka_unit_test(zygote_comes_back),
         cmocka_unit_test(sandbox_refuses),
+        cmocka_unit_test(sandbox_in_narrow_limits),
         cmocka_unit_test(reports_are_not_believed),
     };
     return cmocka_run_group_tests(tests, start, stop);
