@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "broker/admin_text.h"
+
 static const char *text_of(const json_t *object, const char *key)
 {
     const char *s = json_string_value(json_object_get(object, key));
@@ -21,13 +23,17 @@ static void add_size(kv_buf *out, double bytes)
     kv_buf_addf(out, u == 0 ? "%.0f %s" : "%.1f %s", bytes, units[u]);
 }
 
-/* Long hex digests are cut: they are for grep in the JSON log, not for eyes. */
+/* Long hex digests are cut: they are for grep in the JSON log, not for eyes. Texts are often a
+ * client's: nothing in them may be a command to the terminal. */
 static void add_value(kv_buf *out, const char *key, const json_t *v)
 {
     if (json_is_string(v)) {
         const char *s = json_string_value(v);
         bool digest = strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64;
-        kv_buf_addf(out, digest ? "%.12s…" : "%s", s);
+        if (digest)
+            kv_buf_addf(out, "%.12s…", s);
+        else
+            (void)kv_plain_text(kv_slice_str(s), 0, out);
     } else if (json_is_integer(v)) {
         if (strcmp(key, "size") == 0 || strcmp(key, "bytes") == 0)
             add_size(out, (double)json_integer_value(v));
@@ -64,7 +70,7 @@ void kv_readable_line(kv_slice line, bool color, kv_buf *out)
 {
     json_t *o = json_loadb(line.ptr, line.len, 0, NULL);
     if (!json_is_object(o)) {
-        kv_buf_add(out, line.ptr, line.len);
+        (void)kv_plain_text(line, 0, out);
         kv_buf_addc(out, '\n');
         json_decref(o);
         return;

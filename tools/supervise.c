@@ -55,6 +55,12 @@ static int64_t now_ms(void)
     return kv_mono_ms(&kv_clock_real);
 }
 
+static bool in_color(void)
+{
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    return isatty(STDOUT_FILENO) && !(no && *no) && term && strcmp(term, "dumb") != 0;
+}
+
 static const char *name_of(int i)
 {
     return child_args[i][1];
@@ -189,7 +195,7 @@ static size_t show_lines(const char *text, size_t len, bool color)
 /* The supervisor's own lines look like those of its children. */
 static void show_own(const char *lines, size_t len)
 {
-    show_lines(lines, len, isatty(STDOUT_FILENO) && !getenv("NO_COLOR"));
+    show_lines(lines, len, in_color());
 }
 
 static void pass_lines(supervisor *s, child *c)
@@ -359,7 +365,7 @@ static const char *never_started(const supervisor *s)
 int kv_supervise(const kv_config *cfg, int signal_fd, bool readable)
 {
     supervisor s = {.cfg = cfg, .signal_fd = signal_fd, .lock_fd = -1};
-    s.color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
+    s.color = in_color();
     s.readable = isatty(STDOUT_FILENO) || readable;
     int rc = lock_data(&s);
     if (rc != 0)
