@@ -193,17 +193,19 @@ int kv_image_pipeline(const kv_image_order *order, int source, int output, int r
         return fail(&r, err, "decode");
     }
     tell(&r, &(kv_image_report){.what = KV_IMAGE_DECODED, .width = p.width, .height = p.height});
+    /* Good pixels are in memory now: what fails from here on has too little of it, or meets a bound
+     * of the format. Not all encoders say which. */
     kv_pyramid pyramid;
     kv_pyramid_init(&pyramid, &p);
     for (uint32_t i = 0; i < r.settings->width_count; i++) {
         if (make_width(&r, &pyramid, r.settings->widths[i]))
-            return fail(&r, KV_E_IMAGE_CRASH, "encode");
+            return fail(&r, KV_E_IMAGE_LIMIT, "encode");
     }
     if (make_thumbhash(&r, &pyramid))
         return fail(&r, KV_E_IMAGE_CRASH, "thumbhash");
     kv_pyramid_release(&pyramid);
     if (make_full(&r, &p))
-        return fail(&r, KV_E_IMAGE_CRASH, "encode");
+        return fail(&r, KV_E_IMAGE_LIMIT, "encode");
     tell(&r, &(kv_image_report){.what = KV_IMAGE_DONE});
     return 0;
 }
