@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -231,3 +232,26 @@ def test_env_file():
         assert {name: got[name] for name in want} == want
         bad = read(b"LOG_LEVEL=warn\nA B=3\n")
         assert bad.returncode == 2 and "line 2" in bad.stderr
+
+
+def test_tools_up_ends_what_it_started():
+    """SIGTERM to tools/up alone, as a process manager sends it, must not leave kervan behind; Ctrl-C goes to both and is waited for."""
+    root = os.path.join(os.path.dirname(__file__), "../..")
+    stub = "#!/bin/sh\n" + """trap 'sleep 0.3; echo ended; exit "$STATUS"' TERM INT\necho up\nwhile :; do sleep 0.05; done\n"""
+    for number, group, status, want in ((signal.SIGTERM, False, "0", 0), (signal.SIGHUP, False, "5", 5), (signal.SIGINT, True, "0", 0), (signal.SIGTERM, True, "3", 0)):
+        with tempfile.TemporaryDirectory(prefix="kv") as folder:
+            for name in ("tools", "build/release", "bin"):
+                os.makedirs(os.path.join(folder, name))
+            for name in ("tools/up", "tools/lib.sh"):
+                shutil.copy(os.path.join(root, name), os.path.join(folder, name))
+            for name, text in (("tools/packages.txt", ""), ("build/release/build.ninja", ""), ("bin/ninja", "#!/bin/sh\n"), ("build/release/kervan", stub)):
+                path = os.path.join(folder, name)
+                with open(path, "w", encoding="utf-8") as f:
+                    f.write(text)
+                os.chmod(path, 0o755)
+            env = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "STATUS": status}
+            up = subprocess.Popen(["sh", f"{folder}/tools/up"], env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+            assert up.stdout.readline() == "up\n"
+            (os.killpg if group else os.kill)(up.pid, number)
+            assert up.wait(30) == want
+            assert up.stdout.read() == "ended\n"
