@@ -12,7 +12,7 @@ import msgpack
 import pytest
 import requests
 
-from kervan import wait_for
+from kervan import files_below, wait_for
 from parts import Listener, Parts, check_database, check_heard, check_histories, check_money, grant_at, worker_log
 from peer import id_text
 from pictures import padded_png
@@ -93,8 +93,7 @@ class House(Parts):
         wait_for(f"a submit to be answered {status}", lambda: self.submit().status_code == status, seconds)
 
     def files(self):
-        media = self.data / "media"
-        return {p.name for p in media.rglob("*") if p.is_file() and ".variants" not in p.parts}
+        return {p.rsplit("/")[-1] for p in files_below(self.data / "media") if not p.startswith(".variants/")}
 
     def metric(self, name):
         lines = requests.get(self.url("/metrics"), timeout=30).text.splitlines()

@@ -29,6 +29,11 @@ _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _ports = itertools.cycle(range(10_000 + _worker * 2000, 12_000 + _worker * 2000))
 
 
+def files_below(root):
+    """Paths below it, sorted. Folders and files may go meanwhile; pathlib's rglob would stumble over one."""
+    return sorted(pathlib.Path(folder, name).relative_to(root).as_posix() for folder, _, names in os.walk(root) for name in names)
+
+
 def free_port():
     """One nobody listens on, below those that clients get, in turn, and of this test process alone: it is still free when it is used."""
     for port in itertools.islice(_ports, 2000):
@@ -243,17 +248,14 @@ class Kervan:
 
     # ---- what is left on disk ----
     def tmp_files(self):
-        tmp = self.data / "media/.tmp"
-        return sorted(p.name for p in tmp.iterdir()) if tmp.exists() else []
+        return files_below(self.data / "media/.tmp")
 
     def files(self):
         """Public originals: paths below the media folder, .tmp and variants left out."""
-        media = self.data / "media"
-        return sorted(p.relative_to(media).as_posix() for p in media.rglob("*") if p.is_file() and not p.relative_to(media).parts[0].startswith("."))
+        return [p for p in files_below(self.data / "media") if not p.startswith(".")]
 
     def variant_files(self):
-        root = self.data / "media/.variants"
-        return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()) if root.exists() else []
+        return files_below(self.data / "media/.variants")
 
     # ---- logs ----
     def events(self, event=None, **fields):
