@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include <h2o/websocket.h>
 #include <openssl/evp.h>
@@ -12,6 +11,7 @@
 #include <wslay/wslay.h>
 
 #include "gateway/feed.h"
+#include "gateway/guard.h"
 #include "gateway/body.h"
 #include "gateway/queue_api.h"
 #include "gateway/route.h"
@@ -293,19 +293,6 @@ static const kv_feed_transport ws_transport = {.name = "ws",
 
 /* ---- handshake ---- */
 
-/* The page's own host, or one of CORS_ALLOWED_ORIGINS. Programs send no Origin. */
-static bool origin_allowed(const kv_config *cfg, kv_slice origin, h2o_iovec_t host)
-{
-    if (origin.len == 0 || kv_list_has(cfg->cors_allowed_origins, origin))
-        return true;
-    const char *mark = memmem(origin.ptr, origin.len, "://", 3);
-    if (mark == NULL)
-        return false;
-    const char *own = mark + 3;
-    size_t len = origin.len - (size_t)(own - origin.ptr);
-    return len == host.len && strncasecmp(own, host.base, len) == 0;
-}
-
 static void accept_key(const char *client_key, char out[32])
 {
     unsigned char text[24 + sizeof(WS_GUID) - 1], digest[SHA_DIGEST_LENGTH];
@@ -388,7 +375,9 @@ void kv_route_ws(kv_request *r)
         kv_answer_problem(req, KV_E_UPGRADE_REQUIRED, "Sec-WebSocket-Version: 13", 0);
         return;
     }
-    if (!origin_allowed(r->loop->gw->cfg, kv_header_get(req, "origin"), req->input.authority)) {
+    kv_slice host = kv_slice_of(req->input.authority.base, req->input.authority.len);
+    if (kv_origin_of(r->loop->gw->cfg->cors_allowed_origins, kv_header_get(req, "origin"), host) ==
+        KV_ORIGIN_FOREIGN) {
         kv_answer_problem(req, KV_E_FORBIDDEN_ORIGIN, NULL, 0);
         return;
     }
