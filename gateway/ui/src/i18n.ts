@@ -1,11 +1,9 @@
 // Language: which one, and numbers, sizes and times in it. The sentences are in words.ts.
-import { en, tr, type Key } from "./words";
+import { words, type Key, type Sentence } from "./words";
 
 export type Lang = "tr" | "en";
 export type Vars = Record<string, string | number>;
 export type { Key };
-
-export const dictionaries: Record<Lang, Record<Key, string>> = { tr, en };
 
 /** Turkish unless the browser says English; a choice made with the switch wins. */
 export function pickLang(stored: string | null, navigatorLanguage: string | undefined): Lang {
@@ -13,10 +11,10 @@ export function pickLang(stored: string | null, navigatorLanguage: string | unde
     return navigatorLanguage?.toLowerCase().startsWith("en") ? "en" : "tr";
 }
 
-/** Fills {name} in a sentence. With n = 1 a key ending in "#1" is preferred, where the language has one. */
+/** Fills {name} in a sentence. */
 export function translate(lang: Lang, key: Key, vars: Vars = {}): string {
-    const words = dictionaries[lang] as Record<string, string>;
-    const sentence = (vars["n"] === 1 && words[`${key}#1`]) || words[key] || key;
+    const [tr, en, one]: Sentence = words[key] ?? [key, key];
+    const sentence = lang === "tr" ? tr : vars["n"] === 1 && one ? one : en;
     return sentence.replace(/\{(\w+)\}/g, (all, name: string) => {
         const value = vars[name];
         return value === undefined ? all : typeof value === "number" ? fmtNumber(lang, value) : value;
@@ -24,7 +22,7 @@ export function translate(lang: Lang, key: Key, vars: Vars = {}): string {
 }
 
 export function hasKey(key: string): key is Key {
-    return Object.prototype.hasOwnProperty.call(tr, key);
+    return Object.prototype.hasOwnProperty.call(words, key);
 }
 
 const locale: Record<Lang, string> = { tr: "tr-TR", en: "en-GB" };
