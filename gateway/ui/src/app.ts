@@ -201,8 +201,9 @@ export function createApp(store: Store, lang: () => Lang): App {
     /** The address says which view it is, what is filtered there, and what is open over it. */
     function readAddress(): void {
         readAddressFilters();
-        const open = /^#\/(media|jobs)\/([0-9A-Za-z]{1,32})$/.exec(location.hash);
-        const job = open?.[1] === "jobs" ? open[2]! : null;
+        const [, kind, written = ""] = /^#\/(media|jobs)\/([0-9A-Za-z]{1,32})$/.exec(location.hash) ?? [];
+        const named = written.toLowerCase().replace(/o/g, "0").replace(/[il]/g, "1"); // as the server reads ids
+        const job = kind === "jobs" ? named : null;
         const view = /^#\/?queues$/.test(location.hash) || job ? "queues" : "library";
         if (view !== store.get().view) {
             dispatch({ type: "view", view });
@@ -210,7 +211,7 @@ export function createApp(store: Store, lang: () => Lang): App {
             scrollTo(0, 0);
         }
         queues.show(job);
-        const id = open?.[1] === "media" ? open[2]! : null;
+        const id = kind === "media" ? named : null;
         if (id === store.get().detail) return;
         dispatch({ type: "detail", id });
         if (id && !store.get().items[id]) void loadDetail(id);

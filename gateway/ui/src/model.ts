@@ -93,6 +93,11 @@ export interface Problem {
     retryAfter: number | null;
 }
 
+/** What a record holds under a name from outside: "constructor" is one, too. */
+export function own<T>(record: Readonly<Record<string, T>>, name: string): T | undefined {
+    return Object.hasOwn(record, name) ? record[name] : undefined;
+}
+
 export const DEFAULT_FOLDER = "genel";
 const FOLDER_PART = /^[a-z0-9_][a-z0-9_-]{0,63}$/;
 

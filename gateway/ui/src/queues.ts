@@ -1,5 +1,5 @@
 // Queues and jobs: what the API speaks, and a pure reducer over the part of the state that shows them.
-import type { Problem } from "./model";
+import { own, type Problem } from "./model";
 
 export type Lane = "urgent" | "normal" | "background";
 export type JobStatus = "queued" | "processing" | "complete" | "error" | "cancelled";
@@ -223,7 +223,7 @@ export function reduceQueues(s: QueuesState, a: QueuesAction): QueuesState {
 
 function sampled(trend: QueuesState["trend"], list: readonly Queue[]): QueuesState["trend"] {
     const next: Record<string, readonly number[]> = {};
-    for (const q of list) next[q.service] = [...(trend[q.service] ?? []), q.throughput.s10].slice(-TREND);
+    for (const q of list) next[q.service] = [...(own(trend, q.service) ?? []), q.throughput.s10].slice(-TREND);
     return next;
 }
 

@@ -108,3 +108,16 @@ test("the library alone does not ask for queues", async () => {
     assert.ok(asked.includes("/api/media"));
     assert.ok(!asked.some((path) => /queues|jobs/.test(path)), asked.join());
 });
+
+test("an id may be written as the server reads it, and is never the name of something else", async () => {
+    const id = "06yhmy7q0dg10";
+    answers[`/api/media/${id}`] = media(1, { id });
+    const store = await started("#/media/O6YHMY7QODGL0");
+    assert.equal(store.get().detail, id);
+    assert.ok(store.get().items[id]);
+    answers[`/api/jobs/${id}`] = job(1, { jobId: id });
+    assert.equal((await started("#/jobs/O6YHMY7QODGI0")).get().queues.job?.jobId, id);
+    const { detail, detailGone } = (await started("#/media/constructor")).get();
+    assert.ok(!(detail! in {}));
+    assert.ok(detailGone, "there is none");
+});

@@ -211,6 +211,17 @@ test("a queue shows counts, times and errors, and asks before it is paused", asy
     assert.equal($("queue-dialog"), null);
 });
 
+test("a queue may be called as something else is", () => {
+    openQueues();
+    const state = () => act(() => store.dispatch({ type: "q/state", at: Date.now(), list: [queue("constructor", { waiting: 3 })] }));
+    state();
+    state();
+    assert.equal($("queue-waiting")!.textContent, "3");
+    assert.equal(store.get().queues.trend["constructor"]!.length, 2);
+    click("queue-fold");
+    assert.equal($("queue-waiting"), null);
+});
+
 test("queues at rest are lines that open, and the focus stays", () => {
     openQueues();
     const many = Array.from({ length: 8 }, (_, i) => queue(`r${i}`, { dead_letters: i === 3 ? 2 : 0 }));

@@ -1,5 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { fmtMs, fmtNumber, fmtPercent, fmtSeconds, hasKey } from "../i18n";
+import { own } from "../model";
 import { lanes, TREND, type Queue, type Spread, type SteerAction } from "../queues";
 import { useSelect, useUi } from "./context";
 import { Icon, type IconName } from "./icons";
@@ -201,7 +202,7 @@ function Spreads({ queue: q }: { queue: Queue }) {
 /** Jobs ended a second, over the last minute and a half. */
 function Trend({ service }: { service: string }) {
     const { app, lang } = useUi();
-    const trend = useSelect((s) => s.queues.trend[service]) ?? [];
+    const trend = useSelect((s) => own(s.queues.trend, service)) ?? [];
     const most = Math.max(0, ...trend);
     const top = Math.max(1, most);
     const x = (i: number) => ((TREND - trend.length + i) / (TREND - 1)) * 200;

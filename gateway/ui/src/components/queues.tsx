@@ -1,5 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { fmtNumber } from "../i18n";
+import { own } from "../model";
 import { resting, type Queue } from "../queues";
 import { useSelect, useUi } from "./context";
 import { Icon } from "./icons";
@@ -57,7 +58,7 @@ function Lists({ list }: { list: readonly Queue[] }) {
     const [begun] = useState(() => ({ busy: busy.length <= openMost(), rest: rest.length <= openMost() })); // as it begins; then it is the reader's
     const [turned, setTurned] = useState<Readonly<Record<string, boolean>>>({});
     const fold = (q: Queue, open: boolean) => {
-        const now = turned[q.service] ?? open;
+        const now = own(turned, q.service) ?? open;
         return { open: now, toggle: () => setTurned((t) => ({ ...t, [q.service]: !now })) };
     };
     return (
