@@ -143,7 +143,7 @@ export function reduce(s: State, a: Action): State {
         case "confirm":
             return { ...s, confirming: a.id };
         case "say":
-            return { ...s, said: a.text };
+            return { ...s, said: a.text === s.said ? `${a.text}\xa0` : a.text }; // the same again would be no change to hear
         case "view":
             return s.view === a.view ? s : { ...s, view: a.view };
         default: {

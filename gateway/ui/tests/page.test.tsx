@@ -101,6 +101,24 @@ test("deleting asks first", async () => {
     assert.equal(document.querySelectorAll('[data-testid="tile"]').length, 1);
 });
 
+test("a dialog closes by its backdrop, not by its own padding, and tells what happens itself", () => {
+    load(media(1));
+    click("tile-delete");
+    const dialog = $("delete-dialog")!;
+    dialog.getBoundingClientRect = () => ({ left: 100, right: 500, top: 100, bottom: 300 }) as DOMRect;
+    const press = (clientX: number) => act(() => void dialog.dispatchEvent(new MouseEvent("mousedown", { clientX, clientY: 110, bubbles: true })));
+    press(110);
+    assert.ok($("delete-dialog"), "pressed between its texts");
+    const hear = () => dialog.querySelector('[data-testid="announcer"]')!.textContent;
+    act(() => app.say("Kopyalandı"));
+    const once = hear();
+    assert.equal(once, "Kopyalandı");
+    act(() => app.say("Kopyalandı"));
+    assert.notEqual(hear(), once, "what does not change is not read out again");
+    press(90);
+    assert.equal($("delete-dialog"), null);
+});
+
 test("the detail view lists variants with what they save, and says when metadata was kept", () => {
     load(media(1, { metadata_kept: true, variants: [{ format: "webp", width: 320, height: 213, size: 160, url: "/v.webp" }] }));
     act(() => store.dispatch({ type: "detail", id: media(1).id }));

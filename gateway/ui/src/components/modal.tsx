@@ -1,5 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { Announcer } from "./announcer";
 
 interface Props {
     class: string;
@@ -9,6 +10,12 @@ interface Props {
     onClose: () => void;
     onKeyDown?: (e: KeyboardEvent) => void;
     children: ComponentChildren;
+}
+
+/** The backdrop is the dialog to events; so are its padding and its scrollbar. */
+function outside({ clientX: x, clientY: y }: MouseEvent, dialog: HTMLElement): boolean {
+    const { left, right, top, bottom } = dialog.getBoundingClientRect();
+    return x < left || x > right || y < top || y > bottom;
 }
 
 /** A modal <dialog>: the browser traps the focus, closes on Escape, and gives the focus back when it goes. */
@@ -31,9 +38,10 @@ export function Modal({ class: name, label, role, testid, onClose, onKeyDown, ch
                 onClose();
             }}
             onKeyDown={onKeyDown}
-            onMouseDown={(e) => e.target === ref.current && onClose()}
+            onMouseDown={(e) => e.target === e.currentTarget && outside(e, e.currentTarget) && onClose()}
         >
             {children}
+            <Announcer />
         </dialog>
     );
 }

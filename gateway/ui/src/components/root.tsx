@@ -2,6 +2,7 @@ import { useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
 import type { App } from "../app";
 import type { Lang } from "../i18n";
 import type { View } from "../state";
+import { Announcer } from "./announcer";
 import { ConfirmDelete } from "./confirm";
 import { UiContext, useSelect, useUi, type Theme } from "./context";
 import { Detail } from "./detail";
@@ -105,15 +106,5 @@ function Footer() {
             <span>kervan {version}</span>
             <a href="/api/openapi.json">{app.t("foot.api")}</a>
         </footer>
-    );
-}
-
-/** What happens without the user looking there, for screen readers. */
-function Announcer() {
-    const said = useSelect((s) => s.said);
-    return (
-        <div class="offscreen" role="status" aria-live="polite" data-testid="announcer">
-            {said}
-        </div>
     );
 }
