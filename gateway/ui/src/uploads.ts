@@ -1,11 +1,11 @@
-// The upload queue: three at a time, the rest waits; progress and speed; tries again when the server says when.
+// The upload queue: three at a time, the rest waits; progress and speed; tries again what may pass.
 import { localProblem, type SendEvents, type SendOptions, type UploadAnswer } from "./api";
 import { precheck, type Problem } from "./model";
 import { finished, type Phase, type Store, type Upload } from "./state";
 
 const PARALLEL = 3;
 const AUTO_TRIES = 6;
-const DEFAULT_RETRY_S = 3; // a 429 or 503 without Retry-After
+const DEFAULT_RETRY_S = 3; // no Retry-After
 const PREVIEW_MAX = 25 << 20; // larger pictures are not decoded for a thumbnail
 
 export interface UploadDeps {
@@ -173,11 +173,11 @@ export class Uploads {
     private fail(key: number, problem: Problem): void {
         const job = this.jobs.get(key)!;
         job.abort = null;
-        const busy = problem.status === 429 || problem.status === 503;
-        const waitsForNetwork = problem.code === "network" && !this.deps.store.get().online;
-        if (waitsForNetwork) {
+        const away = problem.code === "network"; // it may only be restarting; bytes that had arrived are known by their hash
+        const passes = away || problem.status === 429 || problem.status === 503;
+        if (away && !this.deps.store.get().online) {
             this.set(key, { phase: "backoff", sent: 0, speed: 0, problem, retryAt: 0 });
-        } else if (busy && job.tries < AUTO_TRIES) {
+        } else if (passes && job.tries < AUTO_TRIES) {
             const ms = Math.max(1, problem.retryAfter ?? DEFAULT_RETRY_S * job.tries) * 1000;
             this.set(key, { phase: "backoff", sent: 0, speed: 0, problem, retryAt: this.deps.now() + ms });
             job.timer = this.deps.setTimer(() => {

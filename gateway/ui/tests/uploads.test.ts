@@ -81,6 +81,22 @@ test("503 and 429 wait as long as the server says, then try again", () => {
     assert.equal(row(0).phase, "done");
 });
 
+test("a server that is away is waited for, not given up by all files at once", () => {
+    const { clock, sent, store, uploads, row } = setUp();
+    uploads.add(Array.from({ length: 50 }, (_, i) => file(`${i}.jpg`)), "genel");
+    for (let i = 0; i < 50; i++) sent[i]!.on.fail(localProblem("network"));
+    assert.ok(store.get().uploads.every((u) => u.phase === "backoff" && u.retryAt === 3000));
+    clock.advance(3000);
+    for (let i = 50; i < 100; i++) sent[i]!.on.done(answer(i));
+    assert.ok(store.get().uploads.every((u) => u.phase === "done"));
+    uploads.add([file("a.jpg")], "genel");
+    for (let i = 0; i < 6; i++) {
+        sent[sent.length - 1]!.on.fail(localProblem("network"));
+        clock.advance(20_000);
+    }
+    assert.equal(row(50).phase, "failed", "not for ever");
+});
+
 test("one that waits gives its place to the others", () => {
     const { sent, uploads } = setUp();
     uploads.add(["a", "b", "c", "d"].map((n) => file(`${n}.jpg`)), "genel");

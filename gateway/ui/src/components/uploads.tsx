@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import { fmtBytes, fmtNumber, fmtSeconds } from "../i18n";
+import { fmtBytes, fmtPercent, fmtSeconds } from "../i18n";
 import { extension, kindOf } from "../model";
 import { finished, type Phase, type Upload } from "../state";
 import { useSelect, useUi } from "./context";
@@ -101,7 +101,7 @@ function Row({ upload: u }: { upload: Upload }) {
                 )}
             </span>
             <span class="row-tools">
-                {running && <span class="row-percent">{fmtNumber(lang, Math.floor(percent))}%</span>}
+                {running && <span class="row-percent">{fmtPercent(lang, Math.floor(percent))}</span>}
                 {u.phase === "done" && u.mediaId && (
                     <a class="btn btn-quiet btn-small" href={`#/media/${u.mediaId}`}>
                         {t("up.show")}
@@ -137,7 +137,12 @@ function State({ upload: u }: { upload: Upload }) {
         case "saving":
             return <>{`${size} · ${t("up.saving")}`}</>;
         case "backoff":
-            return u.retryAt ? <Countdown until={u.retryAt} /> : <>{t("up.offline")}</>;
+            return (
+                <>
+                    {t(u.problem?.status ? "up.busy" : "up.offline")}
+                    {u.retryAt > 0 && <Countdown until={u.retryAt} />}
+                </>
+            );
         case "done":
             return (
                 <>
@@ -159,5 +164,5 @@ function Countdown({ until }: { until: number }) {
         const timer = setInterval(() => setNow(Date.now()), 500);
         return () => clearInterval(timer);
     }, []);
-    return <>{app.t("up.backoff", { s: Math.max(0, Math.ceil((until - now) / 1000)) })}</>;
+    return <>{app.t("up.again", { s: Math.max(0, Math.ceil((until - now) / 1000)) })}</>;
 }
