@@ -56,10 +56,10 @@ export function createApp(store: Store, lang: () => Lang): App {
         const abort = (listAbort = new AbortController());
         dispatch({ type: "list/start", more });
         try {
-            const page = await api.list(lang(), filter, more ? next : null, limit, abort.signal);
+            const page = await api.list(lang(), filter, more ? next : null, Math.min(limit, PAGE_MAX), abort.signal);
             // The server looks at so many files for one answer; what is on the screen stays until as much is found again.
             while (!more && page.next !== null && page.items.length < Math.min(limit, order.length)) {
-                const further = await api.list(lang(), filter, page.next, limit, abort.signal);
+                const further = await api.list(lang(), filter, page.next, Math.min(limit, PAGE_MAX), abort.signal);
                 page.items.push(...further.items);
                 page.next = further.next;
             }
@@ -73,7 +73,7 @@ export function createApp(store: Store, lang: () => Lang): App {
     }
 
     // As much as is on the screen already, so that nothing the user scrolled past goes away.
-    const reload = () => list(false, Math.min(PAGE_MAX, Math.max(PAGE, store.get().order.length)));
+    const reload = () => list(false, Math.max(PAGE, store.get().order.length));
 
     async function loadFolders(): Promise<void> {
         try {

@@ -81,6 +81,8 @@ export type Action =
     | { type: "confirm"; id: string | null }
     | { type: "say"; text: string };
 
+const KEPT = 500; // rows that pushes alone bring, and rows and deleted ids beside the list
+
 export const noFilter: Filter = { folder: "", status: "", search: "" };
 
 export const initialState: State = {
@@ -185,7 +187,22 @@ function upsert(s: State, media: Media): State {
     if (kept === known) return s;
     const fresh = known?.status === "PENDING" && kept.status === "READY" ? { ...s.fresh, [kept.id]: true as const } : s.fresh;
     const arrived = s.load === "first" || s.load === "more" ? [...s.arrived, kept.id] : s.arrived;
-    return { ...s, items: { ...s.items, [kept.id]: kept }, fresh, arrived, order: place(s, kept) };
+    return bounded({ ...s, items: { ...s.items, [kept.id]: kept }, fresh, arrived, order: place(s, kept) }, s.order.length);
+}
+
+/** A page is open for weeks while others upload. What is pushed makes a long list no longer: its end comes again as a later page. */
+function bounded(s: State, before: number): State {
+    if (s.load !== "idle") return s;
+    let { order, next } = s;
+    if (order.length > Math.max(KEPT, before)) {
+        order = order.slice(0, -1);
+        next = order[order.length - 1]!;
+    }
+    const size = Object.keys(s.items).length + Object.keys(s.gone).length;
+    if (size <= order.length + KEPT) return { ...s, order, next };
+    const items: Record<string, Media> = {};
+    for (const id of [...order, s.detail, s.confirming]) if (id && s.items[id]) items[id] = s.items[id];
+    return { ...s, items, order, next, fresh: {}, gone: {} };
 }
 
 /** The list after a row changed. */

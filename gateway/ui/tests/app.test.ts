@@ -35,7 +35,7 @@ let asked: string[];
 stub("fetch", async (path: string) => {
     const name = path.split("?")[0]!;
     asked.push(name);
-    const answer = answers[name];
+    const answer = typeof answers[name] === "function" ? (answers[name] as (path: string) => unknown)(path) : answers[name];
     if (answer instanceof Response) return answer.clone();
     return name in answers ? new Response(JSON.stringify(answer)) : new Response('{"code":"not_found"}', { status: 404 });
 });
@@ -120,4 +120,22 @@ test("an id may be written as the server reads it, and is never the name of some
     const { detail, detailGone } = (await started("#/media/constructor")).get();
     assert.ok(!(detail! in {}));
     assert.ok(detailGone, "there is none");
+});
+
+test("a list that is read again is as long as it was", async () => {
+    const all = Array.from({ length: 500 }, (_, i) => media(500 - i));
+    answers["/api/media"] = (path: string) => {
+        const query = new URL(path, location.href).searchParams;
+        const limit = Number(query.get("limit"));
+        assert.ok(limit <= 200);
+        const from = all.findIndex((m) => m.id < (query.get("cursor") ?? "9"));
+        return { items: all.slice(from, from + limit), next: from + limit < 500 ? all[from + limit - 1]!.id : null };
+    };
+    const store = await started("");
+    store.dispatch({ type: "list/done", generation: 0, more: true, page: { items: all, next: null } });
+    const lengths = new Set<number>();
+    store.subscribe(() => lengths.add(store.get().order.length));
+    FakeSocket.newest.say({ type: "resync", last: 9 });
+    await settled();
+    assert.deepEqual([...lengths], [500]);
 });

@@ -80,11 +80,22 @@ test("pictures carry their size, AVIF and WebP before the original", () => {
     assert.equal(img.getAttribute("src"), media(1).url);
 });
 
+test("one more tile leaves the others as they are", () => {
+    const { t } = app;
+    const drawn: unknown[] = [];
+    app.t = (key, vars) => (key === "tile.open" && drawn.push(vars!["name"]), t(key, vars));
+    load(media(2), media(1));
+    act(() => store.dispatch({ type: "media/upsert", media: media(3) }));
+    assert.deepEqual(drawn, ["foto-2.jpg", "foto-1.jpg", "foto-3.jpg"]);
+    assert.deepEqual([...document.querySelectorAll(".tile-name")].map((e) => e.textContent), ["foto-3.jpg", "foto-2.jpg", "foto-1.jpg"]);
+});
+
 test("the switch changes every sentence", () => {
     load(media(1));
     assert.match(document.querySelector("h1")!.textContent!, /Kütüphane/);
     click("lang-switch");
     assert.match(document.querySelector("h1")!.textContent!, /Library/);
+    assert.match(document.querySelector(".tile-link")!.getAttribute("aria-label")!, /Details of/);
     assert.equal(document.documentElement.lang, "en");
 });
 

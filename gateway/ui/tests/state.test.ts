@@ -62,6 +62,21 @@ test("an old row beyond the last page loaded waits for its page", () => {
     assert.ok(s.items[media(1).id]);
 });
 
+test("what is pushed for weeks makes neither the list nor what is remembered longer", () => {
+    let s = run(page([media(3), media(2), media(1)]));
+    for (let n = 4; n <= 3000; n++) s = reduce(s, { type: "media/upsert", media: media(n) });
+    assert.equal(s.order.length, 500);
+    assert.ok(Object.keys(s.items).length <= 1000);
+    assert.equal(s.next, media(2501).id, "the rest comes as a later page");
+    s = reduce(reduce(s, { type: "list/start", more: true }), { type: "media/upsert", media: media(3001) });
+    s = reduce(s, page([media(2500), media(2499)], "2499", true));
+    assert.deepEqual(ids(s), Array.from({ length: 503 }, (_, i) => 3001 - i), "nothing is left out");
+    s = reduce(s, { type: "media/upsert", media: media(3002) });
+    assert.equal(s.order.length, 503, "what was scrolled to stays");
+    for (let n = 4000; n < 6000; n++) s = [{ type: "media/upsert", media: media(n) } as const, { type: "media/gone", id: media(n).id } as const].reduce(reduce, s);
+    assert.ok(Object.keys(s.gone).length <= 1003);
+});
+
 /* S0-55 */
 test("PENDING turns READY by an event, and is marked as seen happening", () => {
     const pending = media(5, { status: "PENDING" });

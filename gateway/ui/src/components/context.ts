@@ -1,4 +1,4 @@
-import { createContext } from "preact";
+import { createContext, type VNode } from "preact";
 import { useContext, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { App } from "../app";
 import type { Lang } from "../i18n";
@@ -35,4 +35,11 @@ export function useSelect<T>(select: (state: State) => T): T {
         return store.subscribe(check);
     }, [store]);
     return value;
+}
+
+/** An element for each of a list. What stays in it keeps its element, and is not rendered again. */
+export function useKept<T>(list: readonly T[], make: (one: T) => VNode): VNode[] {
+    const kept = useRef(new Map<T, VNode>());
+    kept.current = new Map(list.map((one) => [one, kept.current.get(one) ?? make(one)]));
+    return [...kept.current.values()];
 }

@@ -1,5 +1,5 @@
 import { useEffect, useRef } from "preact/hooks";
-import { useSelect, useUi } from "./context";
+import { useKept, useSelect, useUi } from "./context";
 import { Empty } from "./empty";
 import { Icon } from "./icons";
 import { Tile } from "./tile";
@@ -31,6 +31,7 @@ export function Gallery() {
     const filter = useSelect((s) => s.filter);
     const more = useSelect((s) => s.next !== null);
     const filtered = filter.folder !== "" || filter.status !== "" || filter.search !== "";
+    const tiles = useKept(order, (id) => <Tile key={id} id={id} />);
     if (order.length === 0) {
         if (failed) return <Failed />;
         if (!loaded) return <Skeleton />;
@@ -41,9 +42,7 @@ export function Gallery() {
     return (
         <>
             <ul class="grid" aria-busy={load === "first"} data-testid="gallery" onKeyDown={onGridKey}>
-                {order.map((id) => (
-                    <Tile key={id} id={id} />
-                ))}
+                {tiles}
             </ul>
             {failed ? <Failed /> : <More />}
         </>

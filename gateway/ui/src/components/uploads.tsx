@@ -2,7 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import { fmtBytes, fmtPercent, fmtSeconds } from "../i18n";
 import { extension, kindOf } from "../model";
 import { finished, type Phase, type Upload } from "../state";
-import { useSelect, useUi } from "./context";
+import { useKept, useSelect, useUi } from "./context";
 import { FileGlyph, Icon } from "./icons";
 
 /** What the page refused and the server can only refuse as well. */
@@ -16,6 +16,7 @@ export function UploadPanel() {
     const [open, setOpen] = useState(true);
     const count = uploads.length;
     useEffect(() => setOpen(true), [count]);
+    const rows = useKept(inOrder(uploads), (u) => <Row key={u.key} upload={u} />);
     if (count === 0) return null;
     const active = uploads.filter((u) => !finished(u)).length;
     const failed = uploads.filter((u) => u.phase === "failed").length;
@@ -40,13 +41,7 @@ export function UploadPanel() {
                 </button>
                 <span class="panel-bar" style={{ transform: `scaleX(${percent / 100})` }} />
             </header>
-            {open && (
-                <ul>
-                    {inOrder(uploads).map((u) => (
-                        <Row key={u.key} upload={u} />
-                    ))}
-                </ul>
-            )}
+            {open && <ul>{rows}</ul>}
         </section>
     );
 }
