@@ -70,6 +70,7 @@ export function createQueuesApp({ store, lang, live, problemOf, hash, filtered }
             dispatch({ type: "q/jobs", generation, more, jobs: page.jobs, next: page.next });
         } catch (error) {
             dispatch({ type: "q/jobs/fail", generation, problem: problemOf(error) });
+            jobsSoon();
         }
     }
 

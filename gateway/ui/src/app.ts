@@ -12,6 +12,7 @@ import { Uploads } from "./uploads";
 const PAGE = 48;
 const PAGE_MAX = 200; // the server's limit
 const FOLDERS_DELAY_MS = 800;
+const RETRY_MS = 3000;
 const ASLEEP_MS = 30_000; // hidden for longer: reconnect instead of trusting the socket
 
 export interface App {
@@ -113,6 +114,7 @@ export function createApp(store: Store, lang: () => Lang): App {
         } catch (error) {
             const { code } = problemOf(error); // a 404 without one is a proxy's
             if (code === "not_found" || code === "bad_id") dispatch({ type: "media/gone", id });
+            else if (!store.get().items[id]) setTimeout(() => store.get().detail === id && void loadDetail(id), RETRY_MS);
         }
     }
 
@@ -157,7 +159,10 @@ export function createApp(store: Store, lang: () => Lang): App {
             if (store.get().load === "more") return Promise.resolve(true); // a search that goes on would begin anew
             return reload();
         },
-        onState: (state) => dispatch({ type: "live", live: state }),
+        onState(state) {
+            dispatch({ type: "live", live: state });
+            if (state === "live" && store.get().load === "error") void reload();
+        },
     });
 
     function addFiles(files: readonly File[]): void {

@@ -11,7 +11,8 @@ stub("navigator", { onLine: true });
 stub("addEventListener", () => undefined);
 stub("scrollTo", () => undefined);
 const { setTimeout: timeout } = globalThis;
-stub("setTimeout", (fn: () => void, ms: number) => timeout(fn, ms).unref()); // else the live connection would keep the process
+let pace = 1; // how much faster than life
+stub("setTimeout", (fn: () => void, ms: number) => timeout(fn, ms / pace).unref()); // else the live connection would keep the process
 
 class FakeSocket {
     static newest: FakeSocket;
@@ -50,6 +51,11 @@ beforeEach(() => {
 });
 
 const settled = () => new Promise<void>((done) => timeout(done, 20));
+
+async function until(what: () => unknown) {
+    for (let i = 0; i < 100 && !what(); i++) await settled();
+    assert.ok(what());
+}
 
 async function started(hash: string) {
     location.hash = hash;
@@ -138,4 +144,31 @@ test("a list that is read again is as long as it was", async () => {
     FakeSocket.newest.say({ type: "resync", last: 9 });
     await settled();
     assert.deepEqual([...lengths], [500]);
+});
+
+test("what a server that is away did not bring is asked for again", async () => {
+    const away = new Response("", { status: 502 });
+    const path = `/api/media/${media(1).id}`;
+    const list = answers["/api/media"];
+    pace = 100;
+    try {
+        Object.assign(answers, { [path]: away, "/api/media": away });
+        const store = await started(`#/media/${media(1).id}`);
+        assert.equal(store.get().load, "error");
+        assert.equal(store.get().items[media(1).id], undefined);
+        answers[path] = media(1);
+        await until(() => store.get().items[media(1).id]);
+        answers["/api/media"] = list;
+        FakeSocket.newest.onopen!(); // anew; no event was missed
+        await until(() => store.get().load === "idle");
+
+        const jobs = answers["/api/jobs"];
+        answers["/api/jobs"] = away;
+        const { get } = await started("#/queues");
+        assert.equal(get().queues.jobsProblem!.status, 502);
+        answers["/api/jobs"] = jobs;
+        await until(() => get().queues.jobsProblem === null);
+    } finally {
+        pace = 1;
+    }
 });

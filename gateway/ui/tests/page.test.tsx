@@ -80,6 +80,14 @@ test("pictures carry their size, AVIF and WebP before the original", () => {
     assert.equal(img.getAttribute("src"), media(1).url);
 });
 
+test("a picture that could not be had is asked for again when the server is back", () => {
+    load(media(1));
+    act(() => void document.querySelector("picture img")!.dispatchEvent(new Event("error")));
+    assert.equal(document.querySelector("picture"), null);
+    act(() => store.dispatch({ type: "live", live: "live" }));
+    assert.ok(document.querySelector("picture img"));
+});
+
 test("one more tile leaves the others as they are", () => {
     const { t } = app;
     const drawn: unknown[] = [];

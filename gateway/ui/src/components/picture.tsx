@@ -1,6 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { extension, kindOf, originalShows, sourcesFor, type Media } from "../model";
 import { thumbUrl } from "../thumbhash";
+import { useSelect } from "./context";
 import { FileGlyph } from "./icons";
 
 interface Props {
@@ -19,7 +20,8 @@ export function Picture({ media, sizes, need, eager }: Props) {
     const sources = sourcesFor(media.variants, need);
     const shows = kindOf(media.mime) === "image" && (sources.length > 0 || originalShows(media.mime));
     const source = `${media.url} ${sources.length}`;
-    useEffect(() => setBroken(false), [source]); // variants may show what the original did not
+    const live = useSelect((s) => s.live);
+    useEffect(() => setBroken(false), [source, live]); // variants may show what the original did not; the server may have been away
     if (!shows || broken) return <FileGlyph kind={kindOf(media.mime)} ext={extension(media.filename)} />;
     const placeholder = media.thumbhash ? thumbUrl(media.thumbhash) : null;
     const box =
