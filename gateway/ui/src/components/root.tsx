@@ -40,6 +40,10 @@ export function Root({ app, prefs }: Props) {
         }),
         [app, lang, theme],
     );
+    useEffect(() => {
+        const dark = matchMedia("(prefers-color-scheme: dark)");
+        dark.onchange = () => document.documentElement.dataset["theme"] ?? setTheme(dark.matches ? "dark" : "light"); // until one is chosen
+    }, []);
     const view = useView(app);
     useEffect(() => {
         document.documentElement.lang = lang;
