@@ -280,3 +280,14 @@ def test_looks(kervan, browser):
         worker.join()
     errors = [e for e in browser.get_log("browser") if e["level"] == "SEVERE"]
     assert not errors, json.dumps(errors, indent=1)
+
+
+def test_a_file_dropped_beside_the_library_is_not_gone_to(kervan, browser, tmp_path):
+    open_queues(kervan, browser)
+    path = tmp_path / "birakilan.png"
+    path.write_bytes(noise_png(8, 8))
+    dragged = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, "x": 400, "y": 500, "data": dragged})
+    browser.get_log("browser")  # a round trip
+    assert len(browser.window_handles) == 1 and browser.current_url.endswith("/#/queues")

@@ -2,7 +2,7 @@
 import { readFilters, sameFilter, writeFilters } from "./address";
 import { api, ApiError, localProblem, problemText, sendFile } from "./api";
 import { createQueuesApp, type QueuesApp } from "./app-queues";
-import { filesOfPaste } from "./files";
+import { filesOfPaste, hasFiles } from "./files";
 import { fmtBytes, fmtBytesBeside, translate, type Key, type Lang, type Vars } from "./i18n";
 import { browserDeps, Live } from "./live";
 import { clipBytes, DEFAULT_FOLDER, folderValid, originalShows, SEARCH_MAX, type Filter, type LiveEvent, type Media, type Problem } from "./model";
@@ -285,6 +285,12 @@ export function createApp(store: Store, lang: () => Lang): App {
                 uploads.resume();
                 if (store.get().load === "error") void reload();
             };
+            for (const type of ["dragover", "drop"] as const)
+                addEventListener(type, (e) => {
+                    if (store.get().view !== "queues" || !hasFiles(e.dataTransfer)) return;
+                    e.preventDefault(); // else the browser would go to the file
+                    e.dataTransfer!.dropEffect = "none";
+                });
             let hiddenAt = 0;
             addEventListener("online", online);
             addEventListener("offline", online);
