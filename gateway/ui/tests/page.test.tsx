@@ -158,6 +158,35 @@ test("an upload row has a progress bar with a value and a way out", () => {
     assert.match($("upload-cancel")!.getAttribute("aria-label")!, /a\.jpg/);
 });
 
+test("an upload cancelled when all of it was sent may be stored all the same, and says so", () => {
+    load();
+    const upload = { name: "a.jpg", type: "image/jpeg", size: 200, folder: "genel", phase: "cancelled" as const, speed: 0, problem: null, local: false, retryAt: 0, mediaId: null, deduplicated: false, preview: null };
+    act(() => store.dispatch({ type: "upload/add", uploads: [{ ...upload, key: 1, sent: 200 }, { ...upload, key: 2, sent: 199 }] }));
+    const said = [...document.querySelectorAll(".row-state")].map((e) => e.textContent!);
+    assert.deepEqual(said, ["iptal edildi", "iptal edildi; yine de kaydedilmiş olabilir"]);
+});
+
+test("the theme follows the system until one is chosen", () => {
+    const dark: { matches: boolean; onchange: () => void } = { matches: false, onchange: () => assert.fail() };
+    const system = globalThis.matchMedia;
+    globalThis.matchMedia = () => dark as unknown as MediaQueryList;
+    try {
+        const prefs = { lang, theme: "light" as const, saveLang: () => undefined, saveTheme: (theme: string) => void (document.documentElement.dataset["theme"] = theme) };
+        act(() => render(null, document.getElementById("app")!));
+        act(() => render(<Root app={app} prefs={prefs} />, document.getElementById("app")!));
+        const change = (matches: boolean) => act(() => ((dark.matches = matches), dark.onchange()));
+        change(true);
+        assert.equal($("theme-switch")!.dataset["theme"], "dark");
+        click("theme-switch");
+        change(false);
+        change(true);
+        assert.equal($("theme-switch")!.dataset["theme"], "light");
+    } finally {
+        globalThis.matchMedia = system;
+        delete document.documentElement.dataset["theme"];
+    }
+});
+
 test("where an answer is empty but there is more to look at, the search goes on by itself", async () => {
     const asked: (string | null)[] = [];
     const pages: Record<string, unknown> = { first: { items: [], next: "c2" }, c2: { items: [], next: "c1" }, c1: { items: [media(1)], next: null } };
@@ -246,6 +275,14 @@ test("a queue shows counts, times and errors, and asks before it is paused", asy
     await act(async () => $("queue-yes")!.click());
     assert.deepEqual(steered, ["ai pause"]);
     assert.equal($("queue-dialog"), null);
+});
+
+test("jobs come when it is known how much room the queues take", () => {
+    openQueues();
+    const jobs = () => document.getElementById("jobs")!.closest("[hidden]");
+    assert.ok(jobs());
+    act(() => store.dispatch({ type: "q/state", at: Date.now(), list: [] }));
+    assert.equal(jobs(), null);
 });
 
 test("a queue may be called as something else is", () => {

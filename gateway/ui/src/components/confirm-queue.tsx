@@ -42,7 +42,7 @@ function Ask({ asking }: { asking: Asking }) {
                     {t("delete.cancel")}
                 </button>
                 <button type="button" class={`btn ${what === "resume" ? "btn-primary" : "btn-danger"}`} data-testid="queue-yes" disabled={busy} onClick={go}>
-                    {t(`q.yes.${what}`)}
+                    {t(`q.${what}`)}
                 </button>
             </div>
         </Modal>

@@ -127,7 +127,7 @@ function Facts({ media, url }: { media: Media; url: string }) {
         [t("detail.type"), media.mime],
         [t("detail.size"), `${fmtBytes(lang, media.size)} (${fmtNumber(lang, media.size)} B)`],
         [t("detail.dimensions"), media.width && media.height ? `${media.width} × ${media.height}` : "–"],
-        [t("detail.folder"), media.folder],
+        [t("folder"), media.folder],
         [t("detail.created"), fmtTime(lang, media.created_at)],
         [t("detail.processed"), media.processingCompletedAt ? `${fmtTime(lang, media.processingCompletedAt)}${took ? ` · ${t("detail.took", { time: took })}` : ""}` : "–"],
         [t("detail.hash"), media.hash, true],

@@ -41,7 +41,7 @@ export function Dropzone() {
             </div>
             <div class="drop-tools">
                 <label class="field">
-                    <span>{t("folder.label")}</span>
+                    <span>{t("folder")}</span>
                     <input
                         data-testid="upload-folder"
                         list="folders"

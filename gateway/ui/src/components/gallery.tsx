@@ -112,7 +112,7 @@ function Failed() {
             {problem && <p>{app.problem(problem)}</p>}
             <button type="button" class="btn" onClick={() => (some ? app.more() : void app.reload())}>
                 <Icon name="retry" />
-                {app.t("list.retry")}
+                {app.t("retry")}
             </button>
         </div>
     );

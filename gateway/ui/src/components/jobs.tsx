@@ -136,9 +136,9 @@ export function JobAction({ job, small }: { job: Job; small?: boolean }) {
     const size = small ? "btn-small btn-quiet" : "";
     if (unfinished(job.status))
         return (
-            <button type="button" class={`btn ${size}`} data-testid="job-cancel" aria-label={`${t("job.cancel")}: ${job.jobId}`} onClick={() => app.store.dispatch({ type: "q/ask", asking: { cancel: job.jobId } })}>
+            <button type="button" class={`btn ${size}`} data-testid="job-cancel" aria-label={`${t("cancel")}: ${job.jobId}`} onClick={() => app.store.dispatch({ type: "q/ask", asking: { cancel: job.jobId } })}>
                 <Icon name="close" />
-                {t("job.cancel")}
+                {t("cancel")}
             </button>
         );
     if (job.status === "complete" || job.retried_by) return null;
@@ -151,9 +151,9 @@ export function JobAction({ job, small }: { job: Job; small?: boolean }) {
     };
     return (
         <>
-            <button type="button" class={`btn ${size}`} data-testid="job-retry" disabled={busy} aria-label={`${t("job.retry")}: ${job.jobId}`} onClick={retry}>
+            <button type="button" class={`btn ${size}`} data-testid="job-retry" disabled={busy} aria-label={`${t("retry")}: ${job.jobId}`} onClick={retry}>
                 <Icon name="retry" />
-                {t("job.retry")}
+                {t("retry")}
             </button>
             {failed && (
                 <span class="error-text" role="alert">

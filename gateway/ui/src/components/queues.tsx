@@ -43,7 +43,9 @@ export function Queues() {
             )}
             {list === null && !problem && <Skeleton />}
             {list ? <Lists list={list} /> : <ul class="queues" data-testid="queues" />}
-            <Jobs />
+            <div hidden={!list && !problem /* else what comes above would push them down */}>
+                <Jobs />
+            </div>
         </section>
     );
 }
@@ -92,7 +94,7 @@ function Age() {
     const age = Math.max(0, now - at);
     if (!at || age < STALE_MS) return null;
     return (
-        <span class="badge badge-PENDING" role="status" data-testid="queues-stale">
+        <span class="badge badge-PENDING" data-testid="queues-stale">
             {app.t("q.stale", { n: fmtNumber(lang, age / 1000) })}
         </span>
     );

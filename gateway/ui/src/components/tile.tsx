@@ -45,7 +45,7 @@ export function RetryButton({ media }: { media: Media }) {
         <>
             <button type="button" class="btn btn-small" data-testid="retry" disabled={busy} onClick={retry}>
                 <Icon name="retry" />
-                {app.t("tile.retry")}
+                {app.t("retry")}
             </button>
             {problem && <span class="error-text" role="alert">{app.problem(problem)}</span>}
         </>
@@ -68,7 +68,7 @@ export function Tile({ id }: { id: string }) {
             </a>
             <StatusBadge media={media} />
             <div class="tile-tools">
-                <CopyButton text={new URL(media.url, location.href).href} label={t("tile.copy", { name })} testid="tile-copy" />
+                <CopyButton text={new URL(media.url, location.href).href} label={t("copy.name", { name })} testid="tile-copy" />
                 <button type="button" class="btn btn-icon" data-testid="tile-delete" aria-label={t("tile.delete", { name })} title={t("delete")} onClick={() => app.store.dispatch({ type: "confirm", id })}>
                     <Icon name="trash" />
                 </button>

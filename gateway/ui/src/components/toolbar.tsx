@@ -35,7 +35,7 @@ export function Toolbar() {
                     </button>
                 )}
                 <span class="select">
-                    <select data-testid="filter-folder" aria-label={t("filter.folder")} value={filter.folder} onChange={(e) => app.filter({ folder: e.currentTarget.value })}>
+                    <select data-testid="filter-folder" aria-label={t("folder")} value={filter.folder} onChange={(e) => app.filter({ folder: e.currentTarget.value })}>
                         <option value="">{t("filter.allFolders")}</option>
                         {filter.folder && !known && <option value={filter.folder}>{filter.folder}</option>}
                         {folders?.map((f) => (

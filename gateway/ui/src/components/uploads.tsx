@@ -104,11 +104,11 @@ function Row({ upload: u }: { upload: Upload }) {
                 )}
                 {(u.phase === "failed" || u.phase === "cancelled") && !(u.local && hopeless.includes(u.problem?.code ?? "")) && (
                     <button type="button" class="btn btn-quiet btn-small" data-testid="upload-retry" onClick={() => app.uploads.retry(u.key)}>
-                        {t(u.local ? "up.force" : "up.retry")}
+                        {t(u.local ? "up.force" : "retry")}
                     </button>
                 )}
                 {!finished(u) && (
-                    <button type="button" class="btn btn-quiet btn-icon" data-testid="upload-cancel" aria-label={t("up.cancelName", { name: u.name })} title={t("up.cancel")} onClick={() => app.uploads.cancel(u.key)}>
+                    <button type="button" class="btn btn-quiet btn-icon" data-testid="upload-cancel" aria-label={t("up.cancelName", { name: u.name })} title={t("cancel")} onClick={() => app.uploads.cancel(u.key)}>
                         <Icon name="close" />
                     </button>
                 )}
@@ -146,7 +146,7 @@ function State({ upload: u }: { upload: Upload }) {
                 </>
             );
         case "cancelled":
-            return <>{t("up.cancelled")}</>;
+            return <>{t("up.cancelled") + (u.sent < u.size ? "" : t("up.late"))}</>; // what has arrived whole is kept
         case "failed":
             return <>{u.problem ? app.problem(u.problem, u.size) : ""}</>;
     }

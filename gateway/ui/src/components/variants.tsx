@@ -63,7 +63,7 @@ function Row({ variant: v, media }: { variant: Variant; media: Media }) {
                 <span>{fmtPercent(lang, saved)}</span>
             </td>
             <td>
-                <CopyButton text={new URL(v.url, location.href).href} label={app.t("copy.variant", { name })} testid="copy-variant" class="btn-quiet" />
+                <CopyButton text={new URL(v.url, location.href).href} label={app.t("copy.name", { name })} testid="copy-variant" class="btn-quiet" />
             </td>
         </tr>
     );
