@@ -194,7 +194,7 @@ export function sourcesFor(variants: Variant[], need: number): Source[] {
     const sources: Source[] = [];
     for (const format of ["avif", "webp"]) {
         const list = byFormat(format);
-        const largest = list[list.length - 1];
+        const largest = list.at(-1);
         if (!largest || largest.width < Math.min(need, widest)) continue;
         sources.push({ type: `image/${format}`, srcset: list.map((v) => `${v.url} ${v.width}w`).join(", ") });
     }

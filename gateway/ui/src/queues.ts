@@ -205,7 +205,7 @@ export function reduceQueues(s: QueuesState, a: QueuesAction): QueuesState {
             return { ...s, loading: true };
         case "q/jobs":
             if (a.generation !== s.generation) return s;
-            return { ...s, loading: false, loaded: true, jobsProblem: null, next: a.next, jobs: a.more ? joined(s.jobs, a.jobs) : a.jobs };
+            return { ...s, loading: false, loaded: true, jobsProblem: null, ...(a.more ? { next: a.next, jobs: joined(s.jobs, a.jobs) } : reread(s.jobs, a)) };
         case "q/jobs/fail":
             return a.generation === s.generation ? { ...s, loading: false, jobsProblem: a.problem } : s;
         case "q/position":
@@ -230,6 +230,12 @@ function sampled(trend: QueuesState["trend"], list: readonly Queue[]): QueuesSta
 function joined(old: readonly Job[], more: readonly Job[]): readonly Job[] {
     const known = new Set(old.map((j) => j.jobId));
     return [...old, ...more.filter((j) => !known.has(j.jobId))];
+}
+
+/** One answer may be shorter than the list: what is behind it stays, and the list as long as it was. */
+function reread(old: readonly Job[], { jobs, next }: Extract<QueuesAction, { type: "q/jobs" }>): Pick<QueuesState, "jobs" | "next"> {
+    const all = [...jobs, ...old.filter((j) => next && j.jobId < next)].slice(0, Math.max(old.length, jobs.length));
+    return { jobs: all, next: all.length > jobs.length ? all.at(-1)!.jobId : next };
 }
 
 /** A position goes to the list and to the open job, too; an ended job has none to keep. */

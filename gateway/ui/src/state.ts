@@ -196,7 +196,7 @@ function bounded(s: State, before: number): State {
     let { order, next } = s;
     if (order.length > Math.max(KEPT, before)) {
         order = order.slice(0, -1);
-        next = order[order.length - 1]!;
+        next = order.at(-1)!;
     }
     const size = Object.keys(s.items).length + Object.keys(s.gone).length;
     if (size <= order.length + KEPT) return { ...s, order, next };

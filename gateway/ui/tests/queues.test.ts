@@ -50,6 +50,16 @@ test("an answer to an older filter is dropped; pages join without doubles", () =
     assert.deepEqual(t.jobs.map((j) => Number(j.jobId)), [5, 4, 3]);
 });
 
+test("a list that is longer than an answer keeps its length when it is read again", () => {
+    const jobs = (from: number, n: number) => Array.from({ length: n }, (_, i) => job(from - i));
+    const read = (from: number, n: number, more: boolean, next: number | null): QueuesAction => ({ type: "q/jobs", generation: 0, more, jobs: jobs(from, n), next: next === null ? null : job(next).jobId });
+    const s = run(read(900, 200, false, 701), read(700, 72, true, null), read(901, 200, false, 702));
+    assert.deepEqual(s.jobs.map((j) => Number(j.jobId)), Array.from({ length: 272 }, (_, i) => 901 - i));
+    assert.equal(s.next, job(630).jobId, "the one that had to go comes with the next page");
+    assert.equal(reduceQueues(s, read(700, 3, false, null)).jobs.length, 3, "there are no others");
+    assert.deepEqual(run(read(0, 0, false, 500)).next, job(500).jobId, "the server looked so far and found none");
+});
+
 test("the list is read again when its queue changes, not when another does", () => {
     const a = [queue("a", { waiting: 1 }), queue("b", { waiting: 1 })];
     const b = [queue("a", { waiting: 1, oldest_waiting_s: 9 }), queue("b", { waiting: 2 })];

@@ -16,8 +16,7 @@ function copyBySelection(text: string): boolean {
     area.value = text;
     area.className = "offscreen";
     // Inside an open modal dialog, because everything outside it is inert.
-    const dialogs = document.querySelectorAll("dialog[open]");
-    (dialogs[dialogs.length - 1] ?? document.body).append(area);
+    ([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body).append(area);
     const before = document.activeElement as HTMLElement | null;
     area.select();
     const copied = document.execCommand("copy");

@@ -14,7 +14,7 @@ function useDropzoneAway(view: View): boolean {
         const strip = document.getElementById("drop");
         setAway(false);
         if (!strip || typeof IntersectionObserver === "undefined") return;
-        const watch = new IntersectionObserver((seen) => setAway(!seen[seen.length - 1]!.isIntersecting), { rootMargin: "-60px 0px 0px" });
+        const watch = new IntersectionObserver((seen) => setAway(!seen.at(-1)!.isIntersecting), { rootMargin: "-60px 0px 0px" });
         watch.observe(strip);
         return () => watch.disconnect();
     }, [view]);
