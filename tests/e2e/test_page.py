@@ -133,6 +133,7 @@ def test_small_screen_and_quiet_console(kervan, browser):
     browser.set_window_size(390, 800)
     open_page(kervan, browser)
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth + 1")
+    assert browser.execute_script("return document.querySelector('.top').offsetHeight") < 120  # two lines
     shot(browser, "small")
     browser.set_window_size(1280, 900)
     errors = [e for e in browser.get_log("browser") if e["level"] == "SEVERE" and "422" not in e["message"]]

@@ -17,7 +17,7 @@ function Caravan() {
             {[118, 214, 310, 406].map((x, i) => (
                 <g key={x} transform={`translate(${x} ${ridge(x)}) rotate(${slope(x)}) translate(0 -25)`}>
                     <rect class="load" x="-23" y="-18" width="46" height="36" rx="6" />
-                    <path class="load-art" d={loads[i]!} />
+                    <path class="load-art" d={loads[i % 3]!} />
                     <circle class="load-foot" cx="-12" cy="22" r="3" />
                     <circle class="load-foot" cx="12" cy="22" r="3" />
                 </g>
@@ -30,7 +30,6 @@ const loads = [
     "m-15 10 9-10 7 7 5-5 9 8M8-7a2 2 0 1 1-4 0 2 2 0 0 1 4 0Z",
     "M-11-6h22M-11 0h22M-11 6h13",
     "M-4-8V8L9 0z",
-    "m-15 10 9-10 7 7 5-5 9 8M8-7a2 2 0 1 1-4 0 2 2 0 0 1 4 0Z",
 ];
 
 export function Empty() {
