@@ -42,6 +42,21 @@ def test_logs_are_json(kervan):
         assert o["time"] and o["level"] and o["process"] and o["event"]
 
 
+def test_logs_for_eyes():
+    """`kervan up --readable`, as tools/up starts it: the same lines, in the order of their process."""
+    with Kervan(words=["--readable"]) as k:
+        media = k.upload(noise_png(90, 70), "resim.png").json()
+        k.wait_ready(media["id"])
+        wait_for("the worker's line", lambda: any("image_done" in line for line in k.lines))
+        os.kill(k.children()["worker"], signal.SIGKILL)
+        wait_for("the supervisor's own", lambda: any(re.match(r"\d\d:\d\d:\d\d up +warn child_died  ", line) for line in k.lines))
+        k.stop()
+        assert not any(line.startswith("{") for line in k.lines)
+        upload = next(line for line in k.lines if f"uploadId={media['uploadId']}" in line)
+        assert re.match(r"\d\d:\d\d:\d\d gateway  upload_done  uploadId=", upload), upload
+        assert sum(line.startswith("kervan is ready: http://") for line in k.lines) == 1
+
+
 def test_access_log(kervan):
     kervan.get("/api/folders?x=1", headers={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
     line = kervan.wait_log("request", path="/api/folders")[-1]

@@ -58,13 +58,13 @@ def wait_for(what, check, timeout=None):
 
 
 class Kervan:
-    def __init__(self, env=None, data=None, wrapper=(), log=None):
+    def __init__(self, env=None, data=None, wrapper=(), log=None, words=()):
         self.own_data = data is None
         # short: unix socket paths have 107 bytes
         self.data = pathlib.Path(data or tempfile.mkdtemp(prefix="kv"))
         self.port = free_port()
         self.env = {"UPLOAD_RATE_LIMIT": "0", **(env or {})}
-        self.wrapper = list(wrapper)
+        self.wrapper, self.words = list(wrapper), list(words)
         self.log = log  # a file for the output: for measuring, where reading it here would take CPU
         self.process = None
         self.lines = []
@@ -84,7 +84,7 @@ class Kervan:
         env = self.environment()
         self.earlier = len(self.lines)
         out = open(self.log, "wb") if self.log else subprocess.PIPE  # noqa: SIM115
-        self.process = subprocess.Popen([*self.wrapper, str(BINARY), "up"], env=env, stdout=out, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen([*self.wrapper, str(BINARY), "up", *self.words], env=env, stdout=out, stderr=subprocess.STDOUT)
         self.reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self.reader.start()
         if wait:
