@@ -49,22 +49,6 @@ static void buf_free(kv_body_buf *b)
     free(b);
 }
 
-void kv_body_pool_destroy(kv_body_pool **pool)
-{
-    kv_body_pool *p = *pool;
-    if (p == NULL)
-        return;
-    assert(atomic_load(&p->used) == 0);
-    while (p->free != NULL) {
-        kv_body_buf *b = p->free;
-        p->free = b->next;
-        buf_free(b);
-    }
-    pthread_mutex_destroy(&p->lock);
-    free(p);
-    *pool = NULL;
-}
-
 static bool take_budget(kv_body_pool *p, size_t n, bool force)
 {
     size_t used = atomic_load(&p->used);

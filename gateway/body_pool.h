@@ -46,9 +46,8 @@ struct kv_body_buf {
     kv_body_slice slices[];
 };
 
-/* `wake_fds` are eventfds, one a loop, kept by the caller until destroy. */
+/* `wake_fds` are eventfds, one a loop. All of it lasts until the process ends. */
 kv_body_pool *kv_body_pool_new(size_t budget, const int *wake_fds, unsigned loops);
-void kv_body_pool_destroy(kv_body_pool **pool); /* every buffer must be back */
 
 /* NULL: the budget is used up, or memory. Reference count 1: the caller's. */
 kv_body_buf *kv_body_arena(kv_body_pool *pool);

@@ -340,11 +340,6 @@ void kv_feed_drain(struct kv_feed *f)
     kv_feed_schedule(f);
 }
 
-size_t kv_feed_clients(const struct kv_feed *f)
-{
-    return f->count;
-}
-
 void kv_feed_destroy(struct kv_feed **feed)
 {
     struct kv_feed *f = *feed;

@@ -28,8 +28,6 @@ void kv_feed_destroy(struct kv_feed **feed);
 /* Draining begins: WebSockets get close 1001 (and 2 s to answer), SSE answers end; new clients are
  * refused. */
 void kv_feed_drain(struct kv_feed *feed);
-/* Clients attached now; a drain may wait for 0. */
-size_t kv_feed_clients(const struct kv_feed *feed);
 
 /* ---- for ws.c, sse.c and poll.c ---- */
 typedef struct kv_feed_client kv_feed_client;

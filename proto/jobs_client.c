@@ -93,11 +93,6 @@ void kv_job_client_close(kv_job_client **selfp)
     *selfp = NULL;
 }
 
-uint64_t kv_job_client_epoch(const kv_job_client *self)
-{
-    return kv_client_epoch(self->client);
-}
-
 const char *kv_job_client_detail(const kv_job_client *self)
 {
     return self->detail;

@@ -28,8 +28,6 @@ typedef struct kv_job_client_opts {
 /* Does not wait for the broker: the first call does. IO: an endpoint that cannot be. */
 kv_err kv_job_client_open(const kv_job_client_opts *opts, kv_job_client **ret);
 void kv_job_client_close(kv_job_client **self);
-uint64_t
-kv_job_client_epoch(const kv_job_client *self); /* of the broker; 0: it has not answered yet */
 /* What the broker said about the last call that failed; "" when it said nothing. */
 const char *kv_job_client_detail(const kv_job_client *self);
 
