@@ -516,6 +516,44 @@ def test_pause_resume_drain_and_limits(kervan):
     assert kervan.post("/api/admin/queues/NO/pause").status_code == 400
 
 
+def test_settings_of_a_queue_in_one_request(kervan):
+    """S4-123: 10 a minute for each user; and draining, which `resume` is not the only end of."""
+    q = name()
+    submit(kervan, q, tenant="ayse")
+
+    def patch(expect=200, **settings):
+        answer = kervan.session.patch(kervan.url(f"/api/admin/queues/{q}"), json=settings, timeout=PATIENCE)
+        assert answer.status_code == expect, answer.text
+        return answer.json()
+
+    assert patch(rate_per_minute=600, draining=True) == {"service": q, "rate_per_minute": 600, "draining": True}
+    assert kervan.post("/api/jobs", json={"service": q}).json()["code"] == "queue_draining"
+    assert queue(kervan, q)["draining"] is True and queue(kervan, q)["limits"]["rate_per_minute"] == 600
+    patch(draining=False)
+    submit(kervan, q, tenant="veli")
+    patch(tenant="*", rate_per_minute=10, weight=2)
+    assert "(rate_per_minute: " in patch(400, rate_per_minute=1_000_000_001)["detail"]
+    assert "(draining: true or false)" in patch(400, draining="yes")["detail"]
+    with Worker(kervan, q) as w:
+        w.done(w.wait_job())
+        w.done(w.wait_job())
+        ids = [submit(kervan, q, tenant="ali")["jobId"] for _ in range(3)]
+        w.done(w.wait_job())  # a sixth of the rate may begin at once: one; the next 6 s later
+        wait_job(kervan, ids[0], "complete")
+        assert w.take(0.5) is None
+        assert job(kervan, ids[1])["status"] == "queued"
+
+
+def test_a_job_that_does_another_one_again(kervan):
+    q = name()
+    first = submit(kervan, q)["jobId"]
+    assert kervan.post(f"/api/jobs/{first}/cancel").status_code == 200
+    again = submit(kervan, q, retry_of=first)["jobId"]
+    assert job(kervan, again)["retry_of"] == first
+    refused = kervan.post("/api/jobs", json={"service": q, "retry_of": "no id"})
+    assert refused.status_code == 400 and "retry_of" in refused.json()["detail"]
+
+
 def test_admin_routes_are_for_this_machine(kervan):
     """S4-97 S4-125"""
     for headers in ({"X-Forwarded-For": "10.0.0.1"}, {"Forwarded": "for=10.0.0.1"}, {"Host": "kervan.example.org"}):
