@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -23,7 +24,7 @@ struct kv_put {
     int fd;
     uint64_t size, written_back; /* written_back: write-back was begun up to here */
     bool synced;                 /* nothing was written since the last sync */
-    bool marked;                 /* there is .tmp/<id>= */
+    atomic_bool marked;          /* there is .tmp/<id>=; another thread may finish the put */
     kv_err failed;               /* the first error; the object is of no use after it */
     char name[KV_ID_TEXT + 1];
 };
