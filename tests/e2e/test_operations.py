@@ -252,6 +252,11 @@ def test_env_file():
 def test_tools_up_ends_what_it_started():
     """SIGTERM to tools/up alone, as a process manager sends it, must not leave kervan behind; Ctrl-C goes to both and is waited for."""
     root = os.path.join(os.path.dirname(__file__), "../..")
+
+    def as_from_a_terminal():  # whoever runs the tests may ignore them, and a shell cannot trap what it found ignored
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     stub = "#!/bin/sh\n" + """trap 'sleep 0.3; echo ended; exit "$STATUS"' TERM INT\necho up\nwhile :; do sleep 0.05; done\n"""
     for number, group, status, want in ((signal.SIGTERM, False, "0", 0), (signal.SIGHUP, False, "5", 5), (signal.SIGINT, True, "0", 0), (signal.SIGTERM, True, "3", 0)):
         with tempfile.TemporaryDirectory(prefix="kv") as folder:
@@ -265,7 +270,7 @@ def test_tools_up_ends_what_it_started():
                     f.write(text)
                 os.chmod(path, 0o755)
             env = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "STATUS": status}
-            up = subprocess.Popen(["sh", f"{folder}/tools/up"], env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+            up = subprocess.Popen(["sh", f"{folder}/tools/up"], env=env, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=as_from_a_terminal)  # noqa: PLW1509
             assert up.stdout.readline() == "up\n"
             (os.killpg if group else os.kill)(up.pid, number)
             assert up.wait(30) == want
