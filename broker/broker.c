@@ -326,13 +326,14 @@ static bool local(const char *endpoint)
 }
 
 /* A second bind on an ipc path would silently take it away from the first broker. */
-static bool take_lock(broker *b)
+static kv_err take_lock(broker *b)
 {
     kv_err err = kv_lock_take(b->cfg->data, "broker", &b->lock_fd);
-    if (err == KV_E_CONFLICT)
-        kv_log(KV_LOG_ERROR, "broker_locked", KV_STR("data", b->cfg->data),
-               KV_STR("what", "another broker runs on this data folder; stop it first"));
-    return err == KV_OK;
+    if (err != KV_E_CONFLICT)
+        return err;
+    kv_log(KV_LOG_ERROR, "broker_locked", KV_STR("data", b->cfg->data),
+           KV_STR("what", "another broker runs on this data folder; stop it first"));
+    return KV_E_LOCKED;
 }
 
 typedef struct loading {
@@ -403,8 +404,7 @@ static kv_err start(broker *b)
     kv_metrics_declare(own, (int)(sizeof own / sizeof *own));
     kv_buf_init(&b->text, KV_JSON_MAX * 8);
     b->spin[0].never = b->spin[1].never = sysconf(_SC_NPROCESSORS_ONLN) < 2;
-    if (!take_lock(b))
-        return KV_E_LOCKED;
+    KV_TRY(take_lock(b));
     KV_TRY(kv_ledger_open(b->cfg, b->clock, &b->ledger));
     b->zmq = zmq_ctx_new(); /* who waits for the broker connects while it reads */
     KV_TRY(b->zmq ? open_sockets(b) : KV_E_NO_MEMORY);

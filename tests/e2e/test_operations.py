@@ -92,6 +92,15 @@ def test_waiting_connections_leave_descriptors_for_files():
         assert first.recv(12) == b"HTTP/1.1 200"
 
 
+def test_a_lock_that_cannot_be_opened(tmp_path):
+    """Not the same as one that another broker holds."""
+    (tmp_path / "run/broker.lock").mkdir(parents=True)
+    ended = subprocess.run([str(BINARY), "broker"], env={"KERVAN_DATA": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False)
+    lines = {o["event"]: o for o in map(json.loads, ended.stdout.splitlines())}
+    assert ended.returncode == 1 and lines["lock_failed"]["path"].endswith("run/broker.lock")
+    assert lines["broker_failed"]["code"] == "io" and "broker_locked" not in lines
+
+
 def test_second_kervan_on_the_port(kervan):
     """S0-12: it is refused, instead of taking every other request into a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="kv") as data:
