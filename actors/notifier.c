@@ -246,10 +246,11 @@ static void tick(void *arg, int64_t now_us, kv_out *out)
 {
     notifier *self = arg;
     (void)now_us;
-    if (self->asking || self->first)
+    if (self->asking)
         return;
     kv_err err = know_mark(self);
     uint64_t before = self->read - 1;
+    /* one that could not be asked for waits still: no more is read then, and it is told again */
     for (int i = 0; err == KV_OK && i < READS && !self->first && self->read != before; i++) {
         before = self->read;
         err = read_log(self);
