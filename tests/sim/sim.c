@@ -200,6 +200,11 @@ static void any_step(sim *s)
         pass(s, 1 + (int64_t)sim_pick(s, 40));
     if (sim_chance(s, (unsigned)s->lossy))
         sim_connect(s, n);
+    if (s->steps_date && sim_pick(s, 500) == 0) { /* the date is set */
+        int64_t to = (int64_t)sim_pick(s, 60000) - 30000;
+        s->clock.wall_ms_now += to - s->date_off;
+        s->date_off = to;
+    }
     if (sim_pick(s, 2500) == 0)
         broker_restart(s);
 }
@@ -261,6 +266,7 @@ static void world_start(sim *s, uint64_t seed)
     s->failures = (int)(seed % 4) * 4;
     s->lossy = (int)(seed % 3);
     s->held_back = seed % 2;
+    s->steps_date = seed % 3 == 1;
     kv_fake_clock_init(&s->clock, 1790000000000);
     SIM_HOLDS(s, kv_db_open_memory(&db) == KV_OK, "no database");
     exec_open(s, db);

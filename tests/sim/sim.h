@@ -84,6 +84,7 @@ typedef struct sim_worker {
     int64_t frozen_until;
     uint64_t credit;
     int service;
+    bool both;        /* works for the next service, too */
     bool leaves;      /* as soon as it has something to do */
     uint64_t ready;   /* request of its READY */
     int64_t ready_at; /* that was refused: once more; 0: it was not */
@@ -118,6 +119,8 @@ struct sim {
     int failures;                     /* percent of commits that fail */
     int lossy;                        /* of a thousand steps, broken connections */
     bool calm;                        /* the end: all works, nothing fails */
+    bool steps_date;                  /* somebody sets the clock */
+    int64_t date_off;                 /* ms, of what it was set by */
     bool held_back;                   /* an operator has set limits or paused */
     bool trace;
     uint64_t next_request, next_instance, next_peer;

@@ -254,12 +254,16 @@ void sim_check_money(sim *s)
     SIM_HOLDS(s,
               number(s, "SELECT coalesce(sum(held), 0) FROM user_credits") ==
                   number(s, "SELECT coalesce(sum(credits), 0) FROM job_option "
-                            "JOIN job ON id = job WHERE state < 2"),
+                            "JOIN job ON id = job WHERE state < 2") +
+                      number(s, "SELECT coalesce(sum(amount), 0) FROM credit_transactions "
+                                "WHERE job IS NULL AND state = 1"),
               "what is held is not what unfinished jobs hold");
     SIM_HOLDS(s,
               number(s, "SELECT coalesce(sum(spent), 0) FROM user_credits") ==
                   number(s, "SELECT coalesce(sum(credits), 0) FROM job_option "
-                            "JOIN job ON id = job WHERE state = 2"),
+                            "JOIN job ON id = job WHERE state = 2") +
+                      number(s, "SELECT coalesce(sum(amount), 0) FROM credit_transactions "
+                                "WHERE job IS NULL AND state = 2"),
               "what is spent is not what complete jobs cost");
 }
 
@@ -302,7 +306,10 @@ void sim_check_end(sim *s)
         check_fact(s, &s->facts[i]);
     sim_check_money(s);
     sim_check_tables(s);
-    SIM_HOLDS(s, number(s, "SELECT coalesce(sum(held), 0) FROM user_credits") == 0,
+    SIM_HOLDS(s,
+              number(s, "SELECT coalesce(sum(held), 0) FROM user_credits") ==
+                  number(s, "SELECT coalesce(sum(amount), 0) FROM credit_transactions "
+                            "WHERE job IS NULL AND state = 1"),
               "credits are held for nothing");
 }
 
@@ -311,6 +318,8 @@ void sim_check_end(sim *s)
 void sim_check_idle(sim *s, const char *when)
 {
     for (kv_service *q = s->core->service_list; q && s->failures == 0; q = q->next)
-        SIM_HOLDS(s, q->paused || !q->free_first || !kv_lanes_next(s->core, q),
+        SIM_HOLDS(s,
+                  q->paused || !q->free_first || q->rate_spent || q->rate_waiting.root ||
+                      !kv_lanes_next(s->core, q),
                   "a worker of %s is idle while jobs wait, after %s", q->name, when);
 }

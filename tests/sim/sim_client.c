@@ -1,11 +1,21 @@
 #include <string.h>
 
+#include "proto/base/id.h"
+#include "proto/batch.h"
 #include "tests/sim/sim.h"
 
-enum { GRANT = 120, FIRST_GRANT_ID = 900000, FIRST_JOB_ID = 1000 };
+enum {
+    GRANT = 120,
+    FIRST_GRANT_ID = 900000,
+    FIRST_HOLD_ID = 950000, /* of holds without a job */
+    HOLDS = 20,
+    FIRST_JOB_ID = 1000,
+    LOOKED_AT = 8
+};
 
-static const char *const user_name[SIM_USERS] = {"ayse", "bora", "cem"};
-static const char *const tenant_name[SIM_TENANTS] = {"", "acme", "umay"};
+static const char *const user_name[SIM_USERS] = {"ayse", "bo\"ra\\", "cem \xc5\x9f"};
+/* The last one is the rule of those without their own. */
+static const char *const ruled_name[SIM_TENANTS + 1] = {"", "ac\"me, x", "umay\\", "*"};
 static const char *const key_name[] = {"k1", "k2", "k3", "k4"};
 
 /* ---- answers ---- */
@@ -46,13 +56,22 @@ static void on_message(sim *s, sim_node *n, const kv_header *head, const kv_msg 
         ask->again_at = sim_ms(s) + 200;
         return;
     }
+    if (m->code == KV_SUBMIT_BATCH_OK) {
+        kv_slice rest = m->submit_batch_ok.results;
+        kv_batch_result r;
+        while (kv_batch_result_next(&rest, &r)) {
+            sim_fact *one = sim_fact_of(s, r.job);
+            if (r.err == KV_OK && one)
+                one->acknowledged = true;
+        }
+    }
     if (m->code == KV_SUBMIT_OK)
         on_submit_ok(s, ask, &m->submit_ok);
     else if (m->code == KV_ERROR && (ask->code == KV_SUBMIT || ask->code == KV_RETRY) && f)
         f->refused = !f->acknowledged;
     else if (m->code == KV_CANCEL_OK && f)
         f->cancel_ok = true;
-    else if (m->code == KV_CREDIT_OK && ask->sent > 0)
+    else if (m->code == KV_CREDIT_OK && ask->sent > 0 && ask->job < FIRST_GRANT_ID + SIM_USERS)
         s->granted[ask->job - FIRST_GRANT_ID] = GRANT;
     sim_ask_end(ask);
 }
@@ -71,7 +90,8 @@ static sim_fact *any_fact(sim *s)
     return s->facts_n ? &s->facts[sim_pick(s, (uint64_t)s->facts_n)] : NULL;
 }
 
-static void submit(sim *s, sim_client *c, sim_ask *ask)
+/* NULL: there are enough. */
+static sim_fact *make_submit(sim *s, kv_msg *ret)
 {
     kv_msg m;
     sim_fact *f = sim_chance(s, 100) ? any_fact(s) : NULL; /* some other one's, once more */
@@ -79,13 +99,13 @@ static void submit(sim *s, sim_client *c, sim_ask *ask)
         f = sim_fact_new(s, FIRST_JOB_ID + (uint64_t)s->facts_n,
                          (int)sim_pick(s, sim_chance(s, 150) ? SIM_SERVICES : SIM_WORKED));
     if (!f)
-        return;
+        return NULL;
     kv_msg_defaults(KV_SUBMIT, &m);
     m.submit.job = f->id;
     m.submit.service = kv_slice_str(sim_service[f->service]);
     m.submit.lane = sim_pick(s, 3);
     m.submit.params = kv_slice_str("{\"n\":1}");
-    m.submit.tenant = kv_slice_str(tenant_name[sim_pick(s, SIM_TENANTS)]);
+    m.submit.tenant = kv_slice_str(ruled_name[sim_pick(s, SIM_TENANTS)]);
     if (!f->max_attempts) { /* what is asked again is the same */
         f->max_attempts = 1 + sim_pick(s, 4);
         f->backoff_ms = sim_chance(s, 200) ? 1 + sim_pick(s, 2000) : 0;
@@ -110,7 +130,79 @@ static void submit(sim *s, sim_client *c, sim_ask *ask)
     if (sim_chance(s, 300))
         m.submit.metadata = kv_slice_str("{\"a\":{\"b\":1}}");
     f->sent = true;
-    sim_ask_begin(s, &c->node, ask, &m, f->id);
+    *ret = m;
+    return f;
+}
+
+static void submit(sim *s, sim_client *c, sim_ask *ask)
+{
+    kv_msg m;
+    const sim_fact *f = make_submit(s, &m);
+    if (f)
+        sim_ask_begin(s, &c->node, ask, &m, f->id);
+}
+
+/* Some of them more than once. */
+static void submit_batch(sim *s, sim_client *c, sim_ask *ask)
+{
+    kv_msg m;
+    kv_buf bodies;
+    kv_buf_init(&bodies, 0);
+    for (uint64_t n = sim_pick(s, 6); n > 0; n--) {
+        if (!make_submit(s, &m))
+            break;
+        for (uint64_t times = 1 + (uint64_t)sim_chance(s, 200); times > 0; times--)
+            kv_body_encode(&m, &bodies);
+    }
+    kv_msg_defaults(KV_SUBMIT_BATCH, &m);
+    m.submit_batch.jobs = kv_buf_slice(&bodies);
+    sim_ask_begin(s, &c->node, ask, &m, 0);
+    kv_buf_release(&bodies);
+}
+
+static void purge(sim *s, sim_client *c, sim_ask *ask)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_PURGE, &m);
+    m.purge.service = kv_slice_str(sim_service[sim_pick(s, SIM_SERVICES)]);
+    sim_ask_begin(s, &c->node, ask, &m, 0);
+}
+
+/* What changes nothing, and must not. */
+static void look(sim *s, sim_client *c)
+{
+    static const char *const whats[] = {"queues", "workers", "leases", "tenants", "limits"};
+    char ids[LOOKED_AT * KV_ID_BYTES];
+    kv_msg m;
+    if (sim_chance(s, 300)) {
+        kv_msg_defaults(KV_MAINTAIN, &m);
+    } else if (sim_chance(s, 300)) {
+        kv_msg_defaults(KV_INSPECT, &m);
+        m.inspect.what = kv_slice_str(whats[sim_pick(s, 5)]);
+    } else {
+        size_t n = 0;
+        for (; n < LOOKED_AT && s->facts_n; n++)
+            kv_id_put(ids, n, s->facts[sim_pick(s, (uint64_t)s->facts_n)].id);
+        kv_msg_defaults(KV_POSITION, &m);
+        m.position.jobs = kv_slice_of(ids, n * KV_ID_BYTES);
+        m.position.watch = sim_chance(s, 600);
+        m.position.unwatch = !m.position.watch && sim_chance(s, 300);
+    }
+    sim_send(s, &c->node, &m, 0);
+}
+
+/* Money held, spent and given back by hand, in any order. */
+static void credit(sim *s, sim_client *c, sim_ask *ask)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_CREDIT, &m);
+    m.credit.transaction = FIRST_HOLD_ID + sim_pick(s, HOLDS);
+    m.credit.what = 1 + sim_pick(s, 3);
+    if (m.credit.what == 1) {
+        m.credit.user = kv_slice_str(user_name[sim_pick(s, SIM_USERS)]);
+        m.credit.amount = 1 + sim_pick(s, 3);
+    }
+    sim_ask_begin(s, &c->node, ask, &m, m.credit.transaction);
 }
 
 static void retry(sim *s, sim_client *c, sim_ask *ask)
@@ -160,7 +252,7 @@ static void steer(sim *s, sim_client *c, sim_ask *ask)
     kv_msg_defaults(KV_QUEUE_SET, &m);
     m.queue_set.service =
         kv_slice_str(sim_service[sim_pick(s, sim_chance(s, 200) ? SIM_SERVICES : SIM_WORKED)]);
-    switch (sim_pick(s, 5)) {
+    switch (sim_pick(s, 7)) {
     case 0:
         m.queue_set.paused = (int64_t)sim_pick(s, 2);
         break;
@@ -174,9 +266,12 @@ static void steer(sim *s, sim_client *c, sim_ask *ask)
     case 3:
         m.queue_set.draining = (int64_t)sim_pick(s, 2);
         break;
+    case 4:
+        m.queue_set.rate_per_minute = sim_chance(s, 500) ? 30 + (int64_t)sim_pick(s, 100) : 0;
+        break;
     default:
         m.queue_set.tenant_set = true;
-        m.queue_set.tenant = kv_slice_str(tenant_name[sim_pick(s, SIM_TENANTS)]);
+        m.queue_set.tenant = kv_slice_str(ruled_name[sim_pick(s, SIM_TENANTS + 1)]);
         m.queue_set.weight = 1 + (int64_t)sim_pick(s, 5);
         m.queue_set.concurrency = (int64_t)sim_pick(s, 3);
         m.queue_set.rate_per_minute = sim_chance(s, 500) ? 60 : 0;
@@ -189,7 +284,7 @@ void sim_unsteer(sim *s)
 {
     sim_client *c = &s->clients[0];
     for (int i = 0; i < SIM_SERVICES; i++) {
-        for (int t = -1; t < SIM_TENANTS; t++) {
+        for (int t = -1; t <= SIM_TENANTS; t++) {
             kv_msg m;
             kv_msg_defaults(KV_QUEUE_SET, &m);
             m.queue_set.service = kv_slice_str(sim_service[i]);
@@ -198,7 +293,7 @@ void sim_unsteer(sim *s)
                 m.queue_set.paused = m.queue_set.draining = m.queue_set.max_waiting = 0;
             } else {
                 m.queue_set.tenant_set = true;
-                m.queue_set.tenant = kv_slice_str(tenant_name[t]);
+                m.queue_set.tenant = kv_slice_str(ruled_name[t]);
             }
             sim_send(s, &c->node, &m, 0);
         }
@@ -222,7 +317,15 @@ void sim_grant(sim *s)
 static void new_question(sim *s, sim_client *c, sim_ask *ask)
 {
     uint64_t what = sim_pick(s, 100);
-    if (what < 70)
+    if (what < 5)
+        submit_batch(s, c, ask);
+    else if (what < 9)
+        look(s, c);
+    else if (what < 12)
+        credit(s, c, ask);
+    else if (what < 13 && s->held_back)
+        purge(s, c, ask);
+    else if (what < 70)
         submit(s, c, ask);
     else if (what < 78)
         about_a_job(s, c, ask, KV_CANCEL);

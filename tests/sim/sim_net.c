@@ -191,6 +191,8 @@ void sim_ask_begin(sim *s, sim_node *n, sim_ask *ask, const kv_msg *m, uint64_t 
 {
     *ask = (sim_ask){.request = ++s->next_request, .code = m->code, .job = job};
     ask->packet = packet_new(s, m, ask->request);
+    if (s->seed % 6 == 4 && !s->calm && sim_chance(s, 100))
+        ask->packet->head.deadline_ms = (uint64_t)s->clock.wall_ms_now + sim_pick(s, 200);
     ask->again_at = sim_ms(s) + AGAIN_MS;
     ask->sent = 1;
     put(s, &n->to_broker, packet_copy(s, ask->packet));

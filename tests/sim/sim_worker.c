@@ -56,6 +56,36 @@ static void say_ready(sim *s, sim_worker *w)
     m.ready.credit = w->credit;
     w->ready_at = 0;
     w->ready = sim_send(s, &w->node, &m, 0);
+    if (w->both) {
+        m.ready.service = kv_slice_str(sim_service[(w->service + 1) % SIM_WORKED]);
+        sim_send(s, &w->node, &m, 0);
+    }
+}
+
+/* What a worker that is broken says. */
+static void nonsense(sim *s, sim_worker *w)
+{
+    static const uint16_t codes[] = {KV_LEASE_HELD, KV_JOB_PROGRESS, KV_JOB_DONE, KV_JOB_FAIL};
+    kv_msg m;
+    uint16_t code = codes[sim_pick(s, 4)];
+    if (!s->facts_n)
+        return;
+    uint64_t job = s->facts[sim_pick(s, (uint64_t)s->facts_n)].id, attempt = 0;
+    (void)kv_core_job_state(s->core, job, &attempt);
+    for (int i = 0; i < w->n; i++) {
+        if (w->held[i].job == job)
+            return;
+    }
+    kv_msg_defaults(code, &m);
+    if (code == KV_LEASE_HELD)
+        m.lease_held = (kv_lease_held){job, s->x.epoch, attempt + 3};
+    else if (code == KV_JOB_PROGRESS)
+        m.job_progress = (kv_job_progress){job, s->x.epoch, attempt + 2, 50, kv_slice_str("{}")};
+    else if (code == KV_JOB_DONE)
+        m.job_done = (kv_job_done){job, s->x.epoch, attempt + 2, kv_slice_str("1")};
+    else
+        m.job_fail = (kv_job_fail){job, s->x.epoch, attempt + 1, KV_E_IO, kv_slice_str("x"), true};
+    sim_send(s, &w->node, &m, 0);
 }
 
 static void on_message(sim *s, sim_node *n, const kv_header *head, const kv_msg *m)
@@ -106,6 +136,7 @@ void sim_worker_init(sim *s, sim_worker *w, int i)
     new_process(s, w);
     w->service = i % SIM_WORKED;
     w->credit = 1 + sim_pick(s, 3);
+    w->both = s->seed % 4 == 1 && i % 2;
     w->leaves = i == 1 && s->seed % 5 == 0;
     sim_connect(s, &w->node);
 }
@@ -187,6 +218,8 @@ void sim_worker_step(sim *s, sim_worker *w)
     }
     if (s->calm)
         return;
+    if (s->seed % 5 == 2 && sim_chance(s, 30) && w->node.session)
+        nonsense(s, w);
     if (sim_chance(s, 2))
         w->frozen_until = sim_ms(s) + 500 + (int64_t)sim_pick(s, 6000);
     if (sim_chance(s, 2))
