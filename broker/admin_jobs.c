@@ -3,7 +3,7 @@
 
 #include "broker/admin_inspect.h"
 #include "broker/admin_retry.h"
-#include "proto/base/text.h"
+#include "proto/base/json_scan.h"
 #include "storage/read/jobs.h"
 #include "storage/read/jobs_list.h"
 
@@ -299,11 +299,13 @@ static void dump_job(kv_buf *out, const kv_job_status *m)
  * library does not take every number. */
 static void add_as_text(kv_slice json, const char *name, kv_buf *out)
 {
-    kv_slice value = kv_json_member(json, name);
-    size_t at = value.len ? (size_t)(value.ptr - json.ptr) : json.len;
-    kv_buf_add(out, json.ptr, at);
-    if (!value.len)
+    kv_slice value;
+    if (!kv_scan_member(json, name, &value)) {
+        kv_buf_add(out, json.ptr, json.len);
         return;
+    }
+    size_t at = (size_t)(value.ptr - json.ptr);
+    kv_buf_add(out, json.ptr, at);
     if (kv_slice_is(value, "null"))
         kv_json_raw(out, value);
     else

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 #include "proto/base/id.h"
 #include "proto/base/text.h"
 

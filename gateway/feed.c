@@ -6,7 +6,7 @@
 
 #include <zmq.h>
 
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 #include "gateway/static_cache.h"
 #include "gateway/static.h"
 #include "proto/base/log.h"

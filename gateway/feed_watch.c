@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 #include "gateway/position.h"
 #include "gateway/queue_api.h"
 #include "proto/base/id.h"

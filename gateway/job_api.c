@@ -8,7 +8,7 @@
 #include "gateway/job_api.h"
 #include "gateway/job_body.h"
 #include "gateway/job_key.h"
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 #include "gateway/position.h"
 #include "gateway/query.h"
 #include "gateway/route.h"

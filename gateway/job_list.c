@@ -5,7 +5,7 @@
 #include "gateway/answer.h"
 #include "gateway/job_api.h"
 #include "gateway/job_body.h"
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 #include "gateway/position.h"
 #include "gateway/query.h"
 #include "gateway/route.h"

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 
 #define FRAME_EXTRA 128 /* framing of one event besides its JSON and type */
 #define USER_MAX    64

@@ -5,7 +5,7 @@
 #include <strings.h>
 
 #include "gateway/answer.h"
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 #include "gateway/query.h"
 #include "gateway/route.h"
 #include "gateway/static.h"

@@ -1,6 +1,6 @@
 #include "gateway/position.h"
 
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 #include "proto/base/id.h"
 
 bool kv_position_of(kv_slice json, kv_rank *ret)

@@ -8,7 +8,7 @@
 #include "gateway/guard.h"
 #include "gateway/job_api.h"
 #include "gateway/job_body.h"
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 #include "gateway/query.h"
 #include "gateway/route.h"
 #include "gateway/tap.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 #include "proto/base/id.h"
 #include "proto/base/log.h"
 #include "proto/base/media_name.h"

@@ -1,7 +1,7 @@
 /* How an upload ends for the client, the metrics and the log. */
 #include <stdio.h>
 
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 #include "gateway/upload.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"

@@ -7,6 +7,7 @@
 #include <zmq.h>
 
 #include "proto/base/id.h"
+#include "proto/base/json_scan.h"
 #include "proto/batch.h"
 #include "proto/jobs_state.h"
 
@@ -293,8 +294,8 @@ static kv_err take_job(void *arg, const kv_msg *answer)
 {
     const kv_job_status *s = &answer->job_status;
     const taken_job *to = arg;
-    kv_slice status = kv_job_json_status(s->json);
-    kv_err err = status.len ? KV_OK : KV_E_BAD_MESSAGE;
+    kv_slice status = {0};
+    kv_err err = kv_scan_text(s->json, "status", &status) ? KV_OK : KV_E_BAD_MESSAGE;
     uint64_t job = to->state->job;
     *to->state = (kv_job_client_state){.job = job,
                                        .queue_position = s->queue_position,

@@ -38,8 +38,5 @@ bool kv_job_text_fits(kv_slice text, size_t limit); /* UTF-8 of at most so many 
 bool kv_job_submit_fits(const kv_submit *job);      /* all fields within their limits */
 /* As much of the text as a `detail` holds; what is not UTF-8 becomes "?". */
 void kv_job_detail_set(char out[KV_JOB_DETAIL_MAX + 1], const char *text);
-/* The status of a job's JSON; empty: there is none. Looks at nothing else: params and result are
- * valid, but may hold numbers that a JSON library does not take. */
-kv_slice kv_job_json_status(kv_slice json);
 
 #endif

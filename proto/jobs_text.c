@@ -1,5 +1,4 @@
-/* What programs hand in may be any bytes: encoding a message asserts UTF-8 and limits. And the one
- * thing the client itself wants to know of a job's JSON. */
+/* What programs hand in may be any bytes: encoding a message asserts UTF-8 and limits. */
 #include "proto/jobs_state.h"
 
 #include <string.h>
@@ -36,11 +35,4 @@ void kv_job_detail_set(char out[KV_JOB_DETAIL_MAX + 1], const char *text)
             n = 1;
         }
     }
-}
-
-kv_slice kv_job_json_status(kv_slice json)
-{
-    kv_slice value = kv_json_member(json, "status");
-    return value.len > 2 && *value.ptr == '"' ? kv_slice_of(value.ptr + 1, value.len - 2)
-                                              : kv_slice_of(NULL, 0);
 }

@@ -118,54 +118,6 @@ size_t kv_json_escape(const char *s, size_t len, char out[8], size_t *ret_used)
     return n;
 }
 
-static size_t past_blanks(kv_slice s, size_t i)
-{
-    while (i < s.len && s.ptr[i] && strchr(" \t\r\n", s.ptr[i]))
-        i++;
-    return i;
-}
-
-/* Behind the string that begins at `i`. */
-static size_t past_string(kv_slice s, size_t i)
-{
-    for (i++; i < s.len && s.ptr[i] != '"'; i++)
-        i += s.ptr[i] == '\\';
-    return i < s.len ? i + 1 : s.len;
-}
-
-/* Behind the value that begins at `i`, or behind blanks that follow it. */
-static size_t past_value(kv_slice s, size_t i)
-{
-    int depth = 0;
-    while (i < s.len) {
-        char c = s.ptr[i];
-        bool closes = c == '}' || c == ']';
-        if (depth == 0 && (closes || c == ','))
-            return i;
-        depth += (c == '{' || c == '[') - closes;
-        i = c == '"' ? past_string(s, i) : i + 1;
-    }
-    return i;
-}
-
-kv_slice kv_json_member(kv_slice object, const char *name)
-{
-    size_t i = past_blanks(object, 0) + 1; /* its brace */
-    for (;;) {
-        i = past_blanks(object, i);
-        if (i >= object.len || object.ptr[i] != '"')
-            return kv_slice_of(NULL, 0);
-        size_t key = i + 1, behind = past_string(object, i);
-        size_t value = past_blanks(object, past_blanks(object, behind) + 1); /* its colon */
-        size_t end = past_value(object, value);
-        if (end > object.len || value >= end)
-            return kv_slice_of(NULL, 0);
-        if (kv_slice_is(kv_slice_of(object.ptr + key, behind - 1 - key), name))
-            return kv_slice_of(object.ptr + value, end - value);
-        i = end + 1; /* its comma */
-    }
-}
-
 static size_t min3(size_t a, size_t b, size_t c)
 {
     size_t m = a < b ? a : b;

@@ -23,11 +23,6 @@ size_t kv_json_plain(const char *s, size_t len);
  * most 6. `len` > 0. */
 size_t kv_json_escape(const char *s, size_t len, char out[8], size_t *ret_used);
 
-/* The value of a member of a JSON object, as it stands there; empty: it has none of that name. For
- * what holds texts of others: valid JSON may have numbers and texts that a library refuses. The
- * object is valid, the name has no escapes. */
-kv_slice kv_json_member(kv_slice object, const char *name);
-
 /* A queue's name: [a-z0-9-]{1,64}. */
 #define KV_SERVICE_NAME_MAX 64
 bool kv_service_name_valid(kv_slice name);

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 #include "gateway/negotiate.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

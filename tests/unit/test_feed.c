@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 #include "gateway/live.h"
 
 #define S(text) kv_slice_str(text)

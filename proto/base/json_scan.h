@@ -1,10 +1,11 @@
-/* Reading our own JSON (events, variants) without a tree: values are found by skipping over the
- * text.
+/* Reading our own JSON (events, variants, jobs) without a tree: values are found by skipping over
+ * the text. Jobs hold texts of others: valid JSON may have numbers and texts that a library
+ * refuses.
  *
  * For text that kervan wrote itself; anything malformed gives false, never a read past the end.
  * Nesting is bounded at 80. Pure; any thread. Slices point into the given text. */
-#ifndef KV_GATEWAY_JSON_SCAN_H
-#define KV_GATEWAY_JSON_SCAN_H
+#ifndef KV_BASE_JSON_SCAN_H
+#define KV_BASE_JSON_SCAN_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "gateway/json_scan.h"
+#include "proto/base/json_scan.h"
 
 #define MAX_DEPTH 80 /* the broker takes JSON 64 deep, and wraps it */
 
