@@ -5,7 +5,6 @@
 #include "proto/base/buf.h"
 #include "proto/base/id.h"
 
-#define TIME_SHIFT 22 /* of ids: see proto/base/id.h */
 #define PLACE_BITS 48 /* 2^48 is less than the ids of a day */
 
 static void digest(const char *scope, kv_slice key, uint8_t out[SHA256_DIGEST_LENGTH])
@@ -26,9 +25,7 @@ uint64_t kv_job_key_id(const char *scope, kv_slice key, int64_t wall_ms)
     for (int i = 0; i < 8; i++)
         place = place << 8 | d[i];
     place &= ((uint64_t)1 << PLACE_BITS) - 1;
-    int64_t since = wall_ms > KV_ID_EPOCH_MS ? wall_ms - KV_ID_EPOCH_MS : 0;
-    uint64_t day = (uint64_t)(since - since % KV_JOB_KEY_MS);
-    uint64_t id = (day << TIME_SHIFT) + place;
+    uint64_t id = kv_id_first_at(wall_ms - (wall_ms - KV_ID_EPOCH_MS) % KV_JOB_KEY_MS) + place;
     return id != 0 ? id : 1;
 }
 

@@ -3,17 +3,23 @@
 #include <assert.h>
 #include <sys/random.h>
 
-#define EPOCH_MS      1735689600000 /* 2025-01-01T00:00:00Z */
 #define COUNTER_COUNT 4096u
+#define NODE_SHIFT    12
+#define TIME_SHIFT    22
 
 void kv_id_maker_init(kv_id_maker *m, uint32_t node)
 {
     *m = (kv_id_maker){.node = node % 1024};
 }
 
+uint64_t kv_id_first_at(int64_t wall_ms)
+{
+    return wall_ms > KV_ID_EPOCH_MS ? (uint64_t)(wall_ms - KV_ID_EPOCH_MS) << TIME_SHIFT : 0;
+}
+
 uint64_t kv_id_make(kv_id_maker *m, const kv_clock *clock)
 {
-    int64_t since = kv_wall_ms(clock) - EPOCH_MS;
+    int64_t since = kv_wall_ms(clock) - KV_ID_EPOCH_MS;
     uint64_t now = since < 1 ? 1 : (uint64_t)since; /* never 0: with node 0 that would be no id */
 
     if (now > m->last_ms) {
@@ -24,7 +30,7 @@ uint64_t kv_id_make(kv_id_maker *m, const kv_clock *clock)
         m->counter = 0;
     }
     assert(m->last_ms < (uint64_t)1 << 41);
-    return m->last_ms << 22 | (uint64_t)m->node << 12 | m->counter;
+    return m->last_ms << TIME_SHIFT | (uint64_t)m->node << NODE_SHIFT | m->counter;
 }
 
 uint32_t kv_id_random_node(void)

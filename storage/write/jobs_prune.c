@@ -121,27 +121,22 @@ static kv_err remove_all(kv_db *db, const prune_list *list)
     return KV_OK;
 }
 
-/* The smallest id of that time. */
-static uint64_t id_at(int64_t ms)
-{
-    return ms > KV_ID_EPOCH_MS ? (uint64_t)(ms - KV_ID_EPOCH_MS) << 22 : 0;
-}
-
 /* First the ids of old, then those ahead of our clock: clients make them, with clocks of their
  * own. */
 kv_err kv_jobs_prune(kv_db *db, int64_t before_ms, int64_t now, int max_rows, uint64_t *cursor,
                      int64_t *ret_removed)
 {
     prune_list list = {.n = 0};
-    bool ahead = *cursor >= id_at(now);
+    bool ahead = *cursor >= kv_id_first_at(now);
     *ret_removed = 0;
     if (max_rows > PRUNE_MAX)
         max_rows = PRUNE_MAX;
-    KV_TRY(find_old(db, before_ms, ahead ? INT64_MAX : id_at(before_ms), max_rows, cursor, &list));
+    KV_TRY(find_old(db, before_ms, ahead ? INT64_MAX : kv_id_first_at(before_ms), max_rows, cursor,
+                    &list));
     KV_TRY(remove_all(db, &list));
     *ret_removed = list.n;
     if (list.seen < max_rows)
-        *cursor = ahead ? 0 : id_at(now + DAY_MS);
+        *cursor = ahead ? 0 : kv_id_first_at(now + DAY_MS);
     return KV_OK;
 }
 

@@ -8,7 +8,7 @@
 
 #include "proto/base/id.h"
 
-#define EPOCH 1735689600000
+#define EPOCH KV_ID_EPOCH_MS
 
 static void test_order_and_borrowing(void **state)
 {
@@ -33,6 +33,19 @@ static void test_order_and_borrowing(void **state)
     uint64_t id = kv_id_make(&m, &f.clock);
     assert_int_equal(id >> 22, 4005);
     assert_int_equal(id & 4095, 0);
+}
+
+static void test_first_of_a_time(void **state)
+{
+    kv_fake_clock f;
+    kv_id_maker m;
+
+    (void)state;
+    kv_fake_clock_init(&f, EPOCH + 5);
+    kv_id_maker_init(&m, 0);
+    assert_true(kv_id_make(&m, &f.clock) == kv_id_first_at(EPOCH + 5));
+    assert_true(kv_id_first_at(EPOCH + 6) > kv_id_make(&m, &f.clock));
+    assert_true(kv_id_first_at(EPOCH) == 0 && kv_id_first_at(0) == 0 && kv_id_first_at(-1) == 0);
 }
 
 static void test_never_zero(void **state)
@@ -76,6 +89,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order_and_borrowing),
+        cmocka_unit_test(test_first_of_a_time),
         cmocka_unit_test(test_never_zero),
         cmocka_unit_test(test_text),
     };

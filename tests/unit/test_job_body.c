@@ -207,7 +207,7 @@ static void test_keys(void **state)
     uint64_t next = kv_job_key_id("submit:ai", S("k1"), noon + KV_JOB_KEY_MS);
     assert_true(next > a);
     /* inside its day, so lists stay in the order of days */
-    uint64_t day = (uint64_t)700 * KV_JOB_KEY_MS << 22;
+    uint64_t day = kv_id_first_at(KV_ID_EPOCH_MS + 700 * (int64_t)KV_JOB_KEY_MS);
     assert_true(a >= day && a < day + ((uint64_t)KV_JOB_KEY_MS << 22));
     char text[KV_JOB_KEY_TEXT];
     kv_job_key_text("submit:ai", S("k1"), text);

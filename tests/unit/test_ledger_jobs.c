@@ -100,7 +100,7 @@ static void test_retention(void **state)
     int64_t removed = 0;
     (void)state;
     rig_start(&r);
-    uint64_t base = (uint64_t)(1790000000000 - KV_ID_EPOCH_MS) << 22;
+    uint64_t base = kv_id_first_at(1790000000000);
     for (uint64_t i = 0; i < 20; i++) { /* the second half from a clock that is years ahead */
         uint64_t id = i < 10 ? base + i : (1ull << 62) + i;
         submit(&r, id);

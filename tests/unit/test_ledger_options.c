@@ -356,7 +356,7 @@ static void test_retention_of_its_own(void **state)
     rig r;
     kv_config cfg = {.job_retention_hours = 1, .event_retention_hours = 1};
     kv_tidy tidy = {.cfg = &cfg};
-    uint64_t base = (uint64_t)(1790000000000 - KV_ID_EPOCH_MS) << 22;
+    uint64_t base = kv_id_first_at(1790000000000);
     (void)state;
     rig_start(&r);
     kv_cmd_submit m = plain;
@@ -415,7 +415,7 @@ static void test_retention_of_the_first(void **state)
     kv_tidy tidy = {.cfg = &cfg};
     (void)state;
     rig_start(&r);
-    uint64_t id = (uint64_t)(1790000000000 - KV_ID_EPOCH_MS) << 22;
+    uint64_t id = kv_id_first_at(1790000000000);
     kv_cmd_submit m = plain;
     m.retention_s = 60;
     submit_ok(&r, &m, id);
