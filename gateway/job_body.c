@@ -13,7 +13,6 @@
 #define BACKOFF_TOP_S   86400.0
 #define RETENTION_MAX_S 31536000
 #define CREDITS_MAX     1000000000
-#define METADATA_MAX    16384
 #define TAGS            8
 #define DEADLINE_MAX_MS 4102444800000 /* the year 2100 */
 
@@ -61,7 +60,7 @@ static kv_err take_params(kv_body *b, const char *name, const json_t *v)
 static kv_err take_metadata(kv_body *b, const char *name, const json_t *v)
 {
     kv_slice *s = &job_of(b)->submit.metadata;
-    return kv_body_judged(json_is_object(v) && kv_body_raw(b, name, s) && s->len <= METADATA_MAX);
+    return kv_body_judged(json_is_object(v) && kv_body_raw(b, name, s) && s->len <= KV_PATCH_MAX);
 }
 
 /* Seconds, in milliseconds. */
@@ -246,8 +245,8 @@ void kv_job_body_release(kv_job_body *b)
 kv_err kv_patch_check(kv_slice text, char why[KV_BODY_WHY])
 {
     json_t *tree;
-    if (text.len > METADATA_MAX) {
-        snprintf(why, KV_BODY_WHY, "a patch has at most %d bytes", METADATA_MAX);
+    if (text.len > KV_PATCH_MAX) {
+        snprintf(why, KV_BODY_WHY, "a patch has at most %d bytes", KV_PATCH_MAX);
         return KV_E_BAD_PARAMETER;
     }
     KV_TRY(kv_body_load(text, &tree, why));

@@ -362,7 +362,7 @@ kv_err kv_job_client_metadata(kv_job_client *self, uint64_t job, const char *pat
     taken_metadata to = {ret_version, ret_json};
     kv_msg m = {.code = KV_METADATA,
                 .metadata = {.job = job, .patch = kv_slice_str(patch), .version = version}};
-    if (!kv_job_text_fits(m.metadata.patch, KV_JOB_PATCH_MAX))
+    if (!kv_job_text_fits(m.metadata.patch, KV_PATCH_MAX))
         return KV_E_BAD_PARAMETER;
     return kv_job_client_ask(self, &m, take_metadata, &to);
 }

@@ -5,8 +5,6 @@
 #include "proto/client.h"
 #include "proto/jobs_client.h"
 
-enum { KV_JOB_DETAIL_MAX = 1024, KV_JOB_PATCH_MAX = 16384 }; /* bytes, as messages.h has them */
-
 struct kv_job_client {
     void *zmq;
     kv_client *client;
@@ -15,7 +13,7 @@ struct kv_job_client {
     int64_t timeout_ms;
     uint64_t last_event; /* of the last HELLO_OK */
     uint64_t sessions;   /* begun so far */
-    char detail[KV_JOB_DETAIL_MAX + 1];
+    char detail[KV_DETAIL_MAX + 1];
     /* POSITIONS that were pushed */
     void (*on_positions)(void *arg, kv_slice json);
     void *on_positions_arg;
@@ -37,6 +35,6 @@ char *kv_job_client_endpoint(const char *given, const char *name, const char *fi
 bool kv_job_text_fits(kv_slice text, size_t limit); /* UTF-8 of at most so many bytes */
 bool kv_job_submit_fits(const kv_submit *job);      /* all fields within their limits */
 /* As much of the text as a `detail` holds; what is not UTF-8 becomes "?". */
-void kv_job_detail_set(char out[KV_JOB_DETAIL_MAX + 1], const char *text);
+void kv_job_detail_set(char out[KV_DETAIL_MAX + 1], const char *text);
 
 #endif

@@ -23,9 +23,9 @@ bool kv_job_submit_fits(const kv_submit *job)
     return fits;
 }
 
-void kv_job_detail_set(char out[KV_JOB_DETAIL_MAX + 1], const char *text)
+void kv_job_detail_set(char out[KV_DETAIL_MAX + 1], const char *text)
 {
-    size_t len = kv_utf8_cut(kv_slice_str(text), KV_JOB_DETAIL_MAX).len;
+    size_t len = kv_utf8_cut(kv_slice_str(text), KV_DETAIL_MAX).len;
     memcpy(out, text, len);
     out[len] = '\0';
     for (size_t i = 0, n; i < len; i += n) {

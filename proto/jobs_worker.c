@@ -46,7 +46,7 @@ struct kv_work {
     kv_err err;
     bool retry;
     char *result;
-    char detail[KV_JOB_DETAIL_MAX + 1];
+    char detail[KV_DETAIL_MAX + 1];
     /* the actor's */
     bool asking; /* a report or the answer is on its way */
     bool heard_cancel;
@@ -155,7 +155,7 @@ static void report_free(report *r)
 
 kv_err kv_work_progress(kv_work *job, unsigned percent, const char *patch)
 {
-    if (percent > 100 || (patch && !kv_job_text_fits(kv_slice_str(patch), KV_JOB_PATCH_MAX)))
+    if (percent > 100 || (patch && !kv_job_text_fits(kv_slice_str(patch), KV_PATCH_MAX)))
         return KV_E_BAD_PARAMETER;
     if (kv_work_cancelled(job))
         return KV_OK;

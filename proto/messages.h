@@ -16,7 +16,10 @@
 
 #include "proto/base/slice.h"
 
-#define KV_JSON_MAX 65536 /* payload limit of a job: larger goes to an object */
+/* Bytes. */
+#define KV_JSON_MAX   65536 /* payload limit of a job: larger goes to an object */
+#define KV_PATCH_MAX  16384 /* metadata said at once */
+#define KV_DETAIL_MAX 1024  /* why, in words */
 
 /* clang-format off */
 /* ---- session ---- */
@@ -41,7 +44,7 @@
     F(T, str, reason, 64, 0, "", "why the peer leaves")
 #define KV_ERROR_FIELDS(F, T) \
     F(T, u64, number, 65535, 66, "", "error number, see Errors") \
-    F(T, str, detail, 1024, 0, "", "what happened, in English, without secrets") \
+    F(T, str, detail, KV_DETAIL_MAX, 0, "", "what happened, in English, without secrets") \
     F(T, u64, retry_after_ms, 0, 0, "ms", "when a new try makes sense; 0: not said") \
     F(T, u64, gone_seq, 0, 0, "", "with RELINK: the count to send with the next MEDIA_COMMIT")
 #define KV_OKAY_FIELDS(F, T) \
@@ -64,7 +67,7 @@
     F(T, str, user, 64, 0, "", "who is notified, and whose credits are held; empty: nobody") \
     F(T, u64, credits, 1000000000, 0, "", "held with the commit of the job, spent when it is complete, refunded when it ends otherwise; 0: none") \
     F(T, str, operation, 64, 0, "", "named in the credit transaction") \
-    F(T, str, metadata, 16384, 0, "JSON object", "first metadata; empty: none") \
+    F(T, str, metadata, KV_PATCH_MAX, 0, "JSON object", "first metadata; empty: none") \
     F(T, u64, retry_of, 0, 0, "job id", "the job this one does again; 0: none")
 #define KV_SUBMIT_OK_FIELDS(F, T) \
     F(T, u64, job, 0, 0, "job id", "the job") \
@@ -94,7 +97,7 @@
     F(T, str, was, 16, 0, "", "its status before: \"queued\", \"processing\" (its worker is told) or \"cancelled\"")
 #define KV_METADATA_FIELDS(F, T) \
     F(T, u64, job, 0, 0, "job id", "the job") \
-    F(T, str, patch, 16384, 0, "JSON object", "merged deeply: objects merge, arrays and scalars replace, an absent key never deletes, null sets null") \
+    F(T, str, patch, KV_PATCH_MAX, 0, "JSON object", "merged deeply: objects merge, arrays and scalars replace, an absent key never deletes, null sets null") \
     F(T, u64, version, 0, 0, "", "of the metadata it was made for, CONFLICT when it has another; 0: any")
 #define KV_METADATA_OK_FIELDS(F, T) \
     F(T, u64, job, 0, 0, "job id", "the job") \
@@ -174,7 +177,7 @@
     F(T, u64, epoch, 0, 0, "", "lease token") \
     F(T, u64, attempt, 0, 0, "", "lease token") \
     F(T, u64, progress, 100, 0, "%", "how far") \
-    F(T, str, patch, 16384, 0, "JSON object", "merged into the metadata as METADATA does; empty: none")
+    F(T, str, patch, KV_PATCH_MAX, 0, "JSON object", "merged into the metadata as METADATA does; empty: none")
 #define KV_JOB_DONE_FIELDS(F, T) \
     F(T, u64, job, 0, 0, "job id", "the job") \
     F(T, u64, epoch, 0, 0, "", "lease token") \
@@ -185,7 +188,7 @@
     F(T, u64, epoch, 0, 0, "", "lease token") \
     F(T, u64, attempt, 0, 0, "", "lease token") \
     F(T, u64, number, 65535, 66, "", "error number") \
-    F(T, str, detail, 1024, 0, "", "what happened") \
+    F(T, str, detail, KV_DETAIL_MAX, 0, "", "what happened") \
     F(T, boolean, retry, 0, 0, "", "true: another attempt may succeed")
 #define KV_JOB_CANCEL_FIELDS(F, T) \
     F(T, u64, job, 0, 0, "job id", "stop working on it; any answer will be refused") \
