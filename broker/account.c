@@ -53,7 +53,7 @@ static void take_metadata(kv_core *c, const kv_cmd *cmd)
     kv_msg m;
     kv_session *s = cmd->request ? kv_ids_find(&c->sessions, cmd->session) : NULL;
     if (s && (cmd->err == KV_OK || kv_err_final(cmd->err)))
-        kv_session_remember(s, cmd->request, cmd->err, cmd->metadata.job);
+        kv_answered_keep(c, s, cmd->request, cmd->err, cmd->metadata.job);
     if (cmd->err != KV_OK) {
         kv_reply_error(c, cmd, cmd->err);
         return;
@@ -107,6 +107,8 @@ static void take_retry(kv_core *c, const kv_cmd *cmd)
     }
     uint64_t job = cmd->other ? cmd->other : cmd->retry.new_job;
     kv_reply_submit(c, cmd, job, cmd->created ? KV_JOB_QUEUED : cmd->place.state, cmd->created);
+    if (cmd->other)
+        kv_made_none(c, cmd, KV_E_BUSY);
 }
 
 /* ---- credits ---- */

@@ -20,6 +20,7 @@ struct kv_batch {
     kv_batch *prev, *next;
     int64_t retry_after_ms;
     uint32_t n, open; /* not known yet; and one more while the batch is read */
+    bool made_none;   /* of one of them */
     outcome of[];
 };
 
@@ -99,6 +100,8 @@ static void one_less(kv_core *c, kv_batch *b)
         kv_ids_remove(&s->in_flight, b->request);
     if (s && b->request && !s->fenced)
         send_results(c, b, s);
+    if (b->made_none)
+        kv_answered_made_none(c, s, b->request, KV_SUBMIT_BATCH, KV_E_BUSY);
     batch_free(c, b);
 }
 
@@ -114,6 +117,7 @@ void kv_batch_put(kv_core *c, kv_batch *b, uint32_t at, kv_err err, int64_t retr
     outcome *o = outcome_of(b, at);
     o->err = (uint16_t)err;
     o->state = -1;
+    b->made_none = true;
     if (retry_after_ms > b->retry_after_ms)
         b->retry_after_ms = retry_after_ms;
     one_less(c, b);
@@ -122,6 +126,7 @@ void kv_batch_put(kv_core *c, kv_batch *b, uint32_t at, kv_err err, int64_t retr
 void kv_batch_put_job(kv_core *c, kv_batch *b, uint32_t at, uint64_t job, int state, bool created)
 {
     outcome *o = outcome_of(b, at);
+    b->made_none |= job != o->job;
     o->job = job;
     o->state = (int8_t)state;
     o->created = created;

@@ -128,6 +128,7 @@ void kv_core_refuse_for(kv_core *c, const kv_from *from, kv_err err, const char 
     m.error.detail = kv_slice_str(detail ? detail : kv_err_info_of(err)->en);
     m.error.retry_after_ms = (uint64_t)retry_after_ms;
     kv_core_send(c, from->session, from->request, &m);
+    kv_answered_made_none(c, from->session, from->request, from->code, err);
 }
 
 void kv_core_stale(kv_core *c, const kv_from *from)
@@ -340,9 +341,11 @@ void kv_core_message(kv_core *core, kv_now now, kv_slice peer, const kv_header *
         kv_session_beat(core, &from, &m->beat);
     else if (m->code == KV_BYE)
         kv_session_bye(core, &from);
+    else if (kv_answered_again(core, &from))
+        return; /* sent again: late or not, the first one's answer is the answer */
     else if (may_expire(m->code) && from.deadline_ms && from.deadline_ms < (uint64_t)now.wall_ms)
         kv_core_refuse(core, &from, KV_E_EXPIRED, NULL);
-    else if (!kv_session_seen(core, &from))
+    else
         handle(core, &from, m);
 }
 

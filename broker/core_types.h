@@ -2,9 +2,10 @@
  *
  * core.c: birth, dispatch of messages, tick. sessions.c: who talks. services.c: the queues there
  * are. jobs.c: tasks and the state machine. submit.c, options.c, batch.c: new jobs. due.c:
- * deadlines. answers.c: what workers say. account.c: metadata, retries, credits, notifications.
- * lease.c: who works on what. lanes.c, order.c: what begins next. pace.c: how fast it goes.
- * watch.c: positions pushed. steer.c, inspect.c: operators. results.c: what the ledger answered. */
+ * deadlines. answers.c: what workers say. answered.c: what comes twice. account.c: metadata,
+ * retries, credits, notifications. lease.c: who works on what. lanes.c, order.c: what begins next.
+ * pace.c: how fast it goes. watch.c: positions pushed. steer.c, inspect.c: operators. results.c:
+ * what the ledger answered. */
 #ifndef KV_BROKER_CORE_TYPES_H
 #define KV_BROKER_CORE_TYPES_H
 
@@ -15,7 +16,7 @@
 #include "broker/table.h"
 #include "proto/base/text.h"
 
-enum { KV_ANSWERED = 32, KV_REPLACED = 4, KV_SESSIONS_MAX = 8192 };
+enum { KV_REPLACED = 4, KV_SESSIONS_MAX = 8192 };
 enum {
     KV_GIVEN_BACK_AT_ONCE = 10,   /* leases of a job given back without a wait for the next one */
     KV_GIVEN_BACK_WAIT_MS = 1000, /* the wait after each more */
@@ -155,11 +156,7 @@ struct kv_offer {
     kv_offer *next; /* of the session */
 };
 
-typedef struct kv_answered {
-    uint64_t request; /* 0: free */
-    uint64_t id;
-    kv_err err;
-} kv_answered;
+typedef struct kv_answered kv_answered; /* answered.c */
 
 struct kv_session {
     uint64_t id; /* first: kv_ids */
@@ -173,10 +170,10 @@ struct kv_session {
     int64_t heard; /* mono ms */
     kv_offer *offers;
     kv_task_list leases;
-    kv_ids in_flight;                  /* its commands at the ledger, by request */
-    kv_answered answered[KV_ANSWERED]; /* of what must not be done twice */
-    unsigned answered_at;
-    uint64_t replaced[KV_REPLACED]; /* instances that had this name */
+    kv_ids in_flight;                            /* its commands at the ledger, by request */
+    kv_ids answered;                             /* kv_answered */
+    kv_answered *answered_first, *answered_last; /* by time */
+    uint64_t replaced[KV_REPLACED];              /* instances that had this name */
     unsigned replaced_at;
     kv_watching *watching; /* NULL: it watches no positions */
 };
@@ -252,9 +249,6 @@ kv_session *kv_session_of_peer(kv_core *c, kv_slice peer);
 void kv_session_hello(kv_core *c, kv_slice peer, uint64_t request, const kv_hello *m);
 void kv_session_beat(kv_core *c, const kv_from *from, const kv_beat *m);
 void kv_session_bye(kv_core *c, const kv_from *from);
-/* A request seen before: answered again, or on its way. True: nothing is left to do. */
-bool kv_session_seen(kv_core *c, const kv_from *from);
-void kv_session_remember(kv_session *s, uint64_t request, kv_err err, uint64_t id);
 void kv_session_lost(kv_core *c, kv_session *s, const char *reason);
 void kv_sessions_expire(kv_core *c);
 void kv_sessions_release(kv_core *c);
@@ -323,9 +317,24 @@ void kv_jobs_progress(kv_core *c, const kv_from *from, const kv_job_progress *m)
 void kv_jobs_done(kv_core *c, const kv_from *from, const kv_job_done *m);
 void kv_jobs_fail(kv_core *c, const kv_from *from, const kv_job_fail *m);
 
+/* ---- answered.c ---- */
+/* A request that is here a second time: answered again, or on its way. True: nothing is left to do.
+ */
+bool kv_answered_again(kv_core *c, const kv_from *from);
+/* OK: `id` is what OKAY names (METADATA: the job). */
+void kv_answered_keep(const kv_core *c, kv_session *s, uint64_t request, kv_err err, uint64_t id);
+/* A message that would have made a job or a row made none, and its sender is told so. The same
+ * message may be on its way once more: it must not make one then, but is told `err`. Others are
+ * left alone; NULL and 0: nothing. */
+void kv_answered_made_none(const kv_core *c, kv_session *s, uint64_t request, uint16_t code,
+                           kv_err err);
+void kv_answered_expire(const kv_core *c, kv_session *s);
+void kv_answered_release(kv_session *s);
+
 /* ---- options.c ---- */
-/* What is wrong with a SUBMIT; KV_OK: nothing. *ret_detail: which part, or NULL. */
-kv_err kv_submit_check(const kv_core *c, const kv_submit *m, const char **ret_detail);
+const char *kv_submit_wrong(const kv_submit *m); /* BAD_PARAMETER; NULL: nothing */
+/* It comes too late. Sent again it did not, maybe: then its row is there. */
+bool kv_submit_late(const kv_core *c, const kv_submit *m, kv_refusal *ret);
 /* NULL: refused with NO_MEMORY. */
 kv_cmd *kv_submit_command(kv_core *c, const kv_from *from, const kv_submit *m);
 bool kv_json_is_object(kv_slice text); /* valid, and an object */
@@ -399,6 +408,7 @@ void kv_reply_error(kv_core *c, const kv_cmd *cmd, kv_err err);
 void kv_reply_submit(kv_core *c, const kv_cmd *cmd, uint64_t job, int state, bool created);
 /* OKAY or the error, remembered for a resend. */
 void kv_reply_done(kv_core *c, const kv_cmd *cmd, uint64_t id);
+void kv_made_none(kv_core *c, const kv_cmd *cmd, kv_err err); /* kv_answered_made_none of it */
 bool kv_err_final(kv_err err);       /* the same request would meet it again */
 int64_t kv_err_again_ms(kv_err err); /* what the ledger refused with: when a new try makes sense */
 void kv_results_take(kv_core *c, kv_cmd *cmd);

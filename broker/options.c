@@ -77,20 +77,24 @@ static const char *text_wrong(const kv_submit *m)
     return NULL;
 }
 
-kv_err kv_submit_check(const kv_core *c, const kv_submit *m, const char **ret_detail)
+const char *kv_submit_wrong(const kv_submit *m)
 {
-    uint64_t now = (uint64_t)c->now.wall_ms;
     const char *wrong = job_wrong(m);
     if (!wrong)
         wrong = text_wrong(m);
-    if (!wrong && m->deadline_ms >> 53)
-        wrong = "deadline_ms is Unix time in milliseconds";
-    if (!wrong && m->delay_ms && m->deadline_ms > now && m->deadline_ms <= now + m->delay_ms)
-        wrong = "the delay ends after the deadline";
-    *ret_detail = wrong;
-    if (wrong)
-        return KV_E_BAD_PARAMETER;
-    return m->deadline_ms && m->deadline_ms <= now ? KV_E_JOB_DEADLINE : KV_OK;
+    return !wrong && m->deadline_ms >> 53 ? "deadline_ms is Unix time in milliseconds" : wrong;
+}
+
+bool kv_submit_late(const kv_core *c, const kv_submit *m, kv_refusal *ret)
+{
+    uint64_t now = (uint64_t)c->now.wall_ms;
+    if (m->deadline_ms && m->deadline_ms <= now)
+        *ret = (kv_refusal){KV_E_JOB_DEADLINE, NULL, 0};
+    else if (m->deadline_ms && m->deadline_ms <= now + m->delay_ms)
+        *ret = (kv_refusal){KV_E_BAD_PARAMETER, "the delay ends after the deadline", 0};
+    else
+        return false;
+    return true;
 }
 
 /* An empty option is none. */

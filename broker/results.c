@@ -39,6 +39,12 @@ static const char *detail_of(const kv_cmd *cmd, kv_err err)
     return kv_err_info_of(err)->en;
 }
 
+void kv_made_none(kv_core *c, const kv_cmd *cmd, kv_err err)
+{
+    kv_session *s = cmd->request ? kv_ids_find(&c->sessions, cmd->session) : NULL;
+    kv_answered_made_none(c, s, cmd->request, cmd->code, err);
+}
+
 static void refuse(kv_core *c, const kv_cmd *cmd, kv_err err, const char *detail,
                    int64_t retry_after_ms)
 {
@@ -53,6 +59,7 @@ static void refuse(kv_core *c, const kv_cmd *cmd, kv_err err, const char *detail
     m.error.retry_after_ms = (uint64_t)retry_after_ms;
     m.error.gone_seq = cmd->gone_seq;
     kv_reply(c, cmd, &m);
+    kv_made_none(c, cmd, err);
 }
 
 void kv_reply_error(kv_core *c, const kv_cmd *cmd, kv_err err)
@@ -111,7 +118,7 @@ void kv_reply_done(kv_core *c, const kv_cmd *cmd, uint64_t id)
     else
         kv_reply_error(c, cmd, cmd->err);
     if (s && (cmd->err == KV_OK || kv_err_final(cmd->err)))
-        kv_session_remember(s, cmd->request, cmd->err, id);
+        kv_answered_keep(c, s, cmd->request, cmd->err, id);
 }
 
 /* ---- jobs in doubt ---- */
@@ -197,9 +204,11 @@ static void take_submit(kv_core *c, const kv_cmd *cmd)
         kv_submit_evict(c, t);
     if (cmd->err != KV_OK)
         kv_reply_error(c, cmd, cmd->err);
-    else if (cmd->other) /* that has its unique key */
+    else if (cmd->other) { /* that has its unique key */
         kv_reply_submit(c, cmd, cmd->other, cmd->place.state, false);
-    else
+        if (!cmd->batch)
+            kv_made_none(c, cmd, KV_E_BUSY);
+    } else
         kv_reply_submit(c, cmd, cmd->submit.job, cmd->created ? KV_JOB_QUEUED : cmd->place.state,
                         cmd->created);
     if (t)
@@ -343,6 +352,8 @@ static void take_commit(kv_core *c, const kv_cmd *cmd)
     m.media_committed.json = kv_buf_slice(&cmd->text);
     m.media_committed.gone_seq = cmd->gone_seq;
     kv_reply(c, cmd, &m);
+    if (cmd->media != cmd->commit.media)
+        kv_made_none(c, cmd, KV_E_DYING);
 }
 
 static void take_job_get(kv_core *c, const kv_cmd *cmd)

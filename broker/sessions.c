@@ -43,6 +43,7 @@ static void session_free(kv_core *c, kv_session *s)
         kv_names_remove(&c->named, name);
     kv_ids_remove(&c->sessions, s->id);
     kv_ids_release(&s->in_flight);
+    kv_answered_release(s);
     free(s);
 }
 
@@ -56,6 +57,7 @@ void kv_sessions_release(kv_core *c)
         }
         kv_watch_forget(c, s);
         kv_ids_release(&s->in_flight);
+        kv_answered_release(s);
         free(s);
     }
 }
@@ -248,6 +250,7 @@ void kv_sessions_expire(kv_core *c)
         again = false;
         for (kv_session *s; (s = kv_ids_next(&c->sessions, &at));) {
             int64_t quiet = c->now.mono_ms - s->heard;
+            kv_answered_expire(c, s);
             if (s->alive && quiet > silent)
                 kv_session_lost(c, s, "silent");
             if (!s->alive && quiet > FORGET_MS && s->in_flight.n == 0) {
@@ -257,33 +260,4 @@ void kv_sessions_expire(kv_core *c)
             }
         }
     }
-}
-
-/* ---- what comes twice ---- */
-
-bool kv_session_seen(kv_core *c, const kv_from *from)
-{
-    if (!from->request)
-        return false;
-    if (kv_ids_find(&from->session->in_flight, from->request))
-        return true; /* its answer is on its way */
-    for (unsigned i = 0; i < KV_ANSWERED; i++) {
-        const kv_answered *a = &from->session->answered[i];
-        if (a->request != from->request)
-            continue;
-        if (a->err == KV_OK && from->code == KV_METADATA)
-            kv_account_metadata_again(c, from, a->id);
-        else if (a->err == KV_OK)
-            kv_core_okay(c, from, a->id);
-        else
-            kv_core_refuse(c, from, a->err, NULL);
-        return true;
-    }
-    return false;
-}
-
-void kv_session_remember(kv_session *s, uint64_t request, kv_err err, uint64_t id)
-{
-    s->answered[s->answered_at++ % KV_ANSWERED] =
-        (kv_answered){.request = request, .err = err, .id = id};
 }

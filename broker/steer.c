@@ -208,7 +208,7 @@ static void purge_end(kv_core *c, kv_purging *p)
         kv_core_refuse_for(c, &from, p->err, detail, kv_err_again_ms(p->err));
     } else if (s && !s->fenced) {
         kv_core_okay(c, &from, p->count);
-        kv_session_remember(s, p->request, KV_OK, p->count);
+        kv_answered_keep(c, s, p->request, KV_OK, p->count);
     }
     free(p);
 }

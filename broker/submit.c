@@ -168,14 +168,14 @@ static kv_service *open_for(kv_core *c, const kv_submit *m, kv_refusal *ret)
 void kv_jobs_submit(kv_core *c, const kv_from *from, const kv_submit *m)
 {
     kv_refusal no = {KV_OK, NULL, 0};
-    const char *detail;
-    kv_err err = kv_submit_check(c, m, &detail);
-    if (err != KV_OK && err != KV_E_JOB_DEADLINE) {
-        kv_core_refuse(c, from, err, detail);
+    const char *wrong = kv_submit_wrong(m);
+    if (wrong) {
+        kv_core_refuse(c, from, KV_E_BAD_PARAMETER, wrong);
         return;
     }
-    if (err == KV_E_JOB_DEADLINE || kv_ids_find(&c->jobs, m->job)) {
-        no.err = err == KV_OK ? KV_E_BUSY : err;
+    bool late = kv_submit_late(c, m, &no);
+    if (late || kv_ids_find(&c->jobs, m->job)) {
+        no.err = late ? no.err : KV_E_BUSY;
         find_submitted(c, from, m->job, &no);
         return;
     }

@@ -167,6 +167,7 @@ bool sim_deliver(sim *s, sim_node *n, bool to_broker); /* one packet that is due
 void sim_broker_died(sim *s, sim_node *n);
 void sim_node_release(sim_node *n);
 void sim_ask_begin(sim *s, sim_node *n, sim_ask *ask, const kv_msg *m, uint64_t job);
+void sim_ask_anew(sim *s, sim_ask *ask, int64_t ms); /* under a new request id */
 void sim_ask_again(sim *s, sim_node *n, sim_ask *ask, bool now);
 void sim_ask_end(sim_ask *ask);
 sim_node *sim_node_at(sim *s, int i); /* all of them; NULL behind the last */

@@ -53,7 +53,7 @@ static void on_message(sim *s, sim_node *n, const kv_header *head, const kv_msg 
         return;
     sim_fact *f = sim_fact_of(s, ask->job);
     if (m->code == KV_ERROR && passing((kv_err)m->error.number)) {
-        ask->again_at = sim_ms(s) + 200;
+        sim_ask_anew(s, ask, 200);
         return;
     }
     if (m->code == KV_SUBMIT_BATCH_OK) {

@@ -198,6 +198,12 @@ void sim_ask_begin(sim *s, sim_node *n, sim_ask *ask, const kv_msg *m, uint64_t 
     put(s, &n->to_broker, packet_copy(s, ask->packet));
 }
 
+void sim_ask_anew(sim *s, sim_ask *ask, int64_t ms)
+{
+    ask->request = ask->packet->head.request = ++s->next_request;
+    ask->again_at = sim_ms(s) + ms;
+}
+
 void sim_ask_again(sim *s, sim_node *n, sim_ask *ask, bool now)
 {
     if (!ask->request || !n->session || (!now && sim_ms(s) < ask->again_at))

@@ -37,7 +37,7 @@ static void on_answer(sim *s, sim_worker *w, const kv_header *head, const kv_msg
         if (!head->request || h->answer.request != head->request)
             continue;
         if (m->code == KV_ERROR && kv_err_info_of((kv_err)m->error.number)->http >= 500) {
-            h->answer.again_at = sim_ms(s) + 300; /* the database refused: again */
+            sim_ask_anew(s, &h->answer, 300); /* the database refused: again */
             return;
         }
         sim_fact *f = sim_fact_of(s, h->job);

@@ -110,11 +110,6 @@ static void spoil_deadline(kv_submit *m)
 {
     m->deadline_ms = UINT64_MAX;
 }
-static void spoil_delay(kv_submit *m)
-{
-    m->deadline_ms = 1790000000000 + 1000;
-    m->delay_ms = 1000;
-}
 static void spoil_retry_of(kv_submit *m)
 {
     m->retry_of = (uint64_t)1 << 63;
@@ -125,7 +120,7 @@ static void test_options_refused(void **state)
     static const spoil_fn spoil[] = {
         spoil_params,    spoil_metadata,  spoil_metadata_text, spoil_tags,    spoil_tags_end,
         spoil_tags_char, spoil_tags_many, spoil_tag_long,      spoil_credits, spoil_backoff,
-        spoil_user,      spoil_key,       spoil_deadline,      spoil_delay,   spoil_retry_of};
+        spoil_user,      spoil_key,       spoil_deadline,      spoil_retry_of};
     rig r;
     (void)state;
     rig_client(&r);
@@ -235,6 +230,28 @@ static void test_deadline_in_the_past(void **state)
     rig_commit(&r);
     assert_false(rig_submitted(&r, again)->created);
     assert_true(kv_slice_is(rig_submitted(&r, again)->status, "complete"));
+    rig_stop(&r);
+}
+
+/* The same, where it is the delay that comes too late. */
+static void test_delay_behind_the_deadline(void **state)
+{
+    rig r;
+    (void)state;
+    rig_client(&r);
+    kv_msg m = rig_job(1, "ai", 1);
+    m.submit.deadline_ms = (uint64_t)r.now.wall_ms + 1000;
+    m.submit.delay_ms = 1000;
+    uint64_t late = rig_say(&r, "c", &m);
+    assert_int_equal(r.commands.first->type, KV_CMD_FIND);
+    rig_commit(&r);
+    rig_expect_error(&r, late, KV_E_BAD_PARAMETER);
+    assert_true(
+        kv_slice_is(rig_reply(&r, late)->m.error.detail, "the delay ends after the deadline"));
+    uint64_t again = rig_say(&r, "c", &m);
+    r.commands.first->place = (kv_job_place){.found = true, .state = KV_JOB_QUEUED};
+    rig_commit(&r);
+    assert_false(rig_submitted(&r, again)->created);
     rig_stop(&r);
 }
 
@@ -360,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_delay),
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_deadline_in_the_past),
+        cmocka_unit_test(test_delay_behind_the_deadline),
         cmocka_unit_test(test_loaded_options),
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_unique_key),
