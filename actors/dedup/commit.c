@@ -124,10 +124,13 @@ static void committed(kv_dedup_actor *a, kv_ending *e, const kv_media_committed 
 }
 
 /* A commit whose sync failed may still be found in the log by the next start. One for which there
- * was no room is not: its last frame is missing; and its file must not keep the room. */
-static bool leaves_doubt(kv_err err)
+ * was no room is not: its last frame is missing; and its file must not keep the room. But an answer
+ * may be that of a message sent again: the first one may have been committed before the broker died
+ * (then the row is there), or be on its way through the ledger while the second has expired. */
+static bool leaves_doubt(kv_dedup_actor *a, const kv_ending *e, kv_err err)
 {
-    return err == KV_E_IO || err == KV_E_DB || err == KV_E_NO_MEMORY;
+    return err == KV_E_IO || err == KV_E_DB || err == KV_E_NO_MEMORY || err == KV_E_EXPIRED ||
+           kv_ending_has_row(a, e);
 }
 
 static void on_answer(void *self, void *arg, kv_err err, const kv_msg *answered, kv_out *out)
@@ -153,7 +156,7 @@ static void on_answer(void *self, void *arg, kv_err err, const kv_msg *answered,
     } else {
         e->retry_after_ms = why ? why->retry_after_ms : 0;
         kv_ending_fail(e, err, why ? why->detail : (kv_slice){0});
-        if (leaves_doubt(err))
+        if (leaves_doubt(a, e, err))
             kv_ending_doubt(a, e, out);
         else
             kv_ending_undo(a, e, out);

@@ -123,6 +123,7 @@ void kv_ending_take_back(kv_dedup_actor *a, kv_ending *e);
 /* Whether a commit was made is not known, for it was not answered, or the disk failed: tells the
  * client (kv_ending_fail was called), and sees to row and file later. */
 void kv_ending_doubt(kv_dedup_actor *a, kv_ending *e, kv_out *out);
+bool kv_ending_has_row(kv_dedup_actor *a, const kv_ending *e); /* true, too, when not known */
 void kv_ending_unrow(kv_dedup_actor *a, kv_ending *e, kv_out *out);
 /* `e` was given the row of another upload. True: that one is being taken back, do not count on it;
  * else it will not be. */

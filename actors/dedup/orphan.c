@@ -98,6 +98,16 @@ static void on_unrow(void *self, void *arg, kv_err err, const kv_msg *answered, 
     }
 }
 
+bool kv_ending_has_row(kv_dedup_actor *a, const kv_ending *e)
+{
+    kv_buf json;
+    kv_db *db = kv_dedup_reader(a);
+    kv_buf_init(&json, 4 * KV_JSON_MAX);
+    kv_err err = db ? kv_media_get_json(db, "", e->media, &json) : KV_E_NOT_FOUND;
+    kv_buf_release(&json);
+    return err != KV_E_NOT_FOUND;
+}
+
 /* The ledger sees this behind the MEDIA_COMMIT, if that still arrives: after the answer there is no
  * row of this upload. */
 void kv_ending_unrow(kv_dedup_actor *a, kv_ending *e, kv_out *out)

@@ -38,7 +38,7 @@ static void without_a_database_nothing_is_removed(void **state)
     (void)state;
     make_file();
     to_commit(1);
-    answer_error(KV_E_EXPIRED, 0);
+    answer_error(KV_E_DISK_FULL, 0);
     assert_true(file_there());
     released(1);
 }
@@ -84,6 +84,55 @@ static void a_commit_that_failed_is_in_doubt(void **state)
     assert_int_equal(kv_out_fake_asked(r.out, 0)->code, KV_MEDIA_DELETE);
     answer_error(KV_E_NOT_FOUND, 0);
     assert_false(file_there());
+    assert_int_equal(releases(), 1);
+    released(1);
+}
+
+/* It came too late: but one that was sent before may have been in time. */
+static void a_commit_that_expired_is_in_doubt(void **state)
+{
+    (void)state;
+    make_database();
+    make_file();
+    to_commit(1);
+    answer_error(KV_E_EXPIRED, 0);
+    assert_int_equal(done(1)->number, KV_E_EXPIRED);
+    assert_true(file_there());
+    assert_int_equal(kv_out_fake_asked(r.out, 0)->code, KV_MEDIA_DELETE);
+    answer_error(KV_E_NOT_FOUND, 0);
+    assert_false(file_there());
+    assert_int_equal(releases(), 1);
+    released(1);
+}
+
+static void make_row(uint64_t media)
+{
+    kv_db *db;
+    char sql[512];
+    snprintf(sql, sizeof sql,
+             "INSERT INTO blob (id, stored_hash, size, mime, ext, refs, status, created_at) VALUES "
+             "(1, x'" HEX_BB "', 1, 'image/jpeg', 'jpg', 1, 1, 0);"
+             "INSERT INTO placement VALUES (1, 'banners', 0, 1);"
+             "INSERT INTO media VALUES (%llu, 1, 'banners', 'a.jpg', x'00', 1, 0, 0)",
+             (unsigned long long)media);
+    assert_int_equal(kv_db_open(&r.cfg, KV_DB_WRITE, &db), KV_OK);
+    assert_int_equal(kv_db_exec(db, sql), KV_OK);
+    kv_db_close(&db);
+}
+
+/* It was committed; the broker died before it said so, and refuses what was sent again. */
+static void a_refused_commit_with_a_row_is_taken_back(void **state)
+{
+    (void)state;
+    make_database();
+    make_file();
+    to_commit(1);
+    make_row(kv_out_fake_asked(r.out, 0)->media_commit.media);
+    answer_error(KV_E_DISK_FULL, 0);
+    assert_int_equal(done(1)->number, KV_E_DISK_FULL);
+    assert_true(file_there());
+    assert_int_equal(kv_out_fake_asked(r.out, 0)->code, KV_MEDIA_DELETE);
+    answer_error(KV_E_NOT_FOUND, 0);
     assert_int_equal(releases(), 1);
     released(1);
 }
@@ -168,10 +217,16 @@ static void the_sweep_waits_for_the_ledger(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(a_refused_commit_takes_the_file_back),  T(a_file_another_upload_relies_on_stays),
-        T(without_a_database_nothing_is_removed), T(a_broker_that_is_away),
-        T(a_commit_that_failed_is_in_doubt),      T(a_row_that_others_have_stays),
-        T(the_sweep_waits_for_the_ledger),        T(a_row_that_goes_is_not_counted_on),
+        T(a_refused_commit_takes_the_file_back),
+        T(a_file_another_upload_relies_on_stays),
+        T(without_a_database_nothing_is_removed),
+        T(a_broker_that_is_away),
+        T(a_commit_that_failed_is_in_doubt),
+        T(a_commit_that_expired_is_in_doubt),
+        T(a_refused_commit_with_a_row_is_taken_back),
+        T(a_row_that_others_have_stays),
+        T(the_sweep_waits_for_the_ledger),
+        T(a_row_that_goes_is_not_counted_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
