@@ -1,12 +1,20 @@
-#include "tests/sim/sim.h"
+#include "tests/sim/sim_media.h"
 
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "proto/base/log.h"
 #include "storage/read/jobs.h"
 
-enum { STEPS = 9000, CALM_ROUNDS = 4000, BATCH = 16, TICK_MS = 100 };
+enum {
+    STEPS = 9000,
+    CALM_ROUNDS = 4000,
+    BATCH = 16,
+    TICK_MS = 100,
+    HOUR_MS = 3600 * 1000,
+    SWEEP_ROUNDS = 2000
+};
 
 const char *const sim_service[SIM_SERVICES] = {"ai", "backup", "mail", "x1", "x2",
                                                "x3", "x4",     "x5",   "x6"};
@@ -76,8 +84,9 @@ static void exec_open(sim *s, kv_db *db)
     s->x.open_kept.slice = 8;
 }
 
-/* kill -9: what was not committed is gone, and what was committed is not answered. */
-static void broker_restart(sim *s)
+/* kill -9: what was not committed is gone, and what was committed is not answered. `all`: of
+ * everything, so the next start reads the log of the database anew. */
+static void broker_restart(sim *s, bool all)
 {
     kv_db *db = s->x.db;
     kv_core_destroy(&s->core);
@@ -85,11 +94,12 @@ static void broker_restart(sim *s)
     free_commands(&s->committed);
     s->x.db = NULL;
     kv_exec_close(&s->x);
-    exec_open(s, db);
+    exec_open(s, all && s->media ? sim_media_all_died(s, db) : db);
     broker_start(s);
     for (int i = 0; sim_node_at(s, i); i++)
         sim_broker_died(s, sim_node_at(s, i));
     s->restarts++;
+    s->dies_at = 0;
 }
 
 /* ---- the ledger ---- */
@@ -112,6 +122,12 @@ static void run_alone(sim *s, kv_cmd *cmd)
 {
     SIM_HOLDS(s, kv_exec_begin(&s->x) == KV_OK, "begin");
     run(s, cmd, NULL);
+    if (s->media && sim_media_sync_fails(s, cmd)) {
+        kv_cmd_reset(cmd);
+        cmd->err = KV_E_IO;
+        s->dies_at = sim_chance(s, 500) ? s->step + 1 + sim_pick(s, 200) : s->dies_at;
+        return;
+    }
     if (sim_chance(s, 500)) {
         kv_exec_rollback(&s->x);
         kv_cmd_reset(cmd);
@@ -178,15 +194,26 @@ static void pass(sim *s, int64_t ms)
 
 /* ---- a history ---- */
 
+static sim_node *any_node(sim *s)
+{
+    int n = SIM_CLIENTS + SIM_WORKERS;
+    while (sim_node_at(s, n))
+        n++;
+    return sim_node_at(s, (int)sim_pick(s, (uint64_t)n));
+}
+
 static void any_step(sim *s)
 {
     uint64_t what = sim_pick(s, 100);
-    sim_node *n = sim_node_at(s, (int)sim_pick(s, SIM_CLIENTS + SIM_WORKERS));
+    sim_node *n = any_node(s);
+    if (s->media && sim_chance(s, 400)) {
+        sim_media_step(s);
+        return;
+    }
     if (what < 30)
         (void)sim_deliver(s, n, true);
     else if (what < 50) {
-        if (n->on_message != s->workers[0].node.on_message ||
-            sim_ms(s) >= ((sim_worker *)n)->frozen_until)
+        if (sim_ms(s) >= n->frozen_until)
             (void)sim_deliver(s, n, false);
     } else if (what < 60)
         sim_client_step(s, &s->clients[sim_pick(s, SIM_CLIENTS)]);
@@ -198,7 +225,7 @@ static void any_step(sim *s)
         results_step(s);
     else
         pass(s, 1 + (int64_t)sim_pick(s, 40));
-    if (sim_chance(s, (unsigned)s->lossy))
+    if (sim_chance(s, (unsigned)s->lossy) && n->peer[0])
         sim_connect(s, n);
     if (s->steps_date && sim_pick(s, 500) == 0) { /* the date is set */
         int64_t to = (int64_t)sim_pick(s, 60000) - 30000;
@@ -206,7 +233,9 @@ static void any_step(sim *s)
         s->date_off = to;
     }
     if (sim_pick(s, 2500) == 0)
-        broker_restart(s);
+        broker_restart(s, sim_chance(s, 300));
+    if (s->dies_at && s->step >= s->dies_at)
+        broker_restart(s, true);
 }
 
 static void calm_round(sim *s)
@@ -219,6 +248,8 @@ static void calm_round(sim *s)
         while (sim_deliver(s, sim_node_at(s, i), true) || sim_deliver(s, sim_node_at(s, i), false))
             ;
     }
+    if (s->media)
+        sim_media_calm_step(s);
     ledger_step(s);
     results_step(s);
     pass(s, 50);
@@ -242,10 +273,12 @@ static void calm_down(sim *s)
     s->failures = s->lossy = 0;
     for (int i = 0; i < SIM_WORKERS; i++) {
         sim_worker *w = &s->workers[i];
-        w->frozen_until = 0;
+        w->node.frozen_until = 0;
         w->credit = 4;
         sim_connect(s, &w->node); /* registers again with this credit */
     }
+    if (s->media)
+        sim_media_calm(s);
     for (int round = 0; round < CALM_ROUNDS; round++) {
         if (s->held_back && round % 200 == 20)
             sim_unsteer(s);
@@ -253,8 +286,19 @@ static void calm_down(sim *s)
             sim_cancel_unworked(s);
         calm_round(s);
         s->step++;
-        if (kv_core_jobs(s->core) == 0 && !asks_wait(s) && !s->at_ledger.first)
+        if (kv_core_jobs(s->core) == 0 && !asks_wait(s) && !s->at_ledger.first &&
+            (!s->media || sim_media_quiet(s)))
             return;
+    }
+}
+
+/* Until the hourly sweep has come, and what followed from it. */
+static void wait_for_sweep(sim *s)
+{
+    for (int round = 0; round < SWEEP_ROUNDS; round++) {
+        if (round % 1000 == 0)
+            pass(s, HOUR_MS);
+        calm_round(s);
     }
 }
 
@@ -268,9 +312,14 @@ static void world_start(sim *s, uint64_t seed)
     s->held_back = seed % 2;
     s->steps_date = seed % 3 == 1;
     kv_fake_clock_init(&s->clock, 1790000000000);
-    SIM_HOLDS(s, kv_db_open_memory(&db) == KV_OK, "no database");
+    if (seed % 4 == 3)
+        db = sim_media_start(s);
+    else
+        SIM_HOLDS(s, kv_db_open_memory(&db) == KV_OK, "no database");
     exec_open(s, db);
     broker_start(s);
+    if (s->media)
+        sim_media_processes(s);
     for (int i = 0; i < SIM_SERVICES; i++) {
         s->before[i] = calloc(SIM_JOBS, sizeof *s->before[i]);
         SIM_HOLDS(s, s->before[i], "no memory");
@@ -292,11 +341,13 @@ static void world_end(sim *s)
     free_commands(&s->at_ledger);
     free_commands(&s->committed);
     kv_exec_close(&s->x);
+    if (s->media)
+        sim_media_stop(s);
     for (int i = 0; i < SIM_SERVICES; i++)
         free(s->before[i]);
 }
 
-static void history(uint64_t seed, uint64_t totals[6])
+static void history(uint64_t seed, uint64_t totals[10])
 {
     static sim s;
     world_start(&s, seed);
@@ -312,6 +363,11 @@ static void history(uint64_t seed, uint64_t totals[6])
         }
     }
     calm_down(&s);
+    if (s.media) {
+        wait_for_sweep(&s);
+        sim_media_check_end(&s);
+        sim_media_count(&s, totals + 6);
+    }
     sim_check_end(&s);
     totals[0] += (uint64_t)s.facts_n;
     totals[1] += s.begun;
@@ -326,8 +382,10 @@ static void history(uint64_t seed, uint64_t totals[6])
  * (1 and 8). */
 int main(void)
 {
-    uint64_t totals[6] = {0};
+    uint64_t totals[10] = {0};
     kv_log_setup("sim", KV_LOG_ERROR);
+    if (!getenv("TMPDIR") && access("/dev/shm", W_OK) == 0)
+        setenv("TMPDIR", "/dev/shm", 1); /* what is synced there costs nothing */
     const char *one = getenv("KV_SIM_SEED"), *from = getenv("KV_SIM_FROM"),
                *seconds = getenv("KV_SIM_SECONDS");
     uint64_t seed = one ? strtoull(one, NULL, 10) : from ? strtoull(from, NULL, 10) : 1, n = 0;
@@ -342,5 +400,8 @@ int main(void)
            (unsigned long long)totals[1], (unsigned long long)totals[2],
            (unsigned long long)totals[3], (unsigned long long)totals[4],
            (unsigned long long)totals[5]);
+    printf("%llu uploads stored, %llu refused, %llu not told; %llu processes killed\n",
+           (unsigned long long)totals[6], (unsigned long long)totals[7],
+           (unsigned long long)totals[8], (unsigned long long)totals[9]);
     return 0;
 }

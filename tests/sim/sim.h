@@ -3,6 +3,7 @@
  * sockets, no threads: the same seed is the same history.
  *
  * sim.c: the world, its steps, the end. sim_net.c: connections that delay, break and lose.
+ * sim_media.c and what it names: uploads, removals and their files, in one history of four.
  * sim_client.c: clients that submit, resend, cancel, retry; an operator. sim_worker.c: workers that
  * work, freeze, die and answer late. sim_check.c: what must hold. sim_places.c: the places of
  * queues. */
@@ -52,6 +53,7 @@ struct sim_node {
     uint64_t instance, epoch; /* of this process; of its last HELLO_OK */
     bool session;             /* HELLO_OK came over this connection */
     int64_t beat_at, hello_at;
+    int64_t frozen_until; /* does nothing until then */
     sim_pipe to_broker, to_node;
     void (*on_message)(sim *s, sim_node *n, const kv_header *head, const kv_msg *m);
     void (*on_session)(sim *s, sim_node *n);
@@ -81,7 +83,6 @@ typedef struct sim_held {
 
 typedef struct sim_worker {
     sim_node node; /* first */
-    int64_t frozen_until;
     uint64_t credit;
     int service;
     bool both;        /* works for the next service, too */
@@ -97,6 +98,7 @@ typedef struct sim_fact {
     uint64_t id;
     int service;
     bool sent, acknowledged, refused;
+    int asks;          /* SUBMITs and RETRYs of it that are not refused for good */
     bool cancel_ok;    /* CANCEL_OK came */
     bool done_ok;      /* OKAY to a JOB_DONE came */
     int terminals;     /* terminal events */
@@ -118,11 +120,13 @@ struct sim {
     kv_cmd_list at_ledger, committed; /* given; done and not yet taken by the core */
     int failures;                     /* percent of commits that fail */
     int lossy;                        /* of a thousand steps, broken connections */
+    uint64_t dies_at;                 /* everything, at this step; 0: not planned */
     bool calm;                        /* the end: all works, nothing fails */
     bool steps_date;                  /* somebody sets the clock */
     int64_t date_off;                 /* ms, of what it was set by */
     bool held_back;                   /* an operator has set limits or paused */
     bool trace;
+    struct sim_media *media; /* NULL: a history without files */
     uint64_t next_request, next_instance, next_peer;
     sim_client clients[SIM_CLIENTS];
     sim_worker workers[SIM_WORKERS];
@@ -166,6 +170,9 @@ void sim_broker_sends(void *arg, kv_slice peer, uint64_t request, const kv_msg *
 bool sim_deliver(sim *s, sim_node *n, bool to_broker); /* one packet that is due; false: none */
 void sim_broker_died(sim *s, sim_node *n);
 void sim_node_release(sim_node *n);
+void sim_disconnect(sim_node *n); /* nothing comes any more, until it connects anew */
+sim_packet *sim_packet_new(sim *s, const kv_msg *m, uint64_t request);
+void sim_post(sim *s, sim_node *n, const sim_packet *p); /* a copy, to the broker */
 void sim_ask_begin(sim *s, sim_node *n, sim_ask *ask, const kv_msg *m, uint64_t job);
 void sim_ask_anew(sim *s, sim_ask *ask, int64_t ms); /* under a new request id */
 void sim_ask_again(sim *s, sim_node *n, sim_ask *ask, bool now);

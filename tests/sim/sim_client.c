@@ -41,8 +41,18 @@ static void on_submit_ok(sim *s, const sim_ask *ask, const kv_submit_ok *m)
     sim_fact *asked = sim_fact_of(s, ask->job), *met = sim_fact_of(s, m->job);
     SIM_HOLDS(s, met, "SUBMIT_OK for a job nobody made: %llu", (unsigned long long)m->job);
     met->acknowledged = true;
-    if (asked != met && !asked->acknowledged)
+    if (asked == met)
+        return;
+    asked->asks--;
+    if (!asked->acknowledged)
         asked->refused = true;
+}
+
+/* EXPIRED says nothing of the same message when it came before. */
+static void take_refusal(sim_fact *f, kv_err err)
+{
+    f->refused = !f->acknowledged;
+    f->asks -= err != KV_E_EXPIRED;
 }
 
 static void on_message(sim *s, sim_node *n, const kv_header *head, const kv_msg *m)
@@ -68,7 +78,7 @@ static void on_message(sim *s, sim_node *n, const kv_header *head, const kv_msg 
     if (m->code == KV_SUBMIT_OK)
         on_submit_ok(s, ask, &m->submit_ok);
     else if (m->code == KV_ERROR && (ask->code == KV_SUBMIT || ask->code == KV_RETRY) && f)
-        f->refused = !f->acknowledged;
+        take_refusal(f, (kv_err)m->error.number);
     else if (m->code == KV_CANCEL_OK && f)
         f->cancel_ok = true;
     else if (m->code == KV_CREDIT_OK && ask->sent > 0 && ask->job < FIRST_GRANT_ID + SIM_USERS)
@@ -130,6 +140,7 @@ static sim_fact *make_submit(sim *s, kv_msg *ret)
     if (sim_chance(s, 300))
         m.submit.metadata = kv_slice_str("{\"a\":{\"b\":1}}");
     f->sent = true;
+    f->asks++;
     *ret = m;
     return f;
 }
@@ -217,6 +228,7 @@ static void retry(sim *s, sim_client *c, sim_ask *ask)
     if (!f)
         return;
     f->sent = true;
+    f->asks++;
     f->max_attempts = old->max_attempts;
     f->backoff_ms = old->backoff_ms;
     kv_msg_defaults(KV_RETRY, &m);

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "tests/sim/sim.h"
+#include "tests/sim/sim_media.h"
 
 enum { LATENCY_MS = 20, AGAIN_MS = 1500 };
 
@@ -8,12 +8,14 @@ sim_node *sim_node_at(sim *s, int i)
 {
     if (i < SIM_CLIENTS)
         return &s->clients[i].node;
-    return i < SIM_CLIENTS + SIM_WORKERS ? &s->workers[i - SIM_CLIENTS].node : NULL;
+    if (i < SIM_CLIENTS + SIM_WORKERS)
+        return &s->workers[i - SIM_CLIENTS].node;
+    return sim_media_node(s, i - SIM_CLIENTS - SIM_WORKERS);
 }
 
 /* ---- packets ---- */
 
-static sim_packet *packet_new(sim *s, const kv_msg *m, uint64_t request)
+sim_packet *sim_packet_new(sim *s, const kv_msg *m, uint64_t request)
 {
     kv_buf body;
     kv_buf_init(&body, KV_BODY_MAX);
@@ -49,6 +51,11 @@ static void put(sim *s, sim_pipe *pipe, sim_packet *p)
     pipe->last = p;
 }
 
+void sim_post(sim *s, sim_node *n, const sim_packet *p)
+{
+    put(s, &n->to_broker, packet_copy(s, p));
+}
+
 static void clear(sim_pipe *pipe)
 {
     for (sim_packet *p = pipe->first, *next; p; p = next) {
@@ -66,6 +73,13 @@ void sim_node_release(sim_node *n)
 
 /* ---- connections ---- */
 
+void sim_disconnect(sim_node *n)
+{
+    sim_node_release(n);
+    n->peer[0] = '\0';
+    n->session = false;
+}
+
 void sim_connect(sim *s, sim_node *n)
 {
     sim_node_release(n);
@@ -78,6 +92,8 @@ void sim_connect(sim *s, sim_node *n)
  * in its own pipe. */
 void sim_broker_died(sim *s, sim_node *n)
 {
+    if (!n->peer[0])
+        return;
     clear(&n->to_node);
     if (sim_chance(s, 500))
         clear(&n->to_broker);
@@ -100,7 +116,7 @@ static void say(const sim *s, const sim_node *n, const char *arrow, const kv_hea
 uint64_t sim_send(sim *s, sim_node *n, const kv_msg *m, uint64_t request)
 {
     uint64_t id = request ? request : ++s->next_request;
-    put(s, &n->to_broker, packet_new(s, m, id));
+    put(s, &n->to_broker, sim_packet_new(s, m, id));
     return id;
 }
 
@@ -139,7 +155,7 @@ void sim_broker_sends(void *arg, kv_slice peer, uint64_t request, const kv_msg *
     for (int i = 0; sim_node_at(s, i); i++) {
         sim_node *n = sim_node_at(s, i);
         if (kv_slice_is(peer, n->peer)) {
-            put(s, &n->to_node, packet_new(s, m, request));
+            put(s, &n->to_node, sim_packet_new(s, m, request));
             return;
         }
     } /* not connected any more */
@@ -190,12 +206,12 @@ bool sim_deliver(sim *s, sim_node *n, bool to_broker)
 void sim_ask_begin(sim *s, sim_node *n, sim_ask *ask, const kv_msg *m, uint64_t job)
 {
     *ask = (sim_ask){.request = ++s->next_request, .code = m->code, .job = job};
-    ask->packet = packet_new(s, m, ask->request);
+    ask->packet = sim_packet_new(s, m, ask->request);
     if (s->seed % 6 == 4 && !s->calm && sim_chance(s, 100))
         ask->packet->head.deadline_ms = (uint64_t)s->clock.wall_ms_now + sim_pick(s, 200);
     ask->again_at = sim_ms(s) + AGAIN_MS;
     ask->sent = 1;
-    put(s, &n->to_broker, packet_copy(s, ask->packet));
+    sim_post(s, n, ask->packet);
 }
 
 void sim_ask_anew(sim *s, sim_ask *ask, int64_t ms)
@@ -210,7 +226,7 @@ void sim_ask_again(sim *s, sim_node *n, sim_ask *ask, bool now)
         return;
     ask->again_at = sim_ms(s) + AGAIN_MS;
     ask->sent++;
-    put(s, &n->to_broker, packet_copy(s, ask->packet));
+    sim_post(s, n, ask->packet);
 }
 
 void sim_ask_end(sim_ask *ask)

@@ -153,7 +153,7 @@ void sim_worker_die(sim *s, sim_worker *w)
 {
     sim_worker_release(w);
     new_process(s, w);
-    w->frozen_until = 0;
+    w->node.frozen_until = 0;
     sim_connect(s, &w->node);
 }
 
@@ -202,7 +202,7 @@ static void progress(sim *s, sim_worker *w, const sim_held *h)
 
 void sim_worker_step(sim *s, sim_worker *w)
 {
-    if (sim_ms(s) < w->frozen_until)
+    if (sim_ms(s) < w->node.frozen_until)
         return;
     sim_beat(s, &w->node, (uint64_t)w->n);
     if (w->ready_at && w->ready_at <= sim_ms(s) && w->node.session)
@@ -221,7 +221,7 @@ void sim_worker_step(sim *s, sim_worker *w)
     if (s->seed % 5 == 2 && sim_chance(s, 30) && w->node.session)
         nonsense(s, w);
     if (sim_chance(s, 2))
-        w->frozen_until = sim_ms(s) + 500 + (int64_t)sim_pick(s, 6000);
+        w->node.frozen_until = sim_ms(s) + 500 + (int64_t)sim_pick(s, 6000);
     if (sim_chance(s, 2))
         sim_worker_die(s, w);
     if (w->node.session && sim_chance(s, w->leaves && w->n ? 300 : 3))
