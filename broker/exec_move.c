@@ -12,7 +12,7 @@ enum { TRIM_LEASES = 8 };
 
 static kv_err run_hook(kv_exec *x, const kv_hook *hook, const kv_cmd_move *m, kv_slice params)
 {
-    kv_hook_job job = {m->job, params};
+    kv_hook_job job = {m->job, params, m->new_attempt > 0};
     if (m->to == KV_JOB_PROCESSING)
         return hook->begun ? hook->begun(x, &job) : KV_OK;
     if (m->to == KV_JOB_COMPLETE)

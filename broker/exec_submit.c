@@ -144,7 +144,7 @@ static kv_err do_again(kv_exec *x, kv_cmd *cmd, kv_job_again *old)
 static kv_err do_own_again(kv_exec *x, kv_cmd *cmd, const kv_job_again *old)
 {
     const kv_cmd_retry *m = &cmd->retry;
-    const kv_hook_job job = {m->job, old->job.params};
+    const kv_hook_job job = {m->job, old->job.params, true};
     if (!kv_slice_is(old->service, KV_SERVICE_IMAGE)) {
         cmd->err = KV_E_CONFLICT;
         cmd->detail = "kervan has made a job of its own that does this one again, by itself";

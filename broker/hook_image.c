@@ -8,7 +8,11 @@
 #include "proto/base/log.h"
 #include "storage/read/media.h"
 
-enum { VARIANTS_MAX = 64, THUMBHASH_MAX = 64 };
+enum {
+    VARIANTS_MAX = 64,
+    THUMBHASH_MAX = 64,
+    LATE_MS = 60 * 1000 /* a worker that was silent may still be at it */
+};
 
 kv_err kv_hooks_submit_image(kv_exec *x, uint64_t job, const kv_media_where *where,
                              uint64_t retry_of)
@@ -202,22 +206,24 @@ static kv_slice folder_of(const json_t *params)
     return end ? kv_slice_of(key, (size_t)(end - key)) : kv_slice_of(NULL, 0);
 }
 
-/* Whether the file that was to be read went with its folder's last row, while the blob lives in
- * another one. */
-static kv_err moved_elsewhere(kv_exec *x, uint64_t blob, const kv_hook_job *job, bool *ret_moved)
+/* The file that was to be read went with its folder's last row. While the blob lives in another
+ * folder, a new job reads it there. Without it, what an attempt has kept before its worker was lost
+ * is nobody's. */
+static kv_err file_gone(kv_exec *x, uint64_t blob, const kv_hook_job *job, bool *ret_gone)
 {
     json_t *params = load(job->params);
     kv_slice folder = folder_of(params);
     kv_media_where where;
     bool found = false;
-    *ret_moved = false;
     kv_err err = folder.ptr ? kv_blob_place(x->db, blob, folder, &found, &where) : KV_OK;
-    if (err == KV_OK && found && !kv_slice_is(folder, where.folder)) {
+    *ret_gone = folder.ptr && !(found && kv_slice_is(folder, where.folder));
+    if (err == KV_OK && *ret_gone && found) {
         uint64_t again = kv_exec_id(x);
         err = kv_blob_set_job(x->db, blob, again, x->now);
         if (err == KV_OK)
             err = kv_hooks_submit_image(x, again, &where, job->id);
-        *ret_moved = true;
+    } else if (err == KV_OK && *ret_gone && job->leased) {
+        err = kv_hooks_submit_reap(x, blob, kv_slice_of(NULL, 0), true, x->now + LATE_MS);
     }
     json_decref(params);
     return err;
@@ -226,11 +232,11 @@ static kv_err moved_elsewhere(kv_exec *x, uint64_t blob, const kv_hook_job *job,
 static kv_err failed(kv_exec *x, const kv_hook_job *job, kv_slice slug, kv_slice detail)
 {
     uint64_t blob;
-    bool moved;
+    bool gone;
     if (!blob_of(job, &blob))
         return KV_OK;
-    KV_TRY(moved_elsewhere(x, blob, job, &moved));
-    return moved ? KV_OK : mark_failed(x, blob, job, slug, detail);
+    KV_TRY(file_gone(x, blob, job, &gone));
+    return gone ? KV_OK : mark_failed(x, blob, job, slug, detail);
 }
 
 /* ---- once more ---- */

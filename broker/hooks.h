@@ -16,6 +16,7 @@
 typedef struct kv_hook_job {
     uint64_t id;
     kv_slice params;
+    bool leased; /* some worker had it */
 } kv_hook_job;
 
 typedef struct kv_hook {

@@ -393,6 +393,36 @@ static void test_delete_while_processing(void **state)
     rig_stop(&r);
 }
 
+/* A worker that kept variants of a deleted picture was lost before it said so: what it made is
+ * removed, late enough for one that only stood still. What nobody began has made nothing. */
+static void test_deleted_and_its_worker_lost(void **state)
+{
+    (void)state;
+    for (int leased = 0; leased < 2; leased++) {
+        rig r;
+        rig_start(&r);
+        commit_err(&r, UPLOAD(.media = 11, .hash = 'a', .process = true));
+        uint64_t job = r.made[0].id, attempt = (uint64_t)leased;
+        if (leased)
+            rig_move(&r, job, "image-process", KV_JOB_QUEUED, KV_JOB_PROCESSING, 1, NULL, NULL);
+        rig_change(&r, KV_CMD_MEDIA_DELETE, 11);
+        work(&r, r.made[1].id, "blob-reap", "null", NULL);
+        assert_int_equal(
+            rig_move(&r, job, "image-process", leased, KV_JOB_CANCELLED, attempt, NULL, NULL),
+            KV_OK);
+        assert_int_equal(r.made_n, 2 + leased);
+        if (leased) {
+            assert_string_equal(r.made[2].service, "blob-reap");
+            assert_true(r.made[2].not_before >= 1790000000000 + 60000);
+        }
+        assert_int_equal(
+            rig_number(
+                &r, "SELECT count(*) FROM job WHERE params LIKE '%\"keys\":[],\"variants\":true%'"),
+            leased);
+        rig_stop(&r);
+    }
+}
+
 /* The file a job was to read went with its folder, the bytes live in another one: the job is made
  * anew there. */
 static void test_folder_gone_while_processing(void **state)
@@ -478,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_reaps_in_either_order),
         cmocka_unit_test(test_relink_after_restart),
         cmocka_unit_test(test_delete_while_processing),
+        cmocka_unit_test(test_deleted_and_its_worker_lost),
         cmocka_unit_test(test_folder_gone_while_processing),
         cmocka_unit_test(test_reap_fails),
         cmocka_unit_test(test_expired),
