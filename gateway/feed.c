@@ -38,6 +38,12 @@ static void resync_all(struct kv_feed *f)
     }
 }
 
+static void drop_all_cached(struct kv_feed *f)
+{
+    if (f->loop->cache != NULL)
+        kv_static_cache_drop_all(f->loop->cache);
+}
+
 static void drop_cached(struct kv_feed *f, const kv_live_event *e)
 {
     if (f->loop->cache == NULL || e->type.len < 6 || memcmp(e->type.ptr, "media.", 6) != 0)
@@ -140,23 +146,34 @@ bool kv_feed_learn_tail(struct kv_feed *f)
     if (db == NULL || kv_events_last(db, &last) != KV_OK)
         return false;
     f->seq = (kv_live_seq){.known = true, .last = last, .want = last};
-    if (f->loop->cache != NULL)
-        kv_static_cache_drop_all(f->loop->cache);
+    drop_all_cached(f);
     return true;
 }
 
 /* ---- the stream ---- */
 
+/* A head waited in the socket while the log was read to an end beyond it; or the log is another
+ * one, and the handle we have may be that of the old one. */
+static void on_smaller_head(struct kv_feed *f)
+{
+    uint64_t stored;
+    if (f->loop->db != NULL)
+        kv_db_close(&f->loop->db);
+    kv_db *db = kv_loop_db(f->loop);
+    if (db == NULL || kv_events_last(db, &stored) != KV_OK || stored >= f->seq.last)
+        return; /* another head follows in a second */
+    f->seq.last = f->seq.want = stored;
+    drop_all_cached(f);
+    resync_all(f);
+}
+
 static void on_verdict(struct kv_feed *f, kv_live_verdict v)
 {
-    if (v != KV_LIVE_GAP && v != KV_LIVE_RESET)
+    if (v == KV_LIVE_SMALLER)
+        on_smaller_head(f);
+    if (v != KV_LIVE_GAP)
         return;
-    if (f->loop->cache != NULL)
-        kv_static_cache_drop_all(f->loop->cache);
-    if (v == KV_LIVE_RESET) {
-        resync_all(f);
-        return;
-    }
+    drop_all_cached(f);
     if (!f->gap) {
         f->gap = true;
         f->gap_by_us = kv_mono_us(f->loop->gw->clock) + GAP_WAIT_US;

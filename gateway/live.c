@@ -61,10 +61,8 @@ kv_live_verdict kv_live_seq_events(kv_live_seq *s, uint64_t prev, uint64_t first
 kv_live_verdict kv_live_seq_head(kv_live_seq *s, uint64_t last)
 {
     assert(s->known);
-    if (last < s->last) {
-        s->last = s->want = last;
-        return KV_LIVE_RESET;
-    }
+    if (last < s->last)
+        return KV_LIVE_SMALLER;
     if (last > s->want)
         s->want = last;
     return last == s->last ? KV_LIVE_OLD : KV_LIVE_GAP;

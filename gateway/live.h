@@ -35,7 +35,7 @@ typedef enum kv_live_verdict {
     KV_LIVE_FOLLOWS, /* hand it on; seq->last is moved by the caller when done */
     KV_LIVE_OLD,     /* seen already */
     KV_LIVE_GAP,     /* something is missing: read the log up to seq->want */
-    KV_LIVE_RESET    /* the log is shorter than what we saw: another database; everybody resyncs */
+    KV_LIVE_SMALLER  /* than what we saw: an old head, or another database; the log says which */
 } kv_live_verdict;
 
 kv_live_verdict kv_live_seq_events(kv_live_seq *s, uint64_t prev, uint64_t first, uint64_t last);

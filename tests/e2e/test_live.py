@@ -1,13 +1,18 @@
 """Live state. S0-55 S0-56 S3-39 S3-40 S3-41 S3-42 (X24)"""
 import concurrent.futures
 import json
+import shutil
 import socket
+import struct
+import subprocess
 import time
 
+import msgpack
 import pytest
 import websocket
+import zmq
 
-from kervan import PATIENCE, wait_for
+from kervan import BINARY, PATIENCE, Kervan, wait_for
 from pictures import noise_png, png
 
 pytestmark = pytest.mark.threads
@@ -277,6 +282,57 @@ def _ready(k):
         return k.get("/api/v1/health/ready/").status_code == 200
     except OSError:
         return False
+
+
+@pytest.fixture
+def told():
+    """A broker, and a gateway that hears of its events what the test says: (gateway, publisher)."""
+    k = Kervan()
+    (k.data / "run").mkdir()
+    endpoint = f"ipc://{k.data}/run/told.sock"
+    context = zmq.Context()
+    publisher = context.socket(zmq.XPUB)
+    publisher.linger = 0
+    publisher.bind(endpoint)
+    env = k.environment()
+    running = [subprocess.Popen([str(BINARY), "broker"], env=env), subprocess.Popen([str(BINARY), "gateway"], env={**env, "KERVAN_EVENTS": endpoint})]
+    try:
+        wait_for("ready", lambda: _ready(k))
+        assert publisher.poll(PATIENCE * 1000) and publisher.recv() == b"\x01"
+        yield k, publisher
+    finally:
+        for p in reversed(running):
+            p.terminate()
+        codes = [p.wait(PATIENCE) for p in running]
+        context.destroy()
+        shutil.rmtree(k.data)
+    assert codes == [0, 0]
+
+
+def head(publisher, last):
+    publisher.send_multipart([struct.pack(">2sBBHHQQ16s8s", b"KV", 1, 0, 0x41, 0, 0, 0, b"", b""), msgpack.packb([last, 1, 0])])
+
+
+def test_a_head_that_was_overtaken_is_no_resync(told):
+    """A head waits in the socket while the log is read beyond it: nothing is lost, nothing comes twice."""
+    k, publisher = told
+    s = Sse(k)
+    seen = []
+
+    def created(event):
+        seen.append(event)
+        return event.get("event") == "media.created" and json.loads(event["data"])["mediaId"] == media["id"]
+
+    for _ in range(2):
+        media = k.upload(png()).json()
+        newest = int(poll(k, after=0)["last"])
+        head(publisher, newest)
+        s.until(created)
+        head(publisher, newest - 1)
+    s.close()
+    assert "resync" not in [e.get("event") for e in seen]
+    ids = [e["id"] for e in seen if "id" in e]
+    assert len(set(ids)) == len(ids)
 
 
 # ---- polling: the same log over plain requests (X24) ----
