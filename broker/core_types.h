@@ -137,6 +137,7 @@ struct kv_service {
     int64_t leased_sum;               /* of leased_at over those that run */
     kv_task_list later;               /* the delayed ones, newest first */
     bool paused, draining;            /* what operators set: QUEUE_SET */
+    uint32_t pausing;                 /* QUEUE_SETs at the ledger that will pause it */
     uint8_t health;                   /* kv_health, as the log has it */
     int8_t overflow;                  /* -1: as the core has it, 0: reject, 1: evict */
     uint64_t max_waiting;             /* 0: as the core has it */

@@ -155,9 +155,10 @@ void kv_lease_drop(kv_core *c, kv_task *t, bool zombie)
     }
 }
 
+/* A lease that were given behind a pause at the ledger would begin behind its answer. */
 void kv_lease_dispatch(kv_core *c, kv_service *service)
 {
-    while (service->free_first && !service->paused) {
+    while (service->free_first && !service->paused && service->pausing == 0) {
         kv_offer *offer = service->free_first;
         kv_task *t = kv_lanes_next(c, service);
         kv_change ch = {.offer = offer};

@@ -78,7 +78,7 @@ static bool is_set(const kv_service *s)
 /* A task, an offer or a setting: what holds a pointer to it, or would be forgotten with it. */
 static bool in_use(const kv_service *s)
 {
-    return s->own || s->workers || is_set(s) || !kv_lanes_idle(s);
+    return s->own || s->workers || s->pausing || is_set(s) || !kv_lanes_idle(s);
 }
 
 size_t kv_services_in_use(const kv_core *c)

@@ -77,11 +77,13 @@ void kv_steer_set(kv_core *c, const kv_from *from, const kv_queue_set *m)
         kv_core_refuse(c, from, KV_E_BAD_PARAMETER, wrong);
         return;
     }
-    if (!kv_service_open(c, from, m->service))
+    kv_service *service = kv_service_open(c, from, m->service);
+    if (!service)
         return;
     kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_QUEUE_SET, m->service.len + m->tenant.len);
     if (!cmd)
         return;
+    service->pausing += m->paused > 0;
     cmd->queue_set = *m;
     cmd->queue_set.service = kv_cmd_keep(cmd, m->service);
     cmd->queue_set.tenant = kv_cmd_keep(cmd, m->tenant);
@@ -121,7 +123,13 @@ kv_err kv_core_setting(kv_core *core, kv_now now, const kv_setting *set)
 static void take_set(kv_core *c, const kv_cmd *cmd)
 {
     kv_setting set = kv_cmd_setting(cmd);
+    kv_service *pausing =
+        cmd->queue_set.paused > 0 ? kv_names_find(&c->services, set.service) : NULL;
+    if (pausing)
+        pausing->pausing--;
     kv_err err = cmd->err == KV_OK ? apply(c, &set, cmd->setting_removed) : cmd->err;
+    if (pausing && cmd->err != KV_OK)
+        kv_lease_dispatch(c, pausing);
     if (cmd->err == KV_OK && err != KV_OK)
         kv_reply_error(c, cmd, err);
     else

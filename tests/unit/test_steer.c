@@ -103,6 +103,33 @@ static void test_pause(void **state)
     text_stop(&t);
 }
 
+/* What would be leased while a pause is at the ledger would begin behind its answer. */
+static void test_no_lease_behind_a_pause(void **state)
+{
+    text_rig t;
+    kv_queue_set set = set_of("ai");
+    (void)state;
+    start(&t);
+    add_worker(&t, 2);
+    text_commit(&t);
+    set.paused = 1;
+    uint64_t request = say_set(&t, set);
+    rig_submit(&t.r, "c", 1, "ai", 1);
+    assert_int_equal(leases(&t), 0);
+    rig_answer(&t.r, KV_E_DISK_FULL); /* no pause: it goes on */
+    rig_expect_error(&t.r, request, KV_E_DISK_FULL);
+    assert_int_equal(leases(&t), 1);
+    text_commit(&t);
+    say_set(&t, set);
+    set.paused = 0;
+    say_set(&t, set);
+    rig_submit(&t.r, "c", 2, "ai", 1);
+    assert_int_equal(leases(&t), 1);
+    text_commit(&t);
+    assert_int_equal(leases(&t), 2);
+    text_stop(&t);
+}
+
 static void test_set_refused_by_ledger(void **state)
 {
     text_rig t;
@@ -486,14 +513,23 @@ static void test_every_30_s(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pause),         cmocka_unit_test(test_set_refused_by_ledger),
-        cmocka_unit_test(test_limits),        cmocka_unit_test(test_draining),
-        cmocka_unit_test(test_tenant_limits), cmocka_unit_test(test_set_wrong),
-        cmocka_unit_test(test_set_kept),      cmocka_unit_test(test_promote),
-        cmocka_unit_test(test_promote_fails), cmocka_unit_test(test_purge),
-        cmocka_unit_test(test_purge_long),    cmocka_unit_test(test_purge_fails),
-        cmocka_unit_test(test_purge_dead),    cmocka_unit_test(test_maintain),
-        cmocka_unit_test(test_every_30_s),    cmocka_unit_test(test_purge_behind_what_is_promoted),
+        cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_no_lease_behind_a_pause),
+        cmocka_unit_test(test_set_refused_by_ledger),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_draining),
+        cmocka_unit_test(test_tenant_limits),
+        cmocka_unit_test(test_set_wrong),
+        cmocka_unit_test(test_set_kept),
+        cmocka_unit_test(test_promote),
+        cmocka_unit_test(test_promote_fails),
+        cmocka_unit_test(test_purge),
+        cmocka_unit_test(test_purge_long),
+        cmocka_unit_test(test_purge_fails),
+        cmocka_unit_test(test_purge_dead),
+        cmocka_unit_test(test_maintain),
+        cmocka_unit_test(test_every_30_s),
+        cmocka_unit_test(test_purge_behind_what_is_promoted),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     kv_metrics_reset();
