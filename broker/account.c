@@ -18,13 +18,12 @@ static bool id_valid(uint64_t id)
 
 /* ---- metadata ---- */
 
-static void give_metadata(kv_core *c, const kv_from *from, uint64_t job, uint64_t version,
-                          kv_slice patch)
+static void give_metadata(kv_core *c, const kv_from *from, const kv_metadata *m)
 {
-    kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_METADATA, patch.len);
+    kv_cmd *cmd = kv_core_cmd(c, from, KV_CMD_METADATA, m->patch.len);
     if (!cmd)
         return;
-    cmd->metadata = (kv_cmd_metadata){job, version, kv_cmd_keep(cmd, patch)};
+    cmd->metadata = (kv_cmd_metadata){m->job, m->version, m->exact, kv_cmd_keep(cmd, m->patch)};
     kv_core_give(c, cmd);
 }
 
@@ -38,14 +37,14 @@ void kv_account_metadata(kv_core *c, const kv_from *from, const kv_metadata *m)
     kv_task *t = kv_ids_find(&c->jobs, m->job);
     if (t && t->offer && t->offer->session == from->session)
         t->since = c->now.mono_ms; /* its worker does something */
-    give_metadata(c, from, m->job, m->version, m->patch);
+    give_metadata(c, from, m);
 }
 
 /* It was merged, and asked again because the answer got lost: merged twice it would undo what came
  * between. */
 void kv_account_metadata_again(kv_core *c, const kv_from *from, uint64_t job)
 {
-    give_metadata(c, from, job, 0, kv_slice_str("{}"));
+    give_metadata(c, from, &(kv_metadata){.job = job, .patch = kv_slice_str("{}")});
 }
 
 static void take_metadata(kv_core *c, const kv_cmd *cmd)

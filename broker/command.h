@@ -67,8 +67,9 @@ typedef struct kv_cmd_promote {
 } kv_cmd_promote;
 
 typedef struct kv_cmd_metadata {
-    uint64_t job, version; /* version 0: any */
-    kv_slice patch;        /* a JSON object */
+    uint64_t job, version;
+    bool exact;     /* else version 0 is any */
+    kv_slice patch; /* a JSON object */
 } kv_cmd_metadata;
 
 typedef struct kv_cmd_retry {

@@ -63,7 +63,7 @@ kv_err kv_exec_metadata(kv_exec *x, kv_cmd *cmd)
     KV_TRY(kv_job_face_get(x->db, m->job, &face));
     if (!face.found) {
         cmd->err = KV_E_NOT_FOUND;
-    } else if (m->version && m->version != face.version) {
+    } else if ((m->version || m->exact) && m->version != face.version) {
         cmd->err = KV_E_CONFLICT;
         cmd->detail = "the metadata has another version by now";
     } else {

@@ -338,17 +338,19 @@ static void on_metadata(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, co
 
 static kv_err take_version(void *out, kv_slice v)
 {
-    return kv_slice_is(v, "*") || kv_query_uint(v, 1, VERSION_MAX, out) ? KV_OK
-                                                                        : KV_E_BAD_PARAMETER;
+    kv_metadata *m = out;
+    if (kv_slice_is(v, "*"))
+        return KV_OK;
+    m->exact = kv_query_uint(v, 0, VERSION_MAX, &m->version);
+    return m->exact ? KV_OK : KV_E_BAD_PARAMETER;
 }
 
 static const kv_parameter metadata_parameters[] = {{"version", take_version, VERSION_TEXT}};
 
-/* If-Match: "3", or ?version=3. 0: any. */
-static kv_err metadata_version(kv_request *r, uint64_t *ret, char *why)
+/* If-Match: "3", or ?version=3. */
+static kv_err metadata_version(kv_request *r, kv_metadata *ret, char *why)
 {
     kv_slice v = kv_slice_trim(kv_header_get(r->req, "if-match"));
-    *ret = 0;
     KV_TRY(kv_query_read(r, metadata_parameters, 1, ret, why));
     if (v.len >= 2 && v.ptr[0] == '"' && v.ptr[v.len - 1] == '"')
         v = kv_slice_of(v.ptr + 1, v.len - 2);
@@ -365,7 +367,7 @@ void kv_route_job_metadata(kv_request *r)
     kv_msg_defaults(KV_METADATA, &m);
     if (!kv_job_take_id(r, &m.metadata.job))
         return;
-    kv_err err = metadata_version(r, &m.metadata.version, why);
+    kv_err err = metadata_version(r, &m.metadata, why);
     if (err != KV_OK) {
         kv_answer_problem(r->req, err, why, 0);
         return;

@@ -98,7 +98,8 @@
 #define KV_METADATA_FIELDS(F, T) \
     F(T, u64, job, 0, 0, "job id", "the job") \
     F(T, str, patch, KV_PATCH_MAX, 0, "JSON object", "merged deeply: objects merge, arrays and scalars replace, an absent key never deletes, null sets null") \
-    F(T, u64, version, 0, 0, "", "of the metadata it was made for, CONFLICT when it has another; 0: any")
+    F(T, u64, version, 0, 0, "", "of the metadata it was made for, CONFLICT when it has another; 0: any") \
+    F(T, boolean, exact, 0, 0, "", "true: 0 is a version, too, that of a job without metadata")
 #define KV_METADATA_OK_FIELDS(F, T) \
     F(T, u64, job, 0, 0, "job id", "the job") \
     F(T, u64, version, 0, 0, "", "of the metadata now") \

@@ -280,11 +280,26 @@ def test_metadata_merges_and_versions(kervan):
     stale = patch({"b": 2}, headers={"If-Match": f'"{version}"'})
     assert stale.status_code == 409 and stale.json()["code"] == "conflict"
     assert patch({"b": 2}, params={"version": version}).status_code == 409
+    for version in ("-1", "x"):
+        assert patch({}, params={"version": version}).status_code == 400
     for body in ("[]", "{", '"x"'):
         assert kervan.session.patch(kervan.url(path), data=body, timeout=PATIENCE).status_code == 400
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert all(a.status_code == 200 for a in pool.map(lambda n: patch({"f": {f"k{n}": n}}), range(40)))
     assert job(kervan, path.split("/")[3])["metadata"]["f"] == {f"k{n}": n for n in range(40)}
+
+
+def test_the_first_metadata_of_a_job(kervan):
+    """S3-56: who found none writes only while there is none."""
+    new = submit(kervan, name())["jobId"]
+    version = job(kervan, new)["metadata_version"]
+    assert version == 0
+
+    def patch(n):
+        return kervan.session.patch(kervan.url(f"/api/jobs/{new}/metadata"), json={"by": n}, headers={"If-Match": f'"{version}"'}, timeout=PATIENCE)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert sorted(a.status_code for a in pool.map(patch, range(4))) == [200, 409, 409, 409]
 
 
 def test_cancel_waiting_and_running(kervan):

@@ -276,7 +276,7 @@ static kv_msg metadata(uint64_t job, const char *patch, uint64_t version)
 {
     kv_msg m;
     kv_msg_defaults(KV_METADATA, &m);
-    m.metadata = (kv_metadata){job, kv_slice_str(patch), version};
+    m.metadata = (kv_metadata){.job = job, .patch = kv_slice_str(patch), .version = version};
     return m;
 }
 

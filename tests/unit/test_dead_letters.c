@@ -306,7 +306,7 @@ static void test_metadata_too_large(void **state)
     for (int i = 0; i < 10 && err == KV_OK; i++) {
         int n = snprintf(patch, sizeof patch, "{\"k%d\":\"%015000d\"}", i, 0);
         kv_cmd *cmd = kv_cmd_new(KV_CMD_METADATA, 0);
-        cmd->metadata = (kv_cmd_metadata){5, 0, kv_slice_of(patch, (size_t)n)};
+        cmd->metadata = (kv_cmd_metadata){.job = 5, .patch = kv_slice_of(patch, (size_t)n)};
         rig_run(&r, cmd);
         err = cmd->err;
         if (err != KV_OK) {

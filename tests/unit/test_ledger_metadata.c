@@ -47,7 +47,13 @@ static void test_merge_and_version(void **state)
     (void)state;
     rig_start(&r);
     submit(&r, 5, "u", NULL);
-    patched(&r, 0, "{\"a\":{\"x\":1}}", "{\"a\":{\"x\":1}}", 1);
+    for (int n = 0; n < 2; n++) { /* of two who found none, one is first */
+        kv_cmd *cmd = kv_cmd_new(KV_CMD_METADATA, 0);
+        cmd->metadata =
+            (kv_cmd_metadata){.job = 5, .exact = true, .patch = kv_slice_str("{\"a\":{\"x\":1}}")};
+        assert_int_equal(rig_run(&r, cmd)->err, n == 0 ? KV_OK : KV_E_CONFLICT);
+        kv_cmd_free(&cmd);
+    }
     assert_true(rig_saw(&r, "\"type\":\"job.metadata\""));
     assert_true(rig_saw(&r, "\"user\":\"u\",\"version\":1,\"metadata\":{\"a\":{\"x\":1}}}"));
     patched(&r, 1, "{\"a\":{\"y\":2},\"b\":[1]}", "{\"a\":{\"x\":1,\"y\":2},\"b\":[1]}", 2);
