@@ -323,11 +323,11 @@ static void take_purged(kv_core *c, const kv_cmd *cmd)
     assert(p->out > 0);
     p->out--;
     p->count += cmd->err == KV_OK;
-    p->failed += cmd->err != KV_OK;
-    if (cmd->err != KV_OK)
+    if (cmd->err != KV_OK && cmd->err != KV_E_CONFLICT) { /* that: its SUBMIT made no job */
+        p->failed++;
         p->err = cmd->err;
-    if (p->err != KV_OK) /* what failed comes back into its lane: do not run after it */
-        p->all = true;
+        p->all = true; /* what failed comes back into its lane: do not run after it */
+    }
     if (p->out <= PURGE_OUT / 2)
         purge_waiting(c, p);
 }

@@ -434,6 +434,25 @@ static void test_purge_fails(void **state)
     text_stop(&t);
 }
 
+/* Jobs whose SUBMIT is still at the ledger, and makes none: nobody waits there. */
+static void test_purge_of_what_was_not_made(void **state)
+{
+    text_rig t;
+    (void)state;
+    start(&t);
+    for (uint64_t i = 1; i <= 3; i++)
+        rig_submit(&t.r, "c", i, "ai", 1);
+    uint64_t request = purge(&t, "ai", 0);
+    const kv_err answers[] = {KV_OK, KV_E_NO_CREDIT, KV_OK, KV_OK, KV_E_CONFLICT, KV_OK};
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
+        rig_answer(&t.r, answers[i]);
+    assert_int_equal(okay_id(&t, request), 2);
+    assert_null(t.r.core->purges);
+    rig_commit(&t.r);
+    assert_int_equal(kv_core_jobs(t.r.core), 0);
+    text_stop(&t);
+}
+
 static void test_purge_dead(void **state)
 {
     text_rig t;
@@ -526,6 +545,7 @@ int main(void)
         cmocka_unit_test(test_purge),
         cmocka_unit_test(test_purge_long),
         cmocka_unit_test(test_purge_fails),
+        cmocka_unit_test(test_purge_of_what_was_not_made),
         cmocka_unit_test(test_purge_dead),
         cmocka_unit_test(test_maintain),
         cmocka_unit_test(test_every_30_s),
