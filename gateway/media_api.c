@@ -139,13 +139,14 @@ typedef struct change {
 static void on_deleted(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, const kv_msg *answer)
 {
     change *c = arg;
-    if (err != KV_OK) {
-        kv_answer_refusal(req, err, answer);
-        return;
-    }
-    if (loop->cache != NULL) /* the event may come to the loops later */
+    /* Not there any more: another one's delete, or ours, asked again after its answer was lost. */
+    bool gone = err == KV_OK || (err == KV_E_NOT_FOUND && c->hash_hex[0] != '\0');
+    if (gone && loop->cache != NULL) /* the event may come to the loops later */
         kv_static_cache_deleted(loop->cache, kv_slice_str(c->hash_hex));
-    kv_answer_empty(req, 204);
+    if (err != KV_OK)
+        kv_answer_refusal(req, err, answer);
+    else
+        kv_answer_empty(req, 204);
 }
 
 void kv_route_media_delete(kv_request *r)

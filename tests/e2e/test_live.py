@@ -2,6 +2,7 @@
 import concurrent.futures
 import json
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -13,9 +14,12 @@ import websocket
 import zmq
 
 from kervan import BINARY, PATIENCE, Kervan, wait_for
+from peer import ALPHABET, Peer
 from pictures import noise_png, png
 
 pytestmark = pytest.mark.threads
+
+MEDIA_DELETE = 0x32
 
 
 def ws(kervan, query="", **kw):
@@ -286,7 +290,7 @@ def _ready(k):
 
 @pytest.fixture
 def told():
-    """A broker, and a gateway that hears of its events what the test says: (gateway, publisher)."""
+    """A broker, and a gateway that hears of its events what the test says: (gateway, publisher). The broker is k.broker."""
     k = Kervan()
     (k.data / "run").mkdir()
     endpoint = f"ipc://{k.data}/run/told.sock"
@@ -296,6 +300,7 @@ def told():
     publisher.bind(endpoint)
     env = k.environment()
     running = [subprocess.Popen([str(BINARY), "broker"], env=env), subprocess.Popen([str(BINARY), "gateway"], env={**env, "KERVAN_EVENTS": endpoint})]
+    k.broker = running[0]
     try:
         wait_for("ready", lambda: _ready(k))
         assert publisher.poll(PATIENCE * 1000) and publisher.recv() == b"\x01"
@@ -333,6 +338,24 @@ def test_a_head_that_was_overtaken_is_no_resync(told):
     assert "resync" not in [e.get("event") for e in seen]
     ids = [e["id"] for e in seen if "id" in e]
     assert len(set(ids)) == len(ids)
+
+
+def test_who_comes_second_with_a_delete_is_served_nothing_either(told):
+    """The row was there when the request came, and not when the broker looked: its 404 is an answer that it is gone."""
+    k, _ = told
+    media = k.upload(png()).json()
+    assert k.get(media["url"]).status_code == 200  # it is in memory now, and no event will say that it went
+    with Peer(k, "gateway") as other:
+        k.broker.send_signal(signal.SIGSTOP)
+        other.send(MEDIA_DELETE, [sum(ALPHABET.index(c) << 5 * i for i, c in enumerate(reversed(media["id"])))])
+        with k.connect() as c:
+            c.sendall(f"DELETE /api/media/{media['id']} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            for _ in range(2):  # behind the second one the first request is with the broker
+                assert k.get(f"/api/media/{media['id']}").status_code == 200
+            k.broker.send_signal(signal.SIGCONT)
+            status = int(c.recv(65536).split()[1])
+    assert status in (204, 404)
+    assert k.get(media["url"]).status_code == 404, status
 
 
 # ---- polling: the same log over plain requests (X24) ----
