@@ -8,17 +8,17 @@
 #include "gateway/tap.h"
 #include "proto/base/metrics.h"
 
-/* A plain client sends its whole body before it reads the answer: room for one over the default
- * MAX_UPLOAD_SIZE_MB. */
-#define LINGER_BYTES  (128u << 20)
-#define LINGER_ALL_MS 10000
-#define LINGER_PIECE  (256u << 10)
+/* A plain client, and most browsers, send the whole body before they read the answer. So it may
+ * take as long as an upload: as many bytes and some more, and no slower. */
+#define LINGER_MORE     (128u << 20)
+#define LINGER_WINDOW_S 10
+#define LINGER_PIECE    (256u << 10)
 
 typedef struct lingering {
     kv_loop_own *loop;
     h2o_socket_t *sock;
     h2o_timeout_entry_t timer;
-    size_t dropped;
+    uint64_t dropped, needed; /* bytes: so many had to come by until_ms */
     int64_t until_ms;
 } lingering;
 
@@ -38,6 +38,22 @@ static void on_timer(h2o_timeout_entry_t *entry)
     finish(H2O_STRUCT_FROM_MEMBER(lingering, timer, entry));
 }
 
+/* Whether what comes is still worth waiting for. */
+static bool goes_on(lingering *g)
+{
+    const kv_gw *gw = g->loop->loop.gw;
+    int64_t now = kv_mono_ms(gw->clock);
+    if (g->dropped >= LINGER_MORE + ((uint64_t)gw->cfg->max_upload_size_mb << 20))
+        return false;
+    if (now < g->until_ms)
+        return true;
+    if (gw->draining || g->dropped < g->needed)
+        return false;
+    g->until_ms = now + LINGER_WINDOW_S * 1000;
+    g->needed = g->dropped + (uint64_t)gw->cfg->upload_min_rate * LINGER_WINDOW_S;
+    return true;
+}
+
 static void on_readable(h2o_socket_t *sock, const char *err)
 {
     lingering *g = sock->data;
@@ -47,8 +63,9 @@ static void on_readable(h2o_socket_t *sock, const char *err)
                     : recv(h2o_socket_get_fd(sock), NULL, LINGER_PIECE, MSG_TRUNC | MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (n <= 0 || (g->dropped += (size_t)n) >= LINGER_BYTES ||
-        kv_mono_ms(g->loop->loop.gw->clock) >= g->until_ms) {
+    if (n > 0)
+        g->dropped += (size_t)n;
+    if (n <= 0 || !goes_on(g)) {
         finish(g);
         return;
     }
@@ -67,7 +84,8 @@ void kv_linger(kv_loop_own *l, int fd)
     g->sock = h2o_evloop_socket_create(l->loop.evloop, fd, H2O_SOCKET_FLAG_DONT_READ);
     g->sock->data = g;
     g->timer.cb = on_timer;
-    g->until_ms = kv_mono_ms(l->loop.gw->clock) + LINGER_ALL_MS;
+    g->needed = (uint64_t)l->loop.gw->cfg->upload_min_rate * LINGER_WINDOW_S;
+    g->until_ms = kv_mono_ms(l->loop.gw->clock) + LINGER_WINDOW_S * 1000;
     l->nconns++;
     kv_metric_add(KV_M_CONNECTIONS, 1);
     h2o_timeout_link(l->loop.evloop, &l->linger_timeout, &g->timer);

@@ -88,8 +88,8 @@ bool kv_tap_put_rest(kv_conn *c, const char *bytes, size_t len);
  * (linger). */
 void kv_tap_before_answer(h2o_req_t *req);
 
-/* linger.c: reads and drops what still comes on `fd` until 2 s of silence, at most 10 s and 128
- * MiB, then closes it. */
+/* linger.c: reads and drops what still comes on `fd`, as long as it is no slower and not much more
+ * than an upload may be (10 s at most in a drain), until 2 s of silence; then closes it. */
 void kv_linger(kv_loop_own *loop, int fd);
 
 /* access_log.c: a trace id and span of our own; the trace id of a valid traceparent header is taken

@@ -1,4 +1,5 @@
 """Bad input: a clear problem+json, nothing left behind, a log line. S0-25 S0-57 S0-58 S0-59 S0-94 S0-101"""
+import contextlib
 import http.client
 import json
 import socket
@@ -50,6 +51,29 @@ def test_too_large_for_a_client_that_sends_all_before_it_reads(kervan):
         connection.request("POST", "/api/media?filename=a.png", body=data, headers={"Content-Type": "image/png"})
         assert connection.getresponse().status == 413
         connection.close()
+
+
+def test_refused_on_a_slow_line(fresh):
+    """A browser reads the answer when its whole body has gone: on a slow line that takes long, and it is no broken network.
+    One that is slower than an upload may be is not waited for."""
+    k = fresh(MAX_UPLOAD_SIZE_MB="1", UPLOAD_MIN_RATE="1000")
+    length = 2 << 20
+    head = f"POST /api/media?filename=a.png HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", k.port), 20) as slow, socket.create_connection(("127.0.0.1", k.port), 20) as drip:
+        slow.sendall(head)
+        drip.sendall(head)
+        sent, cut, begin = 0, None, time.monotonic()
+        while time.monotonic() < begin + 12:  # a rate is measured over 10 s
+            slow.sendall(bytes(1000))
+            sent += 1000
+            with contextlib.suppress(ConnectionError):
+                drip.sendall(b"x")
+                cut = time.monotonic() - begin
+            time.sleep(0.1)
+        slow.sendall(bytes(length - sent))
+        answer = slow.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 413") and b"too_large" in answer
+    assert cut < 11.5, "the drip is cut off"
 
 
 def test_too_large_chunked(fresh):
