@@ -161,9 +161,16 @@ export function createApp(store: Store, lang: () => Lang): App {
         },
         onState(state) {
             dispatch({ type: "live", live: state });
-            if (state === "live" && store.get().load === "error") void reload();
+            if (state === "live" || state === "polling") reached();
         },
     });
+
+    /** The server answers, whatever the browser says of the network: it may be this machine. */
+    function reached(): void {
+        dispatch({ type: "online", online: true });
+        uploads.resume();
+        if (store.get().load === "error") void reload();
+    }
 
     function addFiles(files: readonly File[]): void {
         if (files.length === 0) return;
@@ -278,12 +285,10 @@ export function createApp(store: Store, lang: () => Lang): App {
         },
         say,
         start() {
-            const online = () => {
-                dispatch({ type: "online", online: navigator.onLine });
-                if (!navigator.onLine) return;
+            const network = () => {
+                if (navigator.onLine) reached();
+                else dispatch({ type: "online", online: false });
                 live.nudge();
-                uploads.resume();
-                if (store.get().load === "error") void reload();
             };
             for (const type of ["dragover", "drop"] as const)
                 addEventListener(type, (e) => {
@@ -292,8 +297,8 @@ export function createApp(store: Store, lang: () => Lang): App {
                     e.dataTransfer!.dropEffect = "none";
                 });
             let hiddenAt = 0;
-            addEventListener("online", online);
-            addEventListener("offline", online);
+            addEventListener("online", network);
+            addEventListener("offline", network);
             addEventListener("hashchange", readAddress);
             addEventListener("popstate", readAddress);
             addEventListener("beforeunload", (e) => {

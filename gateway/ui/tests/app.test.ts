@@ -8,7 +8,8 @@ const window = new Window({ url: "http://localhost:8080/" });
 const stub = (name: string, value: unknown) => Object.defineProperty(globalThis, name, { configurable: true, writable: true, value });
 for (const name of ["document", "location", "history"] as const) stub(name, window[name]);
 stub("navigator", { onLine: true });
-stub("addEventListener", () => undefined);
+const heard: Record<string, () => void> = {};
+stub("addEventListener", (type: string, fn: () => void) => (heard[type] = fn));
 stub("scrollTo", () => undefined);
 const { setTimeout: timeout } = globalThis;
 let pace = 1; // how much faster than life
@@ -170,5 +171,19 @@ test("what a server that is away did not bring is asked for again", async () => 
         await until(() => get().queues.jobsProblem === null);
     } finally {
         pace = 1;
+    }
+});
+
+test("without a network the server of this machine still answers", async () => {
+    try {
+        stub("navigator", { onLine: false });
+        const store = await started("");
+        assert.equal(store.get().online, true, "the connection stands");
+        heard["offline"]!();
+        assert.equal(store.get().online, false, "until it is tried");
+        FakeSocket.newest.onopen!();
+        assert.equal(store.get().online, true);
+    } finally {
+        stub("navigator", { onLine: true });
     }
 });

@@ -80,6 +80,11 @@ test("pictures carry their size, AVIF and WebP before the original", () => {
     assert.equal(img.getAttribute("src"), media(1).url);
 });
 
+test("a format is called as in every language: ZIP, not ZİP as Turkish would write it large", () => {
+    load(media(1, { mime: "application/zip", filename: "a.zip" }));
+    assert.equal(document.querySelector(".glyph b")!.textContent, "ZIP");
+});
+
 test("a picture that could not be had is asked for again when the server is back", () => {
     load(media(1));
     act(() => void document.querySelector("picture img")!.dispatchEvent(new Event("error")));

@@ -12,7 +12,7 @@ function onGridKey(e: KeyboardEvent): void {
     const at = links.indexOf(e.target as HTMLElement);
     if (at < 0 || e.altKey || e.ctrlKey || e.metaKey) return;
     const top = (i: number) => links[i]!.getBoundingClientRect().top;
-    const firstTop = links.length > 0 ? top(0) : 0;
+    const firstTop = top(0);
     let columns = links.findIndex((_, i) => top(i) > firstTop + 1);
     if (columns < 1) columns = links.length;
     const step: Record<string, number> = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -at, End: links.length - 1 - at };

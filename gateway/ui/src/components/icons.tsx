@@ -77,7 +77,7 @@ export function FileGlyph({ kind, ext }: { kind: Kind; ext: string }) {
                 <path class="glyph-fold" d="M29 5v5.5a2.5 2.5 0 0 0 2.5 2.5H37" />
                 <path class="glyph-kind" d={kinds[kind]} />
             </svg>
-            {ext && <b>{ext}</b>}
+            {ext && <b>{ext.toUpperCase()}</b>}
         </span>
     );
 }
