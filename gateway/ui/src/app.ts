@@ -296,7 +296,7 @@ export function createApp(store: Store, lang: () => Lang): App {
                     e.preventDefault(); // else the browser would go to the file
                     e.dataTransfer!.dropEffect = "none";
                 });
-            let hiddenAt = 0;
+            let hiddenAt = 0; // opened in the background counts as asleep
             addEventListener("online", network);
             addEventListener("offline", network);
             addEventListener("hashchange", readAddress);
@@ -305,14 +305,16 @@ export function createApp(store: Store, lang: () => Lang): App {
                 if (store.get().uploads.some((u) => !finished(u))) e.preventDefault();
             });
             document.addEventListener("visibilitychange", () => {
+                live.look(document.hidden);
                 if (document.hidden) hiddenAt = Date.now();
-                else if (hiddenAt && Date.now() - hiddenAt > ASLEEP_MS) live.nudge();
+                else if (Date.now() - hiddenAt > ASLEEP_MS) live.nudge();
             });
             dispatch({ type: "online", online: navigator.onLine });
             void loadConfig();
             void loadFolders();
             readAddress();
             if (store.get().load === "idle") void reload(); // else a filter in the address has begun it
+            live.look(document.hidden);
             live.start();
         },
     };

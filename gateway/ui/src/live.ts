@@ -72,7 +72,8 @@ export class Live {
     private attempt = 0; // failures since the last open
     private wsFailed = 0;
     private sseFailed = 0;
-    private running = false;
+    private hidden = false; // nobody looks at the page
+    private streaming = false; // on a stream, or would be if somebody looked
     private watch: readonly string[] = []; // wishes: jobs whose positions are pushed, and all queues
     private queues = false;
     private tell: ((watch: readonly string[], queues: boolean) => void) | null = null; // what an open connection does with new ones
@@ -80,23 +81,23 @@ export class Live {
     constructor(private readonly deps: LiveDeps) {}
 
     start(): void {
-        if (this.running) return;
-        this.running = true;
         this.deps.onState("connecting");
         this.connect();
     }
 
-    stop(): void {
-        this.running = false;
-        this.drop();
-    }
-
-    /** Connects anew at once: the network came back, or the page was asleep. What was missed is asked for by id. */
+    /** Connects anew at once: the network came back, the page was asleep, or it has polled long enough. What was missed is asked for by id. */
     nudge(): void {
-        if (!this.running) return;
         this.drop();
         this.attempt = this.wsFailed = this.sseFailed = 0;
         this.connect();
+    }
+
+    /** A stream is one of the six connections a browser has for a server, all tabs together: who does not look gives it back. */
+    look(hidden: boolean): void {
+        this.hidden = hidden;
+        if (!this.streaming) return;
+        this.drop();
+        this.connectStream();
     }
 
     /** What the server shall push besides the log; all wishes, not what changed. */
@@ -111,6 +112,7 @@ export class Live {
         this.timer = this.tell = null;
         const close = this.close;
         this.close = null;
+        this.streaming = false;
         close?.();
     }
 
@@ -176,6 +178,8 @@ export class Live {
     }
 
     private connectStream(): void {
+        this.streaming = true;
+        if (this.hidden) return;
         let opened = false;
         const { watch, queues } = this; // what this stream is asked for
         const stream = this.deps.stream(this.streamPath());
@@ -241,7 +245,7 @@ export class Live {
 
     private failed(): void {
         this.close = this.tell = null;
-        if (!this.running) return;
+        this.streaming = false;
         this.deps.onState("reconnecting");
         this.later(() => this.connect(), backoffMs(this.attempt++, this.deps.random()));
     }
@@ -251,23 +255,17 @@ export class Live {
         let stopped = false;
         this.close = () => (stopped = true);
         void this.deps.onPoll().then((answered) => {
-            if (stopped || !this.running) return;
+            if (stopped) return;
             if (answered && away) {
-                this.again(); // the server is back: no need to wait for the last round
+                this.nudge(); // the server is back: no need to wait for the last round
                 return;
             }
             this.deps.onState(answered ? "polling" : "reconnecting");
             this.later(() => {
                 if (rounds > 1) this.poll(rounds - 1, !answered);
-                else this.again();
+                else this.nudge();
             }, POLL_MS);
         });
-    }
-
-    private again(): void {
-        this.wsFailed = this.sseFailed = 0;
-        this.close = null;
-        this.connect();
     }
 
     /** One message: an event {id, type, …}, or a note {type: hello|resync|ping, last}. */

@@ -239,18 +239,42 @@ test("polling without answers is called reconnecting", async () => {
     assert.equal(seen.states.at(-1), "live");
 });
 
-test("nudge reconnects at once; stop ends everything", () => {
-    const { clock, live, seen, last } = setUp();
+test("nudge reconnects at once", () => {
+    const { live, last } = setUp();
     last().open();
     last().say({ id: 3, type: "media.ready" });
     const old = last();
     live.nudge();
     assert.ok(old.closed);
     assert.equal(last().path, "/api/ws?types=media&after=3");
-    live.stop();
+});
+
+test("a page nobody looks at holds no stream, and goes on where it was", () => {
+    const { clock, live, seen, last } = setUp();
+    last().die();
+    clock.advance(500);
+    last().die();
+    live.look(true);
+    clock.advance(1000);
+    assert.equal(seen.streams.length, 0, "opened in the background");
+    live.look(false);
+    const stream = seen.streams[0]!;
+    stream.onopen?.({} as never);
+    stream.say("hello", { type: "hello", last: 4 });
+    live.look(true);
+    assert.ok(stream.closed);
     assert.equal(clock.waiting, 0);
-    clock.advance(60_000);
-    assert.equal(seen.sockets.length, 2);
+    live.want(["j1"], false);
+    live.look(false);
+    assert.equal(seen.streams[1]!.path, "/api/events?types=media&after=4&watch=j1");
+    seen.streams[1]!.onerror?.({} as never);
+    live.look(true);
+    live.look(false);
+    assert.equal(seen.streams.length, 2, "it waits to be tried again");
+    clock.advance(500);
+    last().open();
+    live.look(true);
+    assert.ok(!last().closed, "sockets are many");
 });
 
 test("what is not ours is ignored", () => {
