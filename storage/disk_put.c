@@ -149,9 +149,37 @@ static int replace_torn(kv_put *put, kv_folder *folder, const char *base)
     return rc;
 }
 
-/* The key is there already, which is success. While another temporary name holds that inode a sweep
- * may be about to judge it: the new mtime tells it that the key has been claimed again
- * (disk_sweep.c). -1: ENOENT, it has just gone. */
+static void mark_name(const kv_put *put, char name[sizeof put->name + 1])
+{
+    snprintf(name, sizeof put->name + 1, "%s%c", put->name, KV_DISK_MARK);
+}
+
+static void unmark(kv_put *put)
+{
+    char name[sizeof put->name + 1];
+    mark_name(put, name);
+    if (put->marked && unlinkat(put->store->tmp_fd, name, 0) != 0 && errno != ENOENT)
+        kv_log(KV_LOG_ERROR, "temporary_file_left", KV_STR("uploadId", put->name),
+               KV_I64("errno", errno));
+    put->marked = false;
+}
+
+/* Should we die before the key has its row, a sweep finds it by this name: its bytes are in another
+ * file than ours. */
+static int mark(kv_put *put, int folder_fd, const char *base)
+{
+    char name[sizeof put->name + 1];
+    unmark(put);
+    mark_name(put, name);
+    int rc = linkat(folder_fd, base, put->store->tmp_fd, name, 0);
+    put->marked = rc == 0;
+    return rc;
+}
+
+/* The key is there already, which is success. While another temporary name holds that inode its
+ * upload may fail and take that name along, so it gets one of ours; and a sweep may be about to
+ * judge it: the new mtime tells it that the key has been claimed again (disk_sweep.c). -1: ENOENT,
+ * it has just gone. */
 static int claim_existing(kv_put *put, kv_folder *folder, const char *base, bool *existed)
 {
     struct stat st;
@@ -160,7 +188,10 @@ static int claim_existing(kv_put *put, kv_folder *folder, const char *base, bool
     if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != put->size)
         return replace_torn(put, folder, base);
     *existed = true;
-    return st.st_nlink < 2 ? 0 : utimensat(folder->fd, base, NULL, AT_SYMLINK_NOFOLLOW);
+    if (st.st_nlink < 2)
+        return 0;
+    return mark(put, folder->fd, base) == 0 ? utimensat(folder->fd, base, NULL, AT_SYMLINK_NOFOLLOW)
+                                            : -1;
 }
 
 /* What gets the new name: the temporary file, or a key that holds the same bytes. */
@@ -222,31 +253,14 @@ kv_err kv_put_link(kv_put *put, const char *key, bool *ret_existed)
     return err;
 }
 
-static void mark_name(const kv_put *put, char name[sizeof put->name + 1])
-{
-    snprintf(name, sizeof put->name + 1, "%s%c", put->name, KV_DISK_MARK);
-}
-
-/* Should we die before the new key has its row, a sweep finds the key by this name. */
 static kv_err link_by_mark(kv_put *put, int folder_fd, const char *base, const char *key,
                            bool *existed)
 {
     char name[sizeof put->name + 1];
-    mark_name(put, name);
-    if (linkat(folder_fd, base, put->store->tmp_fd, name, 0) != 0)
+    if (mark(put, folder_fd, base) != 0)
         return kv_err_from_errno(errno);
-    put->marked = true;
-    return link_source_to(put, (link_source){put->store->tmp_fd, name}, key, existed);
-}
-
-static void unmark(kv_put *put)
-{
-    char name[sizeof put->name + 1];
     mark_name(put, name);
-    if (put->marked && unlinkat(put->store->tmp_fd, name, 0) != 0 && errno != ENOENT)
-        kv_log(KV_LOG_ERROR, "temporary_file_left", KV_STR("uploadId", put->name),
-               KV_I64("errno", errno));
-    put->marked = false;
+    return link_source_to(put, (link_source){put->store->tmp_fd, name}, key, existed);
 }
 
 kv_err kv_put_link_same(kv_put *put, const char *from_key, const char *key, bool *ret_existed)
@@ -261,7 +275,6 @@ kv_err kv_put_link_same(kv_put *put, const char *from_key, const char *key, bool
     struct stat st;
     bool existed = false;
     kv_err err = KV_E_NOT_FOUND;
-    unmark(put);
     if (fstatat(folder->fd, base, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
         (uint64_t)st.st_size == put->size)
         err = link_by_mark(put, folder->fd, base, key, &existed);

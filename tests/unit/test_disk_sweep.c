@@ -156,6 +156,41 @@ static void a_put_that_shares_and_is_left(void **state)
     assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
 }
 
+/* Two uploads of the same bytes have one key. The first one made the file and failed; the second
+ * one died. */
+static void a_put_that_claims_and_is_left(void **state)
+{
+    fixture *f = *state;
+    kv_put *first, *second;
+    bool existed;
+    kv_sweep_result r;
+    oracle o = {.orphan = "a/same"};
+    OK(kv_put_begin(f->store, 1, 0, &first));
+    OK(kv_put_write(first, "same", 4));
+    OK(kv_put_link(first, "a/same", NULL));
+    OK(kv_put_begin(f->store, 2, 0, &second));
+    OK(kv_put_write(second, "same", 4));
+    OK(kv_put_link(second, "a/same", &existed));
+    assert_true(existed);
+    kv_put_finish(&first);
+    kv_put_leave(&second);
+    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    assert_int_equal(r.orphans, 1);
+    assert_true(holds(f->store, "a/same", NULL));
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
+    /* and where it lives to its end, nothing of it stays */
+    OK(kv_put_begin(f->store, 1, 0, &first));
+    OK(kv_put_write(first, "same", 4));
+    OK(kv_put_link(first, "a/same", NULL));
+    OK(kv_put_begin(f->store, 2, 0, &second));
+    OK(kv_put_write(second, "same", 4));
+    OK(kv_put_link(second, "a/same", NULL));
+    kv_put_finish(&first);
+    kv_put_finish(&second);
+    assert_true(holds(f->store, "a/same", "same"));
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
+}
+
 static void the_sweep_leaves_what_nobody_can_tell(void **state)
 {
     fixture *f = *state;
@@ -255,6 +290,7 @@ int main(void)
         T(the_sweep_finds_names_of_known_bytes),
         T(a_put_that_is_left),
         T(a_put_that_shares_and_is_left),
+        T(a_put_that_claims_and_is_left),
         T(the_sweep_gives_way_to_a_new_claim),
         T(the_sweep_tries_again_what_it_could_not_remove),
         T(the_sweep_handles_many),
