@@ -197,22 +197,31 @@ static kv_err sync_path(const backup *b, const char *path, int flags)
     return err;
 }
 
-/* Link and unlink instead of rename: an existing file is never replaced. */
+static kv_err sync_folder(const backup *b)
+{
+    kv_buf folder;
+    kv_buf_init(&folder, 0);
+    add_folder(b->path, &folder);
+    kv_err err = kv_buf_ok(&folder) ? sync_path(b, folder.data, O_RDONLY | O_DIRECTORY)
+                                    : failed(b, KV_E_NO_MEMORY, "sync", "out of memory");
+    kv_buf_release(&folder);
+    return err;
+}
+
+/* Link and unlink instead of rename: an existing file is never replaced. What is not said to be
+ * there is not there: the next try would meet it. */
 static kv_err place(backup *b, int64_t *ret_bytes)
 {
     struct stat st;
     KV_TRY(sync_path(b, b->tmp.data, O_RDONLY));
-    if (link(b->tmp.data, b->path) != 0 || stat(b->path, &st) != 0)
+    if (stat(b->tmp.data, &st) != 0 || link(b->tmp.data, b->path) != 0)
         return failed_here(b, "give it its name");
     *ret_bytes = (int64_t)st.st_size;
     unlink(b->tmp.data);
     b->made = false;
-    kv_buf folder;
-    kv_buf_init(&folder, 0);
-    add_folder(b->path, &folder);
-    kv_err err =
-        kv_buf_ok(&folder) ? sync_path(b, folder.data, O_RDONLY | O_DIRECTORY) : KV_E_NO_MEMORY;
-    kv_buf_release(&folder);
+    kv_err err = sync_folder(b);
+    if (err != KV_OK)
+        unlink(b->path);
     return err;
 }
 
