@@ -153,9 +153,9 @@ static void take_reports(kv_image_job *j, kv_out *out)
         uint64_t p = kv_image_job_report(j, &r);
         progress = p > 0 ? p : progress;
     }
+    bool later = n < 0 && (errno == EAGAIN || errno == EINTR);
     tell_progress(j, progress, out);
-    if (j->report_fd >= 0 &&
-        (n >= 0 || errno != EAGAIN)) { /* closed, or nonsense: its end says the rest */
+    if (j->report_fd >= 0 && !later) { /* closed, or nonsense: its end says the rest */
         kv_out_unwatch_fd(out, j->report_fd);
         close(j->report_fd);
         j->report_fd = -1;

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <jansson.h>
@@ -17,6 +18,7 @@
 #include "actors/image/zygote.h"
 #include "proto/base/id.h"
 #include "proto/base/media_name.h"
+#include "proto/out.h"
 #include "storage/object.h"
 #include "tests/unit/scratch.h"
 
@@ -249,6 +251,33 @@ static void cancelled_job_is_not_answered(void **state)
     }
 }
 
+static const kv_out_ops *behind;
+
+static kv_err ask_without_memory(kv_out *out, const kv_header *head, const kv_msg *m,
+                                 int64_t timeout_ms, kv_out_answer_fn fn, void *arg)
+{
+    kv_err err = m->code == KV_JOB_PROGRESS ? KV_E_NO_MEMORY
+                                            : behind->ask(out, head, m, timeout_ms, fn, arg);
+    errno = ENOMEM;
+    return err;
+}
+
+/* What asking leaves in errno says nothing of the child's reports. */
+static void progress_that_cannot_be_told_harms_no_picture(void **state)
+{
+    fixture *f = *state;
+    behind = f->out->ops;
+    kv_out_ops poor = *behind;
+    poor.ask = ask_without_memory;
+    f->out->ops = &poor;
+    store_file(f, 1, "photo.jpg", "banners/a.jpg");
+    send_job(f, 9, "banners/a.jpg", "image/jpeg");
+    const kv_msg *m = next_answer(f, NULL);
+    f->out->ops = behind;
+    assert_int_equal(m->code, KV_JOB_DONE);
+    accept_answer(f);
+}
+
 static void over_the_credit_is_given_back(void **state)
 {
     fixture *f = *state;
@@ -274,6 +303,7 @@ int main(int argc, char **argv)
         return kv_image_zygote_main(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(picture_becomes_variants, make, drop),
+        cmocka_unit_test_setup_teardown(progress_that_cannot_be_told_harms_no_picture, make, drop),
         cmocka_unit_test_setup_teardown(what_cannot_be_done_fails_once, make, drop),
         cmocka_unit_test_setup_teardown(answer_is_sent_until_it_is_taken, make, drop),
         cmocka_unit_test_setup_teardown(cancelled_job_is_not_answered, make, drop),
