@@ -21,6 +21,7 @@ enum {
     OUT_MAX = 4 << 20,  /* bytes of replies that wait for one operator */
     OUT_LOW = 64 << 10, /* below it a long reply goes on */
     STEPS = 64,         /* of one connection before others have their turn */
+    ACCEPT_MS = 100,    /* until it is tried again, where there was no descriptor */
     GAUGE_MS = 10 * 1000
 };
 
@@ -60,11 +61,20 @@ static void conn_open(kv_admin *a, int fd)
     kv_buf_init(&c->out, OUT_MAX);
 }
 
+/* Who waits stays readable: where there is no descriptor for it, poll must not be asked at once. */
 static void accept_all(kv_admin *a)
 {
     int fd;
-    while ((fd = accept4(a->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+    while ((fd = accept4(a->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         conn_open(a, fd);
+        a->accept_failed = false;
+    }
+    if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+        return;
+    if (!a->accept_failed)
+        kv_log(KV_LOG_WARN, "admin_accept_failed", KV_STR("error", strerror(errno)));
+    a->accept_failed = true;
+    a->accept_again_ms = now_ms(a) + ACCEPT_MS;
 }
 
 /* False: it is gone. */
@@ -258,8 +268,11 @@ static int64_t serve(kv_admin *a)
 
 static void wait_and_read(kv_admin *a, int64_t wait)
 {
+    int64_t accept_ms = a->accept_again_ms - now_ms(a);
+    if (accept_ms > 0 && accept_ms < wait)
+        wait = accept_ms;
     struct pollfd fds[3 + KV_ADMIN_CONNS] = {{a->wake_fd, POLLIN, 0},
-                                             {a->listen_fd, POLLIN, 0},
+                                             {accept_ms > 0 ? -1 : a->listen_fd, POLLIN, 0},
                                              {a->client ? kv_client_fd(a->client) : -1, POLLIN, 0}};
     for (int i = 0; i < KV_ADMIN_CONNS; i++) {
         kv_admin_conn *c = &a->conns[i];

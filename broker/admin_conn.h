@@ -51,6 +51,8 @@ struct kv_admin {
     kv_admin_question *asks;
     kv_dead_gauge dead;
     int64_t next_gauge_ms;
+    int64_t accept_again_ms; /* not before; 0: at any time */
+    bool accept_failed;      /* the last one; said once */
     kv_admin_conn conns[KV_ADMIN_CONNS];
 };
 

@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -398,6 +400,28 @@ static void sixteen_connections(void **state)
         close(fds[i]);
 }
 
+/* In the place of libc's. */
+static atomic_int refusals;
+int accept4(int fd, struct sockaddr *at, socklen_t *len, int flags)
+{
+    if (atomic_load(&refusals) == 0)
+        return (int)syscall(SYS_accept4, fd, at, len, flags);
+    atomic_fetch_sub(&refusals, 1);
+    errno = EMFILE;
+    return -1;
+}
+
+/* Who cannot be let in waits; the thread does not turn meanwhile. */
+static void without_descriptors(void **state)
+{
+    const rig *r = *state;
+    int64_t begun = kv_mono_ms(&kv_clock_real);
+    atomic_store(&refusals, 5);
+    assert_non_null(strstr(SAY(r, "version\n"), "OK"));
+    assert_int_equal(atomic_load(&refusals), 0);
+    assert_true(kv_mono_ms(&kv_clock_real) - begun >= 400);
+}
+
 /* Replies are made only as fast as they are read: the rest of the input waits. */
 static void a_reader_that_sleeps(void **state)
 {
@@ -468,6 +492,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(replies_end_with_ok_or_error, make, drop),
         cmocka_unit_test_setup_teardown(hostile_lines, make, drop),
         cmocka_unit_test_setup_teardown(sixteen_connections, make, drop),
+        cmocka_unit_test_setup_teardown(without_descriptors, make, drop),
         cmocka_unit_test_setup_teardown(a_reader_that_sleeps, make, drop),
         cmocka_unit_test_setup_teardown(the_place_of_the_socket, make, drop),
     };
