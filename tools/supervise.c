@@ -142,9 +142,11 @@ static void child_exec(const supervisor *s, int i, pid_t parent, int ready_fd, i
 static void child_start(supervisor *s, int i)
 {
     child *c = &s->children[i];
-    int ready[2], out[2] = {-1, -1};
+    int ready[2] = {-1, -1}, out[2] = {-1, -1};
     if (pipe2(ready, O_CLOEXEC) != 0 || (s->readable && pipe2(out, O_CLOEXEC) != 0)) {
         kv_log(KV_LOG_ERROR, "pipe_failed", KV_STR("error", strerror(errno)));
+        for (int end = 0; end < 2 && ready[end] >= 0; end++)
+            close(ready[end]);
         c->restart_at = now_ms() + BACKOFF_MAX_MS;
         return;
     }
@@ -281,7 +283,7 @@ static void start_due(supervisor *s)
         bool first = c->started_ms == 0;
         if (c->pid != 0 || (first && i != BROKER && !s->children[BROKER].ready))
             continue;
-        if (first || (c->restart_at != 0 && now >= c->restart_at))
+        if ((first || c->restart_at != 0) && now >= c->restart_at)
             child_start(s, i);
     }
 }

@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -55,6 +56,24 @@ def test_logs_for_eyes():
         upload = next(line for line in k.lines if f"uploadId={media['uploadId']}" in line)
         assert re.match(r"\d\d:\d\d:\d\d gateway  upload_done  uploadId=", upload), upload
         assert sum(line.startswith("kervan is ready: http://") for line in k.lines) == 1
+
+
+def test_a_child_that_waits_for_descriptors():
+    """One pipe can be had, the second cannot: the first one is given back, and the child starts once there are more."""
+    with Kervan(words=["--readable"]) as k:
+        pid, worker = k.process.pid, k.children()["worker"]
+
+        def used():
+            return {int(fd) for fd in os.listdir(f"/proc/{pid}/fd")}
+
+        before, limits = used(), resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        free = [n for n in range(len(before) + 3) if n not in before]
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[1] + 1, limits[1]))  # the worker's end frees one more
+        os.kill(worker, signal.SIGKILL)
+        wait_for("the second pipe to fail", lambda: any("pipe_failed" in line for line in k.lines))
+        assert len(used()) <= len(before)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        wait_for("a new worker", lambda: k.children().get("worker", worker) != worker)
 
 
 def test_access_log(kervan):
