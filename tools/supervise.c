@@ -103,11 +103,14 @@ static int lock_data(supervisor *s)
         fprintf(stderr, "kervan up: cannot open %s: %s\n", path, strerror(errno));
         return 1;
     }
-    if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+    if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno == EWOULDBLOCK) {
         print_running(s->cfg);
         return 3;
     }
-    return 0;
+    fprintf(stderr, "kervan up: cannot lock %s: %s\n", path, strerror(errno));
+    return 1;
 }
 
 static void write_url(const supervisor *s)
@@ -332,14 +335,20 @@ static void stop_child(supervisor *s, int i, int64_t limit_ms)
 static bool setup(supervisor *s)
 {
     ssize_t n = readlink("/proc/self/exe", s->self, sizeof s->self - 1);
-    if (n <= 0)
+    if (n <= 0) {
+        fprintf(stderr, "kervan up: cannot read /proc/self/exe: %s\n", strerror(errno));
         return false;
+    }
     s->self[n] = '\0';
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
     s->sigchld_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (s->sigchld_fd < 0) {
+        fprintf(stderr, "kervan up: no signalfd: %s\n", strerror(errno));
+        return false;
+    }
     const char *listen = s->cfg->listen;
     const char *port = strrchr(listen, ':');
     if (strncmp(listen, "0.0.0.0:", 8) == 0)
@@ -352,7 +361,7 @@ static bool setup(supervisor *s)
         s->children[i].ready_fd = s->children[i].out_fd = -1;
         kv_buf_init(&s->children[i].line, 1 << 20);
     }
-    return s->sigchld_fd >= 0;
+    return true;
 }
 
 /* A part that died again and again before all were ready: its name. */
