@@ -98,16 +98,36 @@ kv_err kv_keep(kv_store *store, kv_id_maker *ids, const kv_keeping *k)
     return err;
 }
 
+/* False: there will be no more. Were this thread to end by itself, every picture would wait in
+ * vain: then rather the process, which is started again. */
+static bool take_next(kv_keeper *self, kv_keeping **ret)
+{
+    ssize_t n;
+    while ((n = read(self->in[0], ret, sizeof *ret)) < 0 && errno == EINTR)
+        ;
+    if (n < 0)
+        abort();
+    return n == sizeof *ret;
+}
+
+static void give_back(kv_keeper *self, kv_keeping *k)
+{
+    ssize_t n;
+    while ((n = write(self->out[1], &k, sizeof k)) < 0 && errno == EINTR)
+        ;
+    if (n < 0)
+        abort();
+}
+
 static void *run(void *arg)
 {
     kv_keeper *self = arg;
     kv_id_maker ids;
     kv_keeping *k;
     kv_id_maker_init(&ids, kv_id_random_node());
-    while (read(self->in[0], &k, sizeof k) == sizeof k) {
+    while (take_next(self, &k)) {
         k->err = kv_keep(self->store, &ids, k);
-        if (write(self->out[1], &k, sizeof k) != sizeof k)
-            break;
+        give_back(self, k);
     }
     return NULL;
 }
