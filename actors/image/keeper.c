@@ -17,17 +17,19 @@ struct kv_keeper {
     int in[2], out[2]; /* pipes of kv_keeping pointers */
 };
 
-static bool read_at(int fd, uint64_t offset, void *to, size_t len)
+/* Where less is there than the child said it is the child's doing, where it cannot be read the
+ * machine's. */
+static kv_err read_at(int fd, uint64_t offset, void *to, size_t len)
 {
     for (size_t got = 0; got < len;) {
         ssize_t n = pread(fd, (char *)to + got, len - got, (off_t)(offset + got));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return false;
+            return n < 0 ? kv_err_from_errno(errno) : KV_E_IMAGE_CRASH;
         got += (size_t)n;
     }
-    return true;
+    return KV_OK;
 }
 
 /* The child is not trusted: what would be served as a picture must look like one. */
@@ -41,15 +43,18 @@ static bool looks_like(kv_image_format format, const uint8_t head[HEAD])
 static kv_err write_variant(kv_put *put, const kv_keeping *k, const kv_image_variant *v)
 {
     uint8_t head[HEAD];
-    if (v->size < HEAD || !read_at(k->output_fd, v->offset, head, HEAD) ||
-        !looks_like(v->format, head))
+    if (v->size < HEAD)
+        return KV_E_IMAGE_CRASH;
+    KV_TRY(read_at(k->output_fd, v->offset, head, HEAD));
+    if (!looks_like(v->format, head))
         return KV_E_IMAGE_CRASH;
     char *piece = malloc(PIECE);
     kv_err err = piece ? KV_OK : KV_E_NO_MEMORY;
     for (uint64_t done = 0; err == KV_OK && done < v->size;) {
         size_t n = v->size - done < PIECE ? (size_t)(v->size - done) : PIECE;
-        err = read_at(k->output_fd, v->offset + done, piece, n) ? kv_put_write(put, piece, n)
-                                                                : KV_E_IMAGE_CRASH;
+        err = read_at(k->output_fd, v->offset + done, piece, n);
+        if (err == KV_OK)
+            err = kv_put_write(put, piece, n);
         done += n;
     }
     free(piece);

@@ -12,9 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "actors/image/image.h"
+#include "actors/image/keeper.h"
 #include "actors/image/zygote.h"
 #include "proto/base/id.h"
 #include "proto/base/media_name.h"
@@ -251,6 +253,22 @@ static void cancelled_job_is_not_answered(void **state)
     }
 }
 
+/* Output that is shorter than was said is the picture's fault and not tried again; output that
+ * cannot be read is the machine's. */
+static void whose_fault_the_output_is(void **state)
+{
+    fixture *f = *state;
+    kv_id_maker ids;
+    kv_keeping k = {.blob = blob, .count = 1, .variants[0] = {.size = 100}};
+    kv_id_maker_init(&ids, 1);
+    k.output_fd = memfd_create("variants", MFD_CLOEXEC);
+    assert_int_equal(kv_keep(f->store, &ids, &k), KV_E_IMAGE_CRASH);
+    close(k.output_fd);
+    k.output_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    assert_int_equal(kv_keep(f->store, &ids, &k), KV_E_IO);
+    close(k.output_fd);
+}
+
 static const kv_out_ops *behind;
 
 static kv_err ask_without_memory(kv_out *out, const kv_header *head, const kv_msg *m,
@@ -303,6 +321,7 @@ int main(int argc, char **argv)
         return kv_image_zygote_main(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(picture_becomes_variants, make, drop),
+        cmocka_unit_test_setup_teardown(whose_fault_the_output_is, make, drop),
         cmocka_unit_test_setup_teardown(progress_that_cannot_be_told_harms_no_picture, make, drop),
         cmocka_unit_test_setup_teardown(what_cannot_be_done_fails_once, make, drop),
         cmocka_unit_test_setup_teardown(answer_is_sent_until_it_is_taken, make, drop),
