@@ -99,12 +99,16 @@ static void run_child(const zygote *z, const kv_image_order *order, const int fd
     _exit(kv_image_pipeline(order, CHILD_SOURCE, CHILD_OUTPUT, CHILD_REPORT));
 }
 
+/* The actor reads as long as it lives, and the socket holds more events than there can be children.
+ * Where one is lost all the same its picture would wait for ever: our end has all of them tried
+ * again. */
 static void send_event(const kv_image_event *e)
 {
-    /* The actor reads as long as it lives, and the socket holds more events than there can be
-     * children. */
-    if (!kv_pass_send(KV_IMAGE_CONTROL_FD, e, sizeof *e, NULL, 0))
+    if (kv_pass_send(KV_IMAGE_CONTROL_FD, e, sizeof *e, NULL, 0))
+        return;
+    if (errno != EPIPE && errno != ECONNRESET) /* then the actor is gone, and nobody waits */
         kv_log(KV_LOG_WARN, "image_event_lost", KV_STR("error", strerror(errno)));
+    _exit(1);
 }
 
 static child *free_slot(zygote *z)
