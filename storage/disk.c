@@ -155,9 +155,12 @@ kv_err kv_store_open(kv_store *store, const char *key, int *ret_fd, kv_object_in
     if (fd < 0)
         return lookup_error(errno);
     struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    kv_err err = fstat(fd, &st) != 0   ? lookup_error(errno)
+                 : S_ISREG(st.st_mode) ? KV_OK
+                                       : KV_E_NOT_FOUND;
+    if (err != KV_OK) {
         close(fd);
-        return KV_E_NOT_FOUND;
+        return err;
     }
     *ret = kv_disk_info(&st);
     *ret_fd = fd;
