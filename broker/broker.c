@@ -445,7 +445,8 @@ int kv_broker_run(const kv_config *cfg, int signal_fd)
         loop(&b);
         kv_log(KV_LOG_INFO, "broker_stopped", KV_U64("lastEvent", b.last_event));
     } else {
-        kv_log(KV_LOG_ERROR, "broker_failed", KV_ERRNAME("code", err));
+        kv_log(KV_LOG_ERROR, "broker_failed", KV_ERRNAME("code", err),
+               KV_STR("what", kv_err_info_of(err)->en));
     }
     stop(&b);
     return err == KV_OK ? 0 : 1;
