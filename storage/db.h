@@ -20,7 +20,8 @@ typedef struct kv_stmt kv_stmt;
 typedef enum kv_db_mode { KV_DB_READ, KV_DB_WRITE } kv_db_mode;
 
 /* The database of the configuration: SQLite at $KERVAN_DATA/kervan.db. READ: NOT_FOUND while it
- * does not exist yet or is not migrated yet, SCHEMA_NEWER when it is ahead of this program.
+ * does not exist yet or is not migrated yet, SCHEMA_NEWER when it is ahead of this program. WRITE
+ * makes it where it is missing; DB_MISSING, and nothing is made, where its media are here.
  * DURABILITY=relaxed opens with synchronous=NORMAL. */
 kv_err kv_db_open(const kv_config *cfg, kv_db_mode mode, kv_db **ret);
 kv_err kv_db_open_memory(kv_db **ret); /* tests: private, migrated */

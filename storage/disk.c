@@ -58,7 +58,7 @@ static kv_err open_root(kv_store *s, const char *data)
     int data_fd = -1;
     kv_err err = kv_disk_mkdir(AT_FDCWD, data, &data_fd);
     if (err == KV_OK)
-        err = kv_disk_mkdir(data_fd, "media", &s->root_fd);
+        err = kv_disk_mkdir(data_fd, KV_DISK_ROOT, &s->root_fd);
     if (err == KV_OK)
         err = kv_disk_mkdir(s->root_fd, KV_DISK_TMP, &s->tmp_fd);
     /* From here on only folders below the root are new. */

@@ -13,6 +13,7 @@ enum {
     KV_DISK_FOLDERS = 256, /* open folders kept */
     KV_DISK_DEPTH = 16     /* folders inside one another, at most */
 };
+#define KV_DISK_ROOT "media" /* in the data folder */
 #define KV_DISK_TMP  ".tmp"
 #define KV_DISK_MARK '=' /* at the end of a name there: not a file that is written (disk_put.c) */
 

@@ -113,6 +113,28 @@ kv_err kv_store_list(kv_store *store, const char *prefix,
     return kv_disk_walk(store, folder, list_one, &l);
 }
 
+/* Objects lie in folders, and one that no database confirmed still has its name in .tmp, too. */
+static bool look_for_confirmed(void *arg, int dir_fd, const char *key, const struct dirent *e)
+{
+    bool *found = arg;
+    struct stat st;
+    *found = strchr(key, '/') && kv_disk_key_valid(key) &&
+             fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_nlink == 1;
+    return !*found;
+}
+
+bool kv_store_outlived(const kv_config *cfg)
+{
+    bool found = false;
+    walk w = {.visit = look_for_confirmed, .arg = &found};
+    int fd = open(cfg->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    (void)walk_folder(&w, fd, KV_DISK_ROOT, 0);
+    close(fd);
+    return found;
+}
+
 /* ---- removing a folder ---- */
 
 static kv_err remove_entries(DIR *dir, int depth);

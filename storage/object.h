@@ -84,6 +84,10 @@ kv_err kv_store_sweep(kv_store *store, int64_t min_age_ms,
                       kv_key_fate (*judge)(void *arg, const char *key), void *arg,
                       kv_sweep_result *ret);
 
+/* Whether objects lie there that only a database can have confirmed: without one it is lost. The
+ * store need not be open, nothing is made. */
+bool kv_store_outlived(const kv_config *cfg);
+
 /* Free bytes on the medium; 0 when not known. */
 uint64_t kv_store_free_bytes(kv_store *store);
 

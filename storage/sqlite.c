@@ -10,6 +10,7 @@
 #include "proto/base/buf.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
+#include "storage/object.h"
 
 enum {
     READ_LIMIT_US = 100 * 1000, /* a longer read keeps the WAL from being reset */
@@ -154,8 +155,13 @@ kv_err kv_db_open(const kv_config *cfg, kv_db_mode mode, kv_db **ret)
     if (!kv_sqlite_path(cfg, "kervan.db", &path))
         goto done;
     struct stat st;
-    if (mode == KV_DB_READ && stat(path.data, &st) != 0) {
+    bool there = stat(path.data, &st) == 0;
+    if (mode == KV_DB_READ && !there) {
         err = kv_err_from_errno(errno);
+        goto done;
+    }
+    if (mode == KV_DB_WRITE && (!there || st.st_size == 0) && kv_store_outlived(cfg)) {
+        err = KV_E_DB_MISSING;
         goto done;
     }
     if (mode == KV_DB_WRITE && mkdir(cfg->data, 0775) != 0 && errno != EEXIST) {

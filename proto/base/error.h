@@ -78,7 +78,8 @@
     E(DB, 88, 500, "db", "The database refused a statement. The log says more.", "Veritabanı bir komutu reddetti. Ayrıntı günlükte.") \
     E(CONFIG, 89, 500, "config", "The configuration is not valid.", "Yapılandırma geçerli değil.") \
     E(LOCKED, 90, 500, "locked", "Another kervan uses this data folder.", "Bu veri klasörünü başka bir kervan kullanıyor.") \
-    E(UNSUPPORTED, 91, 501, "unsupported", "This version does not have that yet.", "Bu sürümde henüz yok.")
+    E(UNSUPPORTED, 91, 501, "unsupported", "This version does not have that yet.", "Bu sürümde henüz yok.") \
+    E(DB_MISSING, 92, 500, "database_missing", "There are media but no database. Put kervan.db back, from the backup if it is lost; to begin anew, move the media folder away.", "Dosyalar var ama veritabanı yok. kervan.db dosyasını yerine koyun, kaybolduysa yedekten; yeniden başlamak için media klasörünü başka yere taşıyın.")
 /* clang-format on */
 
 typedef enum kv_err {

@@ -120,6 +120,29 @@ def test_a_lock_that_cannot_be_opened(tmp_path):
     assert lines["broker_failed"]["code"] == "io" and "broker_locked" not in lines
 
 
+def test_media_whose_database_is_gone():
+    """A restore that forgot kervan.db does not begin a second history: the broker says what is missing, and nothing changes."""
+    with Kervan() as k:
+        first = k.upload(png()).json()
+        k.wait_ready(first["id"])
+        k.stop()
+        media = k.files() + k.variant_files()
+        (k.data / "kervan.db").rename(k.data / "elsewhere")
+        for left in ([], ["kervan.db"]):
+            for name in left:
+                (k.data / name).touch()
+            alone = subprocess.run([str(BINARY), "up"], env=k.environment(), capture_output=True, text=True, timeout=60, check=False)
+            assert alone.returncode == 1
+            said = [json.loads(line) for line in alone.stdout.splitlines() if '"broker_failed"' in line]
+            assert said[0]["code"] == "database_missing" and "Put kervan.db back" in said[0]["what"], alone
+            migrated = subprocess.run([str(BINARY), "migrate"], env=k.environment(), capture_output=True, text=True, timeout=60, check=False)
+            assert migrated.returncode == 1 and "Put kervan.db back" in migrated.stderr
+            assert sorted(p.name for p in k.data.glob("kervan.db*")) == left and k.files() + k.variant_files() == media
+        (k.data / "elsewhere").replace(k.data / "kervan.db")
+        k.start()
+        assert k.media(first["id"])["status"] == "READY" and k.get(first["url"]).status_code == 200
+
+
 def test_second_kervan_on_the_port(kervan):
     """S0-12: it is refused, instead of taking every other request into a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="kv") as data:

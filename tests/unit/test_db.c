@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -198,6 +199,47 @@ static void a_reader_sees_one_snapshot_beside_the_writer(void **state)
     kv_db_close(&db);
 }
 
+static void put(const scratch *s, const char *name)
+{
+    int fd = open(scratch_path(s, name), O_CREAT | O_WRONLY, 0644);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+/* A database beside media is not begun anew: it was lost. */
+static void media_without_a_database(void **state)
+{
+    scratch *s = *state;
+    kv_db *db;
+    char also[1024];
+    struct stat st;
+    static const char *const folders[] = {"media", "media/.tmp", "media/a", "media/a/b"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        assert_int_equal(mkdir(scratch_path(s, folders[i]), 0775), 0);
+    put(s, "media/.keep");  /* no object */
+    put(s, "media/.tmp/1"); /* an upload that nobody confirmed, linked to its key */
+    snprintf(also, sizeof also, "%s/media/a/b/x.png", s->dir);
+    assert_int_equal(link(scratch_path(s, "media/.tmp/1"), also), 0);
+    db = writer(s);
+    kv_db_close(&db);
+
+    unlink(scratch_path(s, "media/.tmp/1"));
+    db = writer(s); /* there are both */
+    kv_db_close(&db);
+    unlink(scratch_path(s, "kervan.db"));
+    for (int i = 0; i < 2; i++) { /* not there, and empty */
+        assert_int_equal(kv_db_open(&s->cfg, KV_DB_WRITE, &db), KV_E_DB_MISSING);
+        assert_null(db);
+        assert_int_equal(stat(scratch_path(s, "kervan.db"), &st), i - 1);
+        put(s, "kervan.db");
+    }
+    assert_int_equal(stat(scratch_path(s, "kervan.db"), &st), 0);
+    assert_int_equal(st.st_size, 0);
+    unlink(also);
+    db = writer(s);
+    kv_db_close(&db);
+}
+
 /* The writer dies without closing: what was committed is there for a reader that comes first. */
 static void a_reader_recovers_after_a_crash(void **state)
 {
@@ -384,6 +426,7 @@ int main(void)
         T(the_cache_grows),
         T(transactions_and_savepoints),
         T(a_reader_sees_one_snapshot_beside_the_writer),
+        T(media_without_a_database),
         T(a_reader_recovers_after_a_crash),
         T(a_long_read_is_interrupted),
         T(checkpoints),
