@@ -1,11 +1,12 @@
 /* Lists of media. A page is made of candidates, newest first, from one of two sources: a statement
  * that walks an index, or a merge of the folders asked for; status and name are looked at here. A
- * page looks at so many candidates and no more, and its cursor says where to go on: so any filter
- * on any number of rows stays within the 100 ms of a reader. */
+ * page looks at so many candidates for so long and no more, and its cursor says where to go on: so
+ * any filter on any number of rows stays within the 100 ms of a reader, on a slow disk, too. */
 #include "storage/read/media.h"
 
 #include <stdlib.h>
 
+#include "proto/base/clock.h"
 #include "proto/base/id.h"
 #include "proto/base/media_name.h"
 #include "storage/read/name_match.h"
@@ -13,7 +14,8 @@
 enum {
     PAGE_MAX = 200,
     SCAN_BUDGET = 30000, /* candidates of a walk: about 10 ms */
-    MERGE_BUDGET = 2000  /* candidates of a merge, each a look-up: about 10 ms */
+    MERGE_BUDGET = 2000, /* candidates of a merge, each a look-up: about 10 ms */
+    TIME_MAX_US = 50000  /* and how long */
 };
 
 typedef struct candidate {
@@ -184,6 +186,7 @@ static kv_err open_source(source *s, const kv_media_filter *f)
 
 static kv_err fill(source *s, const kv_media_filter *f, kv_name_match *search, page *p)
 {
+    const int64_t until = kv_mono_us(&kv_clock_real) + TIME_MAX_US;
     candidate c;
     bool have;
     uint64_t last = 0;
@@ -191,7 +194,7 @@ static kv_err fill(source *s, const kv_media_filter *f, kv_name_match *search, p
         KV_TRY(s->merge ? next_of_merge(s, &c, &have) : next_of_walk(s, &c, &have));
         if (!have)
             return KV_OK;
-        if (left == 0)
+        if (left == 0 || (last != 0 && left % 16 == 0 && kv_mono_us(&kv_clock_real) > until))
             break;
         bool yes = matches(f, search, &c);
         if (yes && p->n == f->limit)

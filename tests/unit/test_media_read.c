@@ -5,6 +5,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <jansson.h>
 
@@ -19,6 +20,18 @@ static const char VARIANTS[] = "[{\"format\":\"webp\",\"width\":640,\"height\":4
                                "{\"format\":\"webp\",\"width\":2000,\"height\":1500,\"size\":4000,"
                                "\"params\":\"q80e4-1a2b3c\",\"full\":true}]";
 #define HEX62 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+static int64_t a_look_takes_us; /* at the clock */
+
+/* In the place of libc's. */
+int clock_gettime(clockid_t which, struct timespec *ret)
+{
+    static int64_t now_us = 1000000;
+    (void)which;
+    now_us += a_look_takes_us;
+    *ret = (struct timespec){now_us / 1000000, now_us % 1000000 * 1000};
+    return 0;
+}
 
 static int make(void **state)
 {
@@ -351,6 +364,25 @@ static void a_page_looks_at_so_many_rows_and_no_more(void **state)
     kv_buf_release(&out);
 }
 
+/* On a slow disk it ends before a reader's time does. */
+static void a_page_takes_so_long_and_no_longer(void **state)
+{
+    kv_db *db = *state;
+    kv_media_filter all = F(200, -1, .before = 0), folder = F(200, -1, .folder = S("haber"));
+    kv_buf names;
+    kv_buf_init(&names, 0);
+    add_blob(db, 1, KV_STATUS_READY, NULL);
+    for (int64_t i = 0; i < 100; i++)
+        add_media(db, 100 + i, 1, "haber", "x", KV_STATUS_READY);
+    for (int i = 0; i < 100; i++)
+        kv_buf_adds(&names, i ? " x" : "x");
+    a_look_takes_us = 30000;
+    check_list(db, all, (expect){kv_buf_str(&names), 4});
+    check_list(db, folder, (expect){kv_buf_str(&names), 4});
+    a_look_takes_us = 0;
+    kv_buf_release(&names);
+}
+
 static void folders_and_counts(void **state)
 {
     kv_db *db = *state;
@@ -443,6 +475,7 @@ int main(void)
         T(lists_page_and_filter),
         T(lists_refuse_what_is_out_of_range),
         T(a_page_looks_at_so_many_rows_and_no_more),
+        T(a_page_takes_so_long_and_no_longer),
         T(folders_and_counts),
         T(a_file_by_its_path),
         T(keys_with_a_row_behind_them),
