@@ -10,6 +10,7 @@
 
 #define COMMIT_US     (10 * INT64_C(1000000)) /* first MEDIA_COMMIT to BROKER_AWAY */
 #define DYING_US      (5 * INT64_C(1000))
+#define UNDO_AGAIN_US (20 * INT64_C(1000000))
 #define AWAY_RETRY_MS 2000
 
 /* The key of the kept bytes. */
@@ -73,8 +74,15 @@ void kv_ending_relink(kv_dedup_actor *a, kv_ending *e, kv_out *out)
 
 void kv_ending_undo(kv_dedup_actor *a, kv_ending *e, kv_out *out)
 {
-    kv_ending_take_back(a, e);
-    kv_ending_release(a, e, out);
+    e->rowless = true;
+    if (kv_ending_take_back(a, e)) {
+        kv_ending_release(a, e, out);
+        return;
+    }
+    if (!e->answered)
+        kv_ending_answer(a, e, out);
+    kv_ending_set_state(a, e, KV_ORPHAN);
+    e->again_us = kv_ending_now(out) + UNDO_AGAIN_US;
 }
 
 static void on_timer(void *self, int fd, kv_out *out)
@@ -247,7 +255,9 @@ void kv_dedup_run_due(kv_dedup_actor *a, kv_out *out)
         kv_ending *e = due.found;
         if (!e)
             return;
-        if (e->state == KV_ORPHAN) {
+        if (e->state == KV_ORPHAN && e->rowless) {
+            kv_ending_undo(a, e, out);
+        } else if (e->state == KV_ORPHAN) {
             kv_ending_unrow(a, e, out);
         } else if (due.now < e->commit_until_us) {
             kv_ending_commit(a, e, out);

@@ -49,8 +49,9 @@ typedef struct kv_ending {
     /* commit */
     uint64_t media, gone_seq; /* gone_seq: newest known when PLACE was sent */
     int64_t commit_until_us, again_us;
-    bool linked; /* a file may stand under the key */
-    bool shared; /* others were told that its row is theirs */
+    bool linked;  /* a file may stand under the key */
+    bool rowless; /* there is no row of it, and will be none */
+    bool shared;  /* others were told that its row is theirs */
     /* result */
     kv_err failure;
     char detail[513];
@@ -109,8 +110,9 @@ void kv_ending_end(kv_dedup_actor *a, kv_ending *e, kv_out *out);
 void kv_ending_complete(kv_dedup_actor *a, kv_ending *e, zmq_msg_t *bytes, kv_out *out);
 void kv_ending_relink(kv_dedup_actor *a, kv_ending *e, kv_out *out); /* the file has gone: again */
 void kv_ending_commit(kv_dedup_actor *a, kv_ending *e, kv_out *out);
-void kv_ending_undo(kv_dedup_actor *a, kv_ending *e,
-                    kv_out *out);                      /* failed behind PLACE: take back, release */
+/* There will be no row: answers, takes the file back, and releases. Where the disk or the database
+ * does not let it, the temporary file stays and leads to the linked one, until it does. */
+void kv_ending_undo(kv_dedup_actor *a, kv_ending *e, kv_out *out);
 void kv_dedup_run_due(kv_dedup_actor *a, kv_out *out); /* what waited long enough */
 
 /* ---- whole.c ---- */
@@ -118,8 +120,9 @@ void kv_dedup_whole(void *self, const kv_in *in, kv_out *out); /* handler of WHO
 
 /* ---- orphan.c ---- */
 kv_db *kv_dedup_reader(kv_dedup_actor *a); /* NULL: there is no database yet */
-/* Removes the linked file unless a row or another upload under way relies on it. */
-void kv_ending_take_back(kv_dedup_actor *a, kv_ending *e);
+/* Removes the linked file unless a row or another upload under way relies on it. False: that cannot
+ * be said or done now. */
+bool kv_ending_take_back(kv_dedup_actor *a, kv_ending *e);
 /* Whether a commit was made is not known, for it was not answered, or the disk failed: tells the
  * client (kv_ending_fail was called), and sees to row and file later. */
 void kv_ending_doubt(kv_dedup_actor *a, kv_ending *e, kv_out *out);

@@ -50,17 +50,29 @@ static bool relied_on(const kv_dedup_actor *a, const char *key, const kv_ending 
     return l.found;
 }
 
-void kv_ending_take_back(kv_dedup_actor *a, kv_ending *e)
+/* When in doubt nothing is removed. */
+static kv_err remove_orphan(kv_dedup_actor *a, const kv_ending *e)
 {
-    bool live = true;
-    if (!e->linked)
-        return;
+    bool live;
+    if (relied_on(a, e->key, e))
+        return KV_OK;
+    kv_err err = key_live(a, e->key, &live);
+    if (err == KV_OK && live)
+        return KV_OK;
+    if (err == KV_OK)
+        err = kv_store_delete(a->ingest->store, e->key);
+    kv_log(err == KV_OK ? KV_LOG_INFO : KV_LOG_ERROR,
+           err == KV_OK ? "orphan_removed" : "orphan_left", KV_ID("uploadId", e->upload),
+           KV_STR("key", e->key), KV_ERRNAME("code", err));
+    return err;
+}
+
+bool kv_ending_take_back(kv_dedup_actor *a, kv_ending *e)
+{
+    if (e->linked && remove_orphan(a, e) != KV_OK)
+        return false;
     e->linked = false;
-    if (relied_on(a, e->key, e) || key_live(a, e->key, &live) != KV_OK || live)
-        return; /* when in doubt nothing is removed */
-    kv_err err = kv_store_delete(a->ingest->store, e->key);
-    kv_log(err == KV_OK ? KV_LOG_INFO : KV_LOG_ERROR, "orphan_removed",
-           KV_ID("uploadId", e->upload), KV_STR("key", e->key), KV_ERRNAME("code", err));
+    return true;
 }
 
 /* ---- rows that are not decided ---- */
@@ -91,8 +103,7 @@ static void on_unrow(void *self, void *arg, kv_err err, const kv_msg *answered, 
     kv_ending *e = arg;
     (void)answered;
     if (err == KV_OK || err == KV_E_NOT_FOUND) {
-        kv_ending_take_back(a, e);
-        kv_ending_release(a, e, out);
+        kv_ending_undo(a, e, out);
     } else {
         e->again_us = kv_ending_now(out) + ASK_AGAIN_US;
     }

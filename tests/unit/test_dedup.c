@@ -169,6 +169,7 @@ static void dying_is_tried_again(void **state)
         r.def->tick(r.self, kv_mono_us(&r.clock.clock), r.out);
         assert_non_null(kv_out_fake_asked(r.out, 0));
     }
+    make_database();
     kv_fake_clock_advance(&r.clock, 11000); /* it has its limit */
     answer_error(KV_E_DYING, 0);
     assert_int_equal(releases(), 1);
@@ -231,6 +232,7 @@ static void many_are_released_together(void **state)
 static void a_file_that_cannot_be_placed(void **state)
 {
     (void)state;
+    make_database();
     begin(1);
     written(1, KV_OK);
     hashed(1);

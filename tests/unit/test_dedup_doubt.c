@@ -33,13 +33,31 @@ static void a_file_another_upload_relies_on_stays(void **state)
     released(2);
 }
 
-static void without_a_database_nothing_is_removed(void **state)
+static void hide_database(bool hidden)
+{
+    char away[300], here[300];
+    snprintf(here, sizeof here, "%s/kervan.db", dir.dir);
+    snprintf(away, sizeof away, "%s/hidden", dir.dir);
+    assert_int_equal(rename(hidden ? here : away, hidden ? away : here), 0);
+}
+
+/* Nothing is removed while nobody can tell, and nothing forgotten. */
+static void without_a_database_it_waits(void **state)
 {
     (void)state;
+    make_database();
+    hide_database(true);
     make_file();
     to_commit(1);
     answer_error(KV_E_DISK_FULL, 0);
+    assert_int_equal(done(1)->number, KV_E_DISK_FULL);
     assert_true(file_there());
+    assert_int_equal(releases(), 0);
+    hide_database(false);
+    kv_fake_clock_advance(&r.clock, 20000);
+    r.def->tick(r.self, kv_mono_us(&r.clock.clock), r.out);
+    assert_false(file_there());
+    assert_int_equal(releases(), 1);
     released(1);
 }
 
@@ -214,7 +232,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_refused_commit_takes_the_file_back),
         T(a_file_another_upload_relies_on_stays),
-        T(without_a_database_nothing_is_removed),
+        T(without_a_database_it_waits),
         T(a_broker_that_is_away),
         T(a_commit_that_failed_is_in_doubt),
         T(a_commit_that_expired_is_in_doubt),

@@ -102,6 +102,7 @@ static void a_whole_upload_that_cannot_be_written(void **state)
 static void a_whole_upload_that_cannot_be_placed(void **state)
 {
     (void)state;
+    make_database();
     judged(1, KV_OK);
     placed(1, KV_E_IO);
     assert_int_equal(releases(), 1);
