@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import * as esbuild from "esbuild";
 
-const BUDGET = 48_000; // bytes, gzip, all files together
+const BUDGET = 50_000; // bytes, gzip, all files together
 const here = path.dirname(fileURLToPath(import.meta.url));
 
 function outdirArgument(argv) {
