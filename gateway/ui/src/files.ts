@@ -1,29 +1,33 @@
 // Files out of drops and pastes.
 
-const MAX_FILES = 2000; // of one drop; a home folder dropped by mistake must not freeze the page
+/** Of one drop: a home folder dropped by mistake must not freeze the page. */
+export const DROP_MAX = 2000;
 
-/** The files of a drop, folders walked. Call it inside the event: the transfer is empty afterwards. */
-export async function filesOfDrop(transfer: DataTransfer): Promise<File[]> {
+/** The files of a drop, folders walked, the first DROP_MAX of them; `cut`: there are more. Call it inside the event: the transfer is empty afterwards. */
+export async function filesOfDrop(transfer: DataTransfer): Promise<{ files: File[]; cut: boolean }> {
     const entries = [...transfer.items].filter((i) => i.kind === "file").map((i) => i.webkitGetAsEntry?.() ?? null);
     const plain = [...transfer.files];
-    if (!entries.some((e) => e?.isDirectory)) return plain;
+    if (!entries.some((e) => e?.isDirectory)) return { files: plain, cut: false };
     const files: File[] = [];
-    for (const entry of entries) if (entry) await walk(entry, files);
-    return files;
+    let cut = false;
+    for (const entry of entries) cut ||= entry !== null && (await walk(entry, files));
+    return { files, cut };
 }
 
-async function walk(entry: FileSystemEntry, into: File[]): Promise<void> {
-    if (into.length >= MAX_FILES || entry.name.startsWith(".")) return;
+/** True: there was no room for all. */
+async function walk(entry: FileSystemEntry, into: File[]): Promise<boolean> {
+    if (entry.name.startsWith(".")) return false;
     if (entry.isFile) {
+        if (into.length >= DROP_MAX) return true;
         const file = await new Promise<File | null>((done) => (entry as FileSystemFileEntry).file(done, () => done(null)));
         if (file) into.push(file);
-        return;
+        return false;
     }
     const reader = (entry as FileSystemDirectoryEntry).createReader();
     for (;;) {
         const some = await new Promise<FileSystemEntry[]>((done) => reader.readEntries(done, () => done([])));
-        if (some.length === 0) return;
-        for (const child of some) await walk(child, into);
+        if (some.length === 0) return false;
+        for (const child of some) if (await walk(child, into)) return true;
     }
 }
 

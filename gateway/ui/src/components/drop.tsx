@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { filesOfDrop, hasFiles } from "../files";
+import { DROP_MAX, filesOfDrop, hasFiles } from "../files";
 import { fmtBytes } from "../i18n";
 import { DEFAULT_FOLDER, folderValid } from "../model";
 import { readPref, savePref } from "../prefs";
@@ -21,7 +21,8 @@ export function Dropzone() {
         app.setFolder(folder);
         if (valid) savePref("folder", folder);
     }, [folder]);
-    const over = usePageDrop(valid);
+    const [cut, setCut] = useState(false); // the last drop
+    const over = usePageDrop(valid, setCut);
     const pick = (e: Event) => {
         const input = e.currentTarget as HTMLInputElement;
         app.addFiles([...(input.files ?? [])]);
@@ -69,6 +70,11 @@ export function Dropzone() {
                         {t("folder.bad")}
                     </span>
                 )}
+                {cut && (
+                    <span class="error-text" role="alert">
+                        {t("drop.cut", { n: DROP_MAX })}
+                    </span>
+                )}
             </div>
             {over && (
                 <div class="drop-over" data-testid="drop-overlay">
@@ -84,7 +90,7 @@ export function Dropzone() {
 }
 
 /** Listens on the page for files dragged or pasted; true while something is being dragged over it. */
-function usePageDrop(valid: boolean): boolean {
+function usePageDrop(valid: boolean, onCut: (cut: boolean) => void): boolean {
     const { app } = useUi();
     const [over, setOver] = useState(false);
     const ok = useRef(valid);
@@ -110,7 +116,11 @@ function usePageDrop(valid: boolean): boolean {
             on("drop", (e) => {
                 e.preventDefault();
                 show(0);
-                if (ok.current) void filesOfDrop(e.dataTransfer!).then(app.addFiles);
+                if (ok.current)
+                    void filesOfDrop(e.dataTransfer!).then(({ files, cut }) => {
+                        onCut(cut);
+                        app.addFiles(files);
+                    });
             }),
         ];
         const paste = (e: ClipboardEvent) => {
