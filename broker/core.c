@@ -386,7 +386,7 @@ void kv_core_tick(kv_core *core, kv_now now)
     release_delayed(core, &core->delayed, now.wall_ms);
     release_delayed(core, &core->waits, now.mono_ms);
     for (kv_service *s = core->service_list; s; s = s->next) {
-        if (kv_lanes_tick(core, s))
+        if (kv_lanes_tick(core, s) || s->fills_disk) /* there may be room again */
             kv_lease_dispatch(core, s);
     }
     if (now.mono_ms >= core->judge_from)

@@ -77,7 +77,8 @@ void kv_core_tick(kv_core *core, kv_now now);
 /* What HELLO_OK says besides the epoch; the router keeps it up to date. */
 void kv_core_set_heads(kv_core *core, uint64_t last_event, uint64_t gone_seq);
 
-/* Too little space is left: new jobs are refused with DISK_FULL, what is under way goes on. */
+/* Too little space is left: new jobs are refused with DISK_FULL and pictures wait; what else is
+ * under way goes on. */
 void kv_core_set_disk_low(kv_core *core, bool low);
 
 /* Appends

@@ -117,6 +117,7 @@ struct kv_service {
     char name[65];
     uint32_t index;                /* its place, from 1 on; used again when it went */
     bool own;                      /* kervan makes its jobs itself */
+    bool fills_disk;               /* its jobs write files: they wait while there is no room */
     bool labelled;                 /* it has metrics under its name */
     int64_t made_at;               /* mono ms */
     kv_pace *pace;                 /* NULL: nothing measured yet */

@@ -155,10 +155,16 @@ void kv_lease_drop(kv_core *c, kv_task *t, bool zombie)
     }
 }
 
-/* A lease that were given behind a pause at the ledger would begin behind its answer. */
+/* A lease that were given behind a pause at the ledger would begin behind its answer. What cannot
+ * be written would only use up its attempts. */
+static bool may_begin(const kv_core *c, const kv_service *s)
+{
+    return !s->paused && s->pausing == 0 && !(s->fills_disk && c->disk_low);
+}
+
 void kv_lease_dispatch(kv_core *c, kv_service *service)
 {
-    while (service->free_first && !service->paused && service->pausing == 0) {
+    while (service->free_first && may_begin(c, service)) {
         kv_offer *offer = service->free_first;
         kv_task *t = kv_lanes_next(c, service);
         kv_change ch = {.offer = offer};

@@ -39,6 +39,7 @@ static kv_service *service_new(kv_core *c, kv_slice name)
     snprintf(s->name, sizeof s->name, "%.*s", KV_SLICE_FMT(name));
     s->overflow = -1;
     s->own = kv_service_reserved(name);
+    s->fills_disk = kv_slice_is(name, KV_SERVICE_IMAGE);
     s->made_at = c->now.mono_ms;
     kv_lanes_open(s, c->opts.lane_share);
     if (!kv_names_set(&c->services, name, s)) {

@@ -297,6 +297,34 @@ static void test_draining_and_disk(void **state)
     rig_stop(&r);
 }
 
+/* A picture that cannot be written would only use up its attempts; a removal makes room. */
+static void test_disk_low(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    kv_job_row row = {.id = 1, .seq = 1, .max_attempts = 3, .lane = 2, .service = "image-process"};
+    assert_int_equal(kv_core_load(r.core, r.now, &row), KV_OK);
+    row.id = row.seq = 2;
+    row.service = "blob-reap";
+    assert_int_equal(kv_core_load(r.core, r.now, &row), KV_OK);
+    kv_core_set_disk_low(r.core, true);
+    rig_hello(&r, "w", "worker", "w", 1);
+    rig_ready(&r, "w", "image-process", 1);
+    rig_hello(&r, "v", "worker", "v", 2);
+    rig_ready(&r, "v", "blob-reap", 1);
+    rig_commit(&r);
+    rig_tick(&r, 100);
+    rig_commit(&r);
+    assert_null(rig_last(&r, "w", KV_JOB));
+    assert_int_equal(rig_last(&r, "v", KV_JOB)->m.job.job, 2);
+    kv_core_set_disk_low(r.core, false);
+    rig_tick(&r, 100);
+    rig_commit(&r);
+    assert_int_equal(rig_last(&r, "w", KV_JOB)->m.job.job, 1);
+    rig_stop(&r);
+}
+
 /* ---- cancel ---- */
 
 static uint64_t cancel(rig *r, uint64_t job)
@@ -424,6 +452,7 @@ static void test_progress_patch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_disk_low),
         cmocka_unit_test(test_positions),
         cmocka_unit_test(test_position_of_what_begins),
         cmocka_unit_test(test_positions_after_restart),
