@@ -131,7 +131,8 @@ static void look_at_disk(const kv_config *cfg, doctor *d)
              (long long)cfg->disk_reserve_mb);
     if (free_mb < cfg->disk_reserve_mb || free_mb < 4)
         find(d, true, "disk", what,
-             "New jobs and uploads are refused until there is space; nothing has to be restarted");
+             "New jobs and uploads are refused, and pictures wait, until there is space; nothing "
+             "has to be restarted");
     else if (free_mb < cfg->disk_reserve_mb * 4)
         find(d, false, "disk", what, "Make space soon");
 }
