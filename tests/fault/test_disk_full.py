@@ -1,6 +1,17 @@
 """Disk full: 507, nothing left behind, and it goes on when there is space. S0-57"""
-from kervan import Kervan, wait_for
+import os
+import shutil
+import subprocess
+
+from kervan import BINARY, PATIENCE, Kervan, wait_for
 from pictures import padded_png
+
+
+def ctl(k, *words, expect=0):
+    env = {"PATH": os.environ["PATH"], "KERVAN_DATA": str(k.data)}
+    done = subprocess.run([BINARY, "ctl", *words], env=env, capture_output=True, text=True, timeout=PATIENCE * 2, check=False)
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_disk_full(small_disk):
@@ -17,3 +28,26 @@ def test_disk_full(small_disk):
         assert k.delete(f"/api/media/{kept[0].json()['id']}").status_code == 204
         wait_for("room again", lambda: len(k.files()) == 2)
         assert k.upload_raw(padded_png(4 << 20)).status_code == 201
+
+
+def test_pictures_wait_for_room(small_disk):
+    """Below the reserve a picture keeps its attempts; a removal still makes room."""
+    with Kervan({"DISK_RESERVE_MB": "16"}, data=small_disk) as k:
+        old = k.upload(padded_png(1 << 20), "old.png").json()
+        k.wait_ready(old["id"])
+        ctl(k, "pause", "image-process")
+        new = k.upload(padded_png(2 << 20), "new.png").json()
+        ballast = small_disk / "ballast"
+        free = shutil.disk_usage(small_disk).free
+        ballast.write_bytes(bytes(free - (8 << 20)))
+        k.wait_log("disk_low")
+        ctl(k, "resume", "image-process")
+        assert "pictures wait" in ctl(k, "doctor", expect=1)
+        before = len(k.files())
+        assert k.delete(f"/api/media/{old['id']}").status_code == 204
+        wait_for("the removal", lambda: len(k.files()) < before)
+        row = k.media(new["id"])
+        assert row["status"] == "PENDING", row
+        assert k.get(f"/api/jobs/{row['jobId']}").json()["attempts"] == 0
+        ballast.unlink()
+        assert k.wait_ready(new["id"])["variants"]
