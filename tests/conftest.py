@@ -5,6 +5,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
 from kervan import Kervan  # noqa: E402
+from peer import Peer  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -12,6 +13,13 @@ def kervan():
     """One server for the tests of a file: they use names and pictures of their own."""
     with Kervan() as k:
         yield k
+
+
+@pytest.fixture(scope="module")
+def peer(kervan):
+    """A client of its broker."""
+    with Peer(kervan) as p:
+        yield p
 
 
 @pytest.fixture

@@ -1,47 +1,15 @@
-"""The admin socket and `kervan ctl`, with real processes."""
-import fcntl
+"""The commands of `kervan ctl`, with real processes."""
 import json
 import os
-import pty
-import signal
-import socket
 import sqlite3
-import struct
 import subprocess
-import termios
-import threading
-import time
 
 import pytest
+from ctl import as_json, as_json_of, connect, ctl, good, queue
 from kervan import BINARY, PATIENCE, Kervan, wait_for
-from peer import ERROR, JOB_DONE, JOB_FAIL, JOB_GET, JOB_STATUS, OKAY, READY, SUBMIT, SUBMIT_OK, Peer, id_text
+from peer import ERROR, JOB_DONE, JOB_FAIL, OKAY, READY, SUBMIT, SUBMIT_OK, Peer, id_text
 
 pytestmark = pytest.mark.threads
-
-
-def ctl(k, *words, stdin="", **env):
-    env = {"PATH": os.environ["PATH"], "KERVAN_DATA": str(k.data), "ASAN_OPTIONS": "detect_leaks=0", **env}
-    return subprocess.run([str(BINARY), "ctl", *words], env=env, input=stdin, capture_output=True, text=True, timeout=PATIENCE * 2, check=False)
-
-
-def good(k, *words):
-    got = ctl(k, *words)
-    assert got.returncode == 0, (words, got)
-    return got.stdout
-
-
-def as_json(k, *words):
-    return json.loads(good(k, "-j", *words))
-
-
-def queue(k, service):
-    return next((q for q in as_json(k, "queues", service)["queues"]), None)
-
-
-@pytest.fixture(scope="module")
-def peer(kervan):
-    with Peer(kervan) as p:
-        yield p
 
 
 def test_help_lists_all_and_each_says_its_usage(kervan):
@@ -173,10 +141,6 @@ def test_pause_resume_drain(kervan, peer):
     assert any(o["line"] == "pause river" and o["uid"] == os.getuid() for o in kervan.events("admin_command"))
 
 
-def as_json_of(got):
-    return json.loads(got.stdout)
-
-
 def test_limits(kervan):
     good(kervan, "limit", "lake", "rate=10", "concurrency=2", "max-waiting=5", "overflow=evict")
     good(kervan, "limit", "lake", "tenant=acme", "weight=3", "concurrency=1")
@@ -233,117 +197,11 @@ def test_events_are_shown_and_followed(kervan, peer):
     assert got.returncode == 1 and "after=0" in got.stderr
 
 
-def connect(k):
-    s = socket.socket(socket.AF_UNIX)
-    s.settimeout(PATIENCE)
-    s.connect(str(k.data / "run/admin.sock"))
-    return s
-
-
-def raw(k, data):
-    """What comes back until the other side closes, as with `nc -N`."""
-    s = connect(k)
-    got = b""
-    try:
-        s.sendall(data)
-        s.shutdown(socket.SHUT_WR)
-    except (BrokenPipeError, OSError):
-        pass
-    while more := s.recv(65536):
-        got += more
-    s.close()
-    return got.decode()
-
-
-def test_hostile_input(kervan):
-    assert (kervan.data / "run/admin.sock").stat().st_mode & 0o777 == 0o600
-    for data in (b"\0" * 5000 + b"\n", b"\xff\xfe\n", b"x" * 100_000 + b"\n", b'help "\n', b"jobs " + b"a=b " * 500 + b"\n", b"job " + b"9" * 4000 + b"\n", b"purge a b c d e f\n", b"backup relative\n", b"jobs limit=99999999999999999999\n", b"jobs before=zzz\n", b"events after=-1\n", b"jobs tag=a,b\n"):
-        got = raw(kervan, data + b"version\n")
-        assert got.startswith("ERROR ") and got.endswith("OK\n"), (data[:40], got)
-        assert len(got.splitlines()) == 3, got
-    assert raw(kervan, b"") == "" and raw(kervan, b"\n\n\n") == ""
-    assert raw(kervan, b"queues\n" * 50).count("\nOK\n") == 50
-    # one that goes in the middle, and one that never reads, hold nobody up
-    gone = connect(kervan)
-    gone.sendall(b"-j jobs limit=1000000\n" * 10)
-    gone.close()
-    deaf = connect(kervan)
-    deaf.sendall(b"help\n" * 400)
-    assert "kervan" in good(kervan, "version")
-    deaf.close()
-
-
-def test_no_broker(tmp_path):
-    env = {"PATH": os.environ["PATH"], "ASAN_OPTIONS": "detect_leaks=0"}
-    for more in ({"KERVAN_DATA": str(tmp_path)}, {"KERVAN_ADMIN": str(tmp_path / "x.sock")}):
-        got = subprocess.run([str(BINARY), "ctl", "queues"], env=env | more, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        assert got.returncode == 2 and "no broker listens at" in got.stderr and got.stdout == ""
-    got = subprocess.run([str(BINARY), "ctl", "-s", "/" + "x" * 200, "queues"], env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert got.returncode == 2
-    assert subprocess.run([str(BINARY), "ctl", "--bogus"], env=env, capture_output=True, timeout=PATIENCE, check=False).returncode == 2
-
-
 def test_lines_from_stdin(kervan):
     got = ctl(kervan, stdin="version\n# a comment\n\nqueues\nquit\nbogus\n")
     assert got.returncode == 0 and "kervan" in got.stdout and "SERVICE" in got.stdout
     got = ctl(kervan, stdin="bogus\nversion\n")
     assert got.returncode == 2 and "bogus" in got.stderr and "kervan" in got.stdout
-
-
-def on_terminal(k, *words):
-    """ctl on a terminal of its own: the process, and the terminal's other end."""
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.environ.update(KERVAN_DATA=str(k.data), TERM="xterm", ASAN_OPTIONS="detect_leaks=0")
-        os.execv(str(BINARY), ["kervan", "ctl", *words])
-    return pid, fd
-
-
-def read_until(fd, what):
-    got = b""
-    end = time.monotonic() + PATIENCE
-    while what not in got and time.monotonic() < end:
-        try:
-            got += os.read(fd, 65536)
-        except OSError:
-            break
-    assert what in got, got
-    return got
-
-
-def ended(pid):
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def test_on_a_terminal(kervan, peer):
-    pid, fd = on_terminal(kervan)
-    read_until(fd, b"kervan> ")
-    os.write(fd, b"version\n")
-    read_until(fd, b"schema")
-    good(kervan, "pause", "quiz")
-    peer.submit("quiz")
-    os.write(fd, b"purge quiz waiting\n")
-    read_until(fd, b"[y/N]")
-    os.write(fd, b"n\n")
-    read_until(fd, b"kervan> ")
-    assert queue(kervan, "quiz")["waiting"] == 1
-    os.write(fd, b"purge quiz waiting\n")
-    read_until(fd, b"[y/N]")
-    os.write(fd, b"y\n")
-    read_until(fd, b"1 job\r\n")
-    os.write(fd, b"quit\n")
-    assert ended(pid) == 0
-    os.close(fd)
-
-
-def test_top_draws_until_q(kervan):
-    pid, fd = on_terminal(kervan, "top")
-    read_until(fd, b"SERVICE")
-    read_until(fd, b"\x1b[H")  # drawn again
-    os.write(fd, b"q")
-    read_until(fd, b"\x1b[?25h")
-    assert ended(pid) == 0
-    os.close(fd)
 
 
 def test_backup(kervan, peer, tmp_path):
@@ -369,74 +227,7 @@ def test_backup(kervan, peer, tmp_path):
         assert as_json(restored, "job", job)["params"] == {"x": 1}
 
 
-def test_the_socket_comes_back_after_a_kill(fresh):
-    k = fresh()
-    good(k, "doctor")
-    pid = k.children()["broker"]
-    os.kill(pid, signal.SIGKILL)
-    wait_for("a new broker", lambda: k.children().get("broker", pid) != pid)
-    wait_for("its socket", lambda: ctl(k, "version").returncode == 0)  # a stale one was replaced
-    wait_for("health", lambda: ctl(k, "doctor").returncode == 0)
-
-
-def test_a_long_list_does_not_stop_the_broker(fresh):
-    k = fresh()
-    with Peer(k) as p:
-        p.submit_many("crowd", 100_000)
-        done, counts = threading.Event(), []
-
-        def look():
-            while not done.is_set():
-                got = ctl(k, "-j", "jobs", "service=crowd", "limit=1000000")
-                assert got.returncode == 0, got.stderr
-                counts.append(len(json.loads(got.stdout)["jobs"]))
-
-        looker = threading.Thread(target=look)
-        looker.start()
-        times = []
-        try:
-            end = time.monotonic() + PATIENCE * 2
-            while (len(times) < 200 or not counts) and time.monotonic() < end:
-                begun = time.monotonic()
-                p.submit("other")
-                assert p.ask(JOB_GET, [p.next_job])[0] == JOB_STATUS
-                times.append(time.monotonic() - begun)
-        finally:
-            done.set()
-            looker.join()
-        assert counts and counts[0] == 100_000
-        times.sort()
-        assert times[len(times) // 2] < 0.5, times[-5:]  # the median: a slow disk has the rest
-        assert "100000 jobs" in good(k, "--yes", "purge", "crowd", "waiting")
-
-
 # ---- a broker that hangs ----
-
-
-def timed(k, *words):
-    begun = time.monotonic()
-    got = ctl(k, *words)
-    return got, time.monotonic() - begun
-
-
-def test_a_stopped_broker_is_said_to_be(fresh):
-    k = fresh()
-    pid = k.children()["broker"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        for words in (["queues"], ["-j", "queues"], ["doctor"], ["-j", "doctor"]):
-            got, took = timed(k, *words)
-            assert got.returncode == 1 and 3 < took < 15, (words, got, took)
-            said = got.stdout if "-j" in words else got.stderr
-            assert "does not answer" in said and f"kill -CONT {pid}" in said, got
-        assert "problem  broker: it" in ctl(k, "doctor").stdout
-        found = as_json_of(ctl(k, "-j", "doctor"))
-        assert found["healthy"] is False and found["findings"][0]["where"] == "broker"
-        got = ctl(k, stdin="version\nversion\n")
-        assert got.returncode == 1 and got.stderr.count("does not answer") == 1
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    wait_for("health", lambda: ctl(k, "doctor").returncode == 0)
 
 
 def test_news_that_take_long_are_waited_for(kervan, peer):
@@ -482,13 +273,6 @@ def test_a_queue_that_is_not_there(kervan, line):
 def test_steering_before_the_first_job_says_so(kervan):
     assert "new queue" in good(kervan, "pause", "early-bird")
     assert "new queue" not in good(kervan, "resume", "early-bird")
-
-
-def test_errors_are_json_too(tmp_path):
-    env = {"PATH": os.environ["PATH"], "KERVAN_DATA": str(tmp_path), "ASAN_OPTIONS": "detect_leaks=0"}
-    for words, error in ((["-j", "queues"], "no_broker"), (["queues", "-j"], "no_broker"), (["-j", "--bogus"], "usage")):
-        got = subprocess.run([str(BINARY), "ctl", *words], env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        assert got.returncode == 2 and as_json_of(got)["error"] == error and got.stderr == "", got
 
 
 # ---- doctor ----
@@ -600,55 +384,6 @@ def test_credits_are_granted_once_a_key(kervan, peer):
 
 
 # ---- top ----
-
-
-def screen(fd, rows, cols):
-    """What stands on the terminal after a drawing."""
-
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
-    got = b""
-    end = time.monotonic() + PATIENCE
-    while got.count(b"\x1b[J") < 3 and time.monotonic() < end:
-        got += os.read(fd, 65536)
-    last = got.split(b"\x1b[H")[-2].split(b"\x1b[J")[0]
-    return [line.replace("\x1b[K", "").rstrip() for line in last.decode().split("\r\n")]
-
-
-def test_top_fits_its_screen(fresh):
-    k = fresh()
-    with Peer(k) as p, Peer(k, "worker", "weaver-of-a-very-long-name-indeed") as w:
-        names = [f"a-queue-with-a-name-that-is-far-too-long-for-a-small-screen-{n:02}" for n in range(30)]
-        for name in names:
-            w.ask(READY, [name, 1])
-        good(k, "pause", names[29])
-        p.submit("alone")
-        pid, fd = on_terminal(k, "top")
-        lines = screen(fd, 24, 80)
-        assert len(lines) <= 24 and max(map(len, lines)) <= 80, lines
-        heads = next(line for line in lines if line.startswith("SERVICE"))
-        assert heads.endswith("HEALTH")
-        first = lines[lines.index(heads) + 1:]
-        assert first[0].startswith("alone") and first[0].endswith("no_workers")
-        assert first[1].endswith("paused") and "…" in first[1] and "-29 " in first[1]
-        assert first[2].endswith("ok") and "-00 " in first[2]
-        assert any(line.startswith("… ") and line.endswith(" more queues") for line in lines)
-        assert any("WORKER" in line and "HEARD" in line for line in lines)
-        assert lines[-1].startswith("… ") and lines[-1].endswith(" more workers")
-        wide = screen(fd, 90, 200)
-        assert not any("… " in line for line in wide) and names[29] in "\n".join(wide) and max(map(len, wide)) > 80
-        os.write(fd, b"q")
-        read_until(fd, b"\x1b[?25h")
-        assert ended(pid) == 0
-        os.close(fd)
-        pid, fd = on_terminal(k, "top", "alone")
-        assert not any("a-queue" in line for line in screen(fd, 24, 80))
-        os.write(fd, b"q")
-        read_until(fd, b"\x1b[?25h")
-        assert ended(pid) == 0
-        os.close(fd)
-        listed = [q["service"] for q in as_json(k, "queues")["queues"]]
-        assert listed == sorted(listed) and set(listed) >= {"alone", *names}
-        assert [q["service"] for q in as_json(k, "top")["queues"]][:2] == ["alone", names[29]]
 
 
 # ---- metrics ----

@@ -1,17 +1,9 @@
 """Disk full: 507, nothing left behind, and it goes on when there is space. S0-57"""
-import os
 import shutil
-import subprocess
 
-from kervan import BINARY, PATIENCE, Kervan, wait_for
+from ctl import ctl, good
+from kervan import Kervan, wait_for
 from pictures import padded_png
-
-
-def ctl(k, *words, expect=0):
-    env = {"PATH": os.environ["PATH"], "KERVAN_DATA": str(k.data)}
-    done = subprocess.run([BINARY, "ctl", *words], env=env, capture_output=True, text=True, timeout=PATIENCE * 2, check=False)
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_disk_full(small_disk):
@@ -35,14 +27,14 @@ def test_pictures_wait_for_room(small_disk):
     with Kervan({"DISK_RESERVE_MB": "16"}, data=small_disk) as k:
         old = k.upload(padded_png(1 << 20), "old.png").json()
         k.wait_ready(old["id"])
-        ctl(k, "pause", "image-process")
+        good(k, "pause", "image-process")
         new = k.upload(padded_png(2 << 20), "new.png").json()
         ballast = small_disk / "ballast"
         free = shutil.disk_usage(small_disk).free
         ballast.write_bytes(bytes(free - (8 << 20)))
         k.wait_log("disk_low")
-        ctl(k, "resume", "image-process")
-        assert "pictures wait" in ctl(k, "doctor", expect=1)
+        good(k, "resume", "image-process")
+        assert "pictures wait" in ctl(k, "doctor").stdout
         before = len(k.files())
         assert k.delete(f"/api/media/{old['id']}").status_code == 204
         wait_for("the removal", lambda: len(k.files()) < before)
