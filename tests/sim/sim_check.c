@@ -325,7 +325,7 @@ void sim_check_idle(sim *s, const char *when)
 {
     for (kv_service *q = s->core->service_list; q && s->failures == 0; q = q->next)
         SIM_HOLDS(s,
-                  q->paused || q->pausing || !q->free_first || q->rate_spent || q->rate_waiting.root ||
-                      !kv_lanes_next(s->core, q),
+                  q->paused || q->pausing || !q->free_first || q->rate_spent ||
+                      q->rate_waiting.root || !kv_lanes_next(s->core, q),
                   "a worker of %s is idle while jobs wait, after %s", q->name, when);
 }
