@@ -236,6 +236,8 @@ static void any_step(sim *s)
         broker_restart(s, sim_chance(s, 300));
     if (s->dies_at && s->step >= s->dies_at)
         broker_restart(s, true);
+    if (s->media && sim_pick(s, 2000) == 0) /* the machine slept */
+        pass(s, 5000 + (int64_t)sim_pick(s, 20000));
 }
 
 static void calm_round(sim *s)
