@@ -7,7 +7,7 @@
 
 enum {
     KEPT_MAX = 1024,    /* of a session */
-    KEPT_MS = 30 * 1000 /* nobody reads so late what was sent before the answer */
+    KEPT_MS = 30 * 1000 /* and longer, until what was sent meanwhile has been read */
 };
 
 struct kv_answered {
@@ -44,7 +44,6 @@ void kv_answered_release(kv_session *s)
 /* Without memory a copy is judged again, which most messages bear. */
 void kv_answered_keep(const kv_core *c, kv_session *s, uint64_t request, kv_err err, uint64_t id)
 {
-    kv_answered_expire(c, s);
     kv_answered *a = kv_ids_find(&s->answered, request);
     if (a || !(a = malloc(sizeof *a)))
         return;

@@ -330,7 +330,7 @@ void kv_answered_keep(const kv_core *c, kv_session *s, uint64_t request, kv_err 
  * left alone; NULL and 0: nothing. */
 void kv_answered_made_none(const kv_core *c, kv_session *s, uint64_t request, uint16_t code,
                            kv_err err);
-void kv_answered_expire(const kv_core *c, kv_session *s);
+void kv_answered_expire(const kv_core *c, kv_session *s); /* in a tick: all input is drained */
 void kv_answered_release(kv_session *s);
 
 /* ---- options.c ---- */
