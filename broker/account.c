@@ -106,8 +106,6 @@ static void take_retry(kv_core *c, const kv_cmd *cmd)
     }
     uint64_t job = cmd->other ? cmd->other : cmd->retry.new_job;
     kv_reply_submit(c, cmd, job, cmd->created ? KV_JOB_QUEUED : cmd->place.state, cmd->created);
-    if (cmd->other)
-        kv_made_none(c, cmd, KV_E_BUSY);
 }
 
 /* ---- credits ---- */

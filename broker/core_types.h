@@ -410,7 +410,6 @@ void kv_reply_error(kv_core *c, const kv_cmd *cmd, kv_err err);
 void kv_reply_submit(kv_core *c, const kv_cmd *cmd, uint64_t job, int state, bool created);
 /* OKAY or the error, remembered for a resend. */
 void kv_reply_done(kv_core *c, const kv_cmd *cmd, uint64_t id);
-void kv_made_none(kv_core *c, const kv_cmd *cmd, kv_err err); /* kv_answered_made_none of it */
 bool kv_err_final(kv_err err);       /* the same request would meet it again */
 int64_t kv_err_again_ms(kv_err err); /* what the ledger refused with: when a new try makes sense */
 void kv_results_take(kv_core *c, kv_cmd *cmd);

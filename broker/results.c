@@ -39,7 +39,7 @@ static const char *detail_of(const kv_cmd *cmd, kv_err err)
     return kv_err_info_of(err)->en;
 }
 
-void kv_made_none(kv_core *c, const kv_cmd *cmd, kv_err err)
+static void made_none(kv_core *c, const kv_cmd *cmd, kv_err err)
 {
     kv_session *s = cmd->request ? kv_ids_find(&c->sessions, cmd->session) : NULL;
     kv_answered_made_none(c, s, cmd->request, cmd->code, err);
@@ -59,7 +59,7 @@ static void refuse(kv_core *c, const kv_cmd *cmd, kv_err err, const char *detail
     m.error.retry_after_ms = (uint64_t)retry_after_ms;
     m.error.gone_seq = cmd->gone_seq;
     kv_reply(c, cmd, &m);
-    kv_made_none(c, cmd, err);
+    made_none(c, cmd, err);
 }
 
 void kv_reply_error(kv_core *c, const kv_cmd *cmd, kv_err err)
@@ -103,6 +103,8 @@ void kv_reply_submit(kv_core *c, const kv_cmd *cmd, uint64_t job, int state, boo
                                  .eta_low_ms = at.eta_low_ms,
                                  .eta_high_ms = at.eta_high_ms};
     kv_reply(c, cmd, &m);
+    if (cmd->other)
+        made_none(c, cmd, KV_E_BUSY);
 }
 
 bool kv_err_final(kv_err err)
@@ -204,11 +206,9 @@ static void take_submit(kv_core *c, const kv_cmd *cmd)
         kv_submit_evict(c, t);
     if (cmd->err != KV_OK)
         kv_reply_error(c, cmd, cmd->err);
-    else if (cmd->other) { /* that has its unique key */
+    else if (cmd->other) /* that has its unique key */
         kv_reply_submit(c, cmd, cmd->other, cmd->place.state, false);
-        if (!cmd->batch)
-            kv_made_none(c, cmd, KV_E_BUSY);
-    } else
+    else
         kv_reply_submit(c, cmd, cmd->submit.job, cmd->created ? KV_JOB_QUEUED : cmd->place.state,
                         cmd->created);
     if (t)
@@ -353,7 +353,7 @@ static void take_commit(kv_core *c, const kv_cmd *cmd)
     m.media_committed.gone_seq = cmd->gone_seq;
     kv_reply(c, cmd, &m);
     if (cmd->media != cmd->commit.media)
-        kv_made_none(c, cmd, KV_E_DYING);
+        made_none(c, cmd, KV_E_DYING);
 }
 
 static void take_job_get(kv_core *c, const kv_cmd *cmd)
