@@ -274,10 +274,7 @@ static void show_history(kv_buf *out, const json_t *history)
 static void add_position(kv_buf *out, const char *key, int64_t position)
 {
     kv_json_key(out, key);
-    if (position < 0)
-        kv_json_null(out);
-    else
-        kv_json_i64(out, position);
+    kv_json_i64_or_null(out, position);
 }
 
 /* The job as the broker said it, and its place. */

@@ -53,10 +53,7 @@ static void put_text(kv_buf *out, const char *key, const char *v)
 static void put_age(kv_buf *out, const char *key, int64_t v)
 {
     kv_json_key(out, key);
-    if (v < 0)
-        kv_json_null(out);
-    else
-        kv_json_i64(out, v);
+    kv_json_i64_or_null(out, v);
 }
 
 static void put_number(kv_buf *out, const char *key, double v, int digits)

@@ -65,10 +65,7 @@ bool kv_position_waits(kv_slice job, uint64_t *ret_id)
 static void put_rank(kv_buf *out, const char *key, int64_t rank)
 {
     kv_json_key(out, key);
-    if (rank >= 0)
-        kv_json_i64(out, rank);
-    else
-        kv_json_null(out);
+    kv_json_i64_or_null(out, rank);
 }
 
 void kv_eta_json(kv_buf *out, uint64_t low_ms, uint64_t high_ms)

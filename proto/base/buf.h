@@ -51,6 +51,7 @@ void kv_json_str(kv_buf *b, kv_slice s);
 void kv_json_cstr(kv_buf *b, const char *s);
 void kv_json_u64(kv_buf *b, uint64_t v);
 void kv_json_i64(kv_buf *b, int64_t v);
+void kv_json_i64_or_null(kv_buf *b, int64_t v); /* negative: null */
 void kv_json_bool(kv_buf *b, bool v);
 void kv_json_null(kv_buf *b);
 void kv_json_hex(kv_buf *b, const void *bytes, size_t len); /* a string of lower-case hex */

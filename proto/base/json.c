@@ -103,6 +103,14 @@ void kv_json_i64(kv_buf *b, int64_t v)
     kv_buf_addi(b, v);
 }
 
+void kv_json_i64_or_null(kv_buf *b, int64_t v)
+{
+    if (v < 0)
+        kv_json_null(b);
+    else
+        kv_json_i64(b, v);
+}
+
 void kv_json_bool(kv_buf *b, bool v)
 {
     comma(b);
