@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "actors/image/job.h"
+#include "actors/image/answer.h"
 #include "actors/image/zygote_link.h"
 #include "proto/base/log.h"
 
@@ -18,7 +18,7 @@ enum {
     CREDIT_MAX = 256, /* what the zygote has room for */
     HELLO_MS = 20000, /* a cold start with libvips' modules on a slow disk */
     TICK_MS = 1000,
-    ANSWER_MS = 60000, /* then the answer is sent again: the broker may be away for long */
+    SPARING_S = 300, /* from the last child that was killed */
 };
 
 typedef struct image {
@@ -27,6 +27,7 @@ typedef struct image {
     kv_keeper *keeper;
     kv_zygote zygote;
     int64_t zygote_started_us; /* the last try to start it again */
+    int64_t sparing_until_us;  /* one picture at a time; 0: as many as there are slots */
     bool watched;              /* keeper and zygote */
     uint64_t last_run;
     kv_image_job *jobs; /* credit slots */
@@ -48,99 +49,6 @@ static void on_zygote(void *self, int fd, kv_out *out);
 static void on_keeper(void *self, int fd, kv_out *out);
 static void on_report(void *self, int fd, kv_out *out);
 
-/* ---- answers ---- */
-
-static void free_job(kv_image_job *j, kv_out *out)
-{
-    if (j->report_fd >= 0)
-        kv_out_unwatch_fd(out, j->report_fd);
-    kv_out_lease_done(out, j->job, j->epoch, j->attempt);
-    kv_image_job_close(j);
-}
-
-static void on_progress_answer(void *self, void *arg, kv_err err, const kv_msg *answer, kv_out *out)
-{
-    (void)self;
-    (void)arg;
-    (void)err; /* a stale lease is told by JOB_CANCEL, or by the answer to the result */
-    (void)answer;
-    (void)out;
-}
-
-static void on_answer(void *self, void *arg, kv_err err, const kv_msg *answer, kv_out *out)
-{
-    kv_image_job *j = arg;
-    (void)self;
-    assert(j->phase == KV_PHASE_ANSWERED);
-    if (kv_answer_again(err, answer)) {
-        j->phase = KV_PHASE_ANSWER; /* the next tick sends it again */
-        return;
-    }
-    if (err != KV_OK)
-        kv_log(KV_LOG_WARN, "image_answer_refused", KV_ID("jobId", j->job),
-               KV_ERRNAME("code", err));
-    free_job(j, out);
-}
-
-static void send_answer(kv_image_job *j, kv_out *out)
-{
-    kv_msg m;
-    if (j->err == KV_OK) {
-        kv_msg_defaults(KV_JOB_DONE, &m);
-        m.job_done.job = j->job;
-        m.job_done.epoch = j->epoch;
-        m.job_done.attempt = j->attempt;
-        m.job_done.result = kv_buf_slice(&j->result);
-    } else {
-        kv_msg_defaults(KV_JOB_FAIL, &m);
-        m.job_fail.job = j->job;
-        m.job_fail.epoch = j->epoch;
-        m.job_fail.attempt = j->attempt;
-        m.job_fail.number = (uint64_t)j->err;
-        m.job_fail.detail = kv_slice_str(j->detail);
-        m.job_fail.retry = j->retry;
-    }
-    j->phase = KV_PHASE_ANSWERED;
-    if (kv_out_ask(out, &j->head, &m, ANSWER_MS, on_answer, j) != KV_OK)
-        j->phase = KV_PHASE_ANSWER;
-}
-
-/* The end of a job, good or bad: one log line and the answer. */
-static void finish(kv_image_job *j, kv_out *out)
-{
-    if (j->cancelled) {
-        free_job(j, out);
-        return;
-    }
-    kv_log(j->err == KV_OK ? KV_LOG_INFO : KV_LOG_WARN,
-           j->err == KV_OK ? "image_done" : "image_failed", KV_ID("jobId", j->job),
-           KV_ID("blob", j->keeping.blob), KV_U64("width", j->width), KV_U64("height", j->height),
-           KV_U64("variants", j->keeping.count),
-           KV_I64("ms", (kv_mono_us(kv_out_clock(out)) - j->begun_us) / 1000),
-           KV_ERRNAME("code", j->err), KV_STR("detail", j->detail), KV_BOOL("retry", j->retry));
-    send_answer(j, out);
-}
-
-static void fail(kv_image_job *j, kv_err err, bool retry, const char *detail, kv_out *out)
-{
-    kv_image_job_fail(j, err, retry, detail);
-    finish(j, out);
-}
-
-static void tell_progress(kv_image_job *j, uint64_t progress, kv_out *out)
-{
-    kv_msg m;
-    if (progress == 0 || j->cancelled)
-        return;
-    kv_msg_defaults(KV_JOB_PROGRESS, &m);
-    m.job_progress.job = j->job;
-    m.job_progress.epoch = j->epoch;
-    m.job_progress.attempt = j->attempt;
-    m.job_progress.progress = progress;
-    /* A lost one is made good by the next. */
-    (void)kv_out_ask(out, &j->head, &m, TICK_MS * 5, on_progress_answer, NULL);
-}
-
 /* ---- phases ---- */
 
 static void take_reports(kv_image_job *j, kv_out *out)
@@ -154,12 +62,33 @@ static void take_reports(kv_image_job *j, kv_out *out)
         progress = p > 0 ? p : progress;
     }
     bool later = n < 0 && (errno == EAGAIN || errno == EINTR);
-    tell_progress(j, progress, out);
+    kv_image_tell_progress(j, progress, out);
     if (j->report_fd >= 0 && !later) { /* closed, or nonsense: its end says the rest */
         kv_out_unwatch_fd(out, j->report_fd);
         close(j->report_fd);
         j->report_fd = -1;
     }
+}
+
+/* Two pictures at once may be more than the machine has memory for, where each alone is not. */
+static void spare_memory(image *im, kv_out *out)
+{
+    if (im->sparing_until_us == 0) {
+        kv_out_set_credit(out, 1);
+        kv_log(KV_LOG_WARN, "image_memory_short", KV_U64("at_once", im->job_count),
+               KV_STR("next", "one picture at a time for some minutes; more memory, or a lower "
+                              "IMAGE_CONCURRENCY or IMAGE_MAX_MEGAPIXELS, lets none be killed"));
+    }
+    im->sparing_until_us = kv_mono_us(kv_out_clock(out)) + (int64_t)SPARING_S * 1000000;
+}
+
+static void end_sparing(image *im, kv_out *out)
+{
+    if (im->sparing_until_us == 0 || kv_mono_us(kv_out_clock(out)) < im->sparing_until_us)
+        return;
+    im->sparing_until_us = 0;
+    kv_out_set_credit(out, im->job_count);
+    kv_log(KV_LOG_INFO, "image_memory_again", KV_U64("at_once", im->job_count));
 }
 
 static void child_ended(image *im, kv_image_job *j, const kv_image_event *e, kv_out *out)
@@ -169,7 +98,9 @@ static void child_ended(image *im, kv_image_job *j, const kv_image_event *e, kv_
     kv_log(KV_LOG_DEBUG, "image_child_ended", KV_ID("jobId", j->job), KV_I64("status", e->status),
            KV_U64("cpu_ms", e->cpu_us / 1000), KV_U64("peak_kib", e->peak_kib));
     if (j->err != KV_OK || j->cancelled) {
-        finish(j, out);
+        if (j->starved && !j->cancelled)
+            spare_memory(im, out);
+        kv_image_finish(j, out);
         return;
     }
     kv_keeping *k = &j->keeping;
@@ -177,25 +108,26 @@ static void child_ended(image *im, kv_image_job *j, const kv_image_event *e, kv_
     memcpy(k->versions, im->zygote.versions, sizeof k->versions);
     j->phase = KV_PHASE_KEEPING;
     if (!kv_keeper_give(im->keeper, k))
-        fail(j, KV_E_BUSY, true, "the storing queue is full", out);
+        kv_image_fail(j, KV_E_BUSY, true, "the storing queue is full", out);
 }
 
 static void kept(kv_image_job *j, kv_out *out)
 {
     kv_keeping *k = &j->keeping;
     if (k->err == KV_E_IMAGE_CRASH) {
-        fail(j, k->err, false, "the image process wrote something else than variants", out);
+        kv_image_fail(j, k->err, false, "the image process wrote something else than variants",
+                      out);
         return;
     }
     if (k->err != KV_OK) {
-        fail(j, k->err, true, "the variants could not be stored", out);
+        kv_image_fail(j, k->err, true, "the variants could not be stored", out);
         return;
     }
     kv_image_result_json(&j->result, &k->settings, k->versions, j->width, j->height,
                          kv_slice_of((const char *)j->thumb, j->thumb_len), k->variants, k->count);
     if (!kv_buf_ok(&j->result))
         kv_image_job_fail(j, KV_E_NO_MEMORY, true, "no memory for the result");
-    finish(j, out);
+    kv_image_finish(j, out);
 }
 
 /* ---- descriptors ---- */
@@ -230,7 +162,7 @@ static void zygote_gone(image *im, kv_out *out)
     for (uint64_t i = 0; i < im->job_count; i++) {
         kv_image_job *j = &im->jobs[i];
         if (j->phase == KV_PHASE_RUNNING)
-            fail(j, KV_E_INTERNAL, true, "the image process was ended from outside", out);
+            kv_image_fail(j, KV_E_INTERNAL, true, "the image process was ended from outside", out);
     }
     restart_zygote(im, out);
 }
@@ -316,7 +248,7 @@ static void begin(image *im, kv_image_job *j, kv_image_input input, const char *
     if (j->report_fd >= 0)
         kv_out_watch_fd(out, j->report_fd, on_report);
     if (err != KV_OK)
-        fail(j, err, err != KV_E_NOT_FOUND, what, out);
+        kv_image_fail(j, err, err != KV_E_NOT_FOUND, what, out);
 }
 
 static kv_image_job *free_slot(image *im)
@@ -326,37 +258,6 @@ static kv_image_job *free_slot(image *im)
             return &im->jobs[i];
     }
     return NULL;
-}
-
-/* Over the credit: given back as it came. */
-static void on_refusal_answer(void *self, void *arg, kv_err err, const kv_msg *answer, kv_out *out)
-{
-    (void)self;
-    (void)err;
-    (void)answer;
-    kv_job *job = arg;
-    kv_out_lease_done(out, job->job, job->epoch, job->attempt);
-    free(job);
-}
-
-static void refuse(const kv_in *in, kv_out *out)
-{
-    kv_msg m;
-    kv_job *job = malloc(sizeof *job);
-    if (!job)
-        return; /* the lease ends by the Stuck Job Guard */
-    *job = in->msg->job;
-    kv_msg_defaults(KV_JOB_FAIL, &m);
-    m.job_fail.job = job->job;
-    m.job_fail.epoch = job->epoch;
-    m.job_fail.attempt = job->attempt;
-    m.job_fail.number = KV_E_BUSY;
-    m.job_fail.detail = kv_slice_str("over the credit of this worker");
-    m.job_fail.retry = true;
-    if (kv_out_ask(out, in->head, &m, ANSWER_MS, on_refusal_answer, job) != KV_OK) {
-        kv_out_lease_done(out, job->job, job->epoch, job->attempt);
-        free(job);
-    }
 }
 
 static void on_job(void *self, const kv_in *in, kv_out *out)
@@ -375,7 +276,7 @@ static void on_job(void *self, const kv_in *in, kv_out *out)
             return; /* sent twice */
     }
     if (!j) {
-        refuse(in, out);
+        kv_image_refuse(in, out);
         return;
     }
     *j = (kv_image_job){
@@ -390,9 +291,9 @@ static void on_job(void *self, const kv_in *in, kv_out *out)
         j->head = *in->head;
     kv_buf_init(&j->result, KV_JSON_MAX);
     if (!kv_image_params_read(m->params, &json, &j->keeping.blob, &key, &mime))
-        fail(j, KV_E_BAD_PARAMETER, false, "params need blob, key and mime", out);
+        kv_image_fail(j, KV_E_BAD_PARAMETER, false, "params need blob, key and mime", out);
     else if (!kv_image_input_of(kv_slice_str(mime), &input))
-        fail(j, KV_E_UNSUPPORTED, false, "no decoder for this type", out);
+        kv_image_fail(j, KV_E_UNSUPPORTED, false, "no decoder for this type", out);
     else
         begin(im, j, input, key, out);
     json_decref(json);
@@ -423,6 +324,7 @@ static void tick(void *self, int64_t now_us, kv_out *out)
     (void)now_us;
     watch(im, out);
     restart_zygote(im, out);
+    end_sparing(im, out);
     on_zygote(im, -1, out);
     on_keeper(im, -1, out);
     for (uint64_t i = 0; i < im->job_count; i++) {
@@ -430,9 +332,9 @@ static void tick(void *self, int64_t now_us, kv_out *out)
         if (j->phase == KV_PHASE_RUNNING)
             take_reports(j, out);
         else if (j->phase == KV_PHASE_ANSWER && j->cancelled)
-            free_job(j, out);
+            kv_image_let_go(j, out);
         else if (j->phase == KV_PHASE_ANSWER)
-            send_answer(j, out);
+            kv_image_answer(j, out);
     }
 }
 

@@ -138,15 +138,18 @@ static void judge_signal(kv_image_job *j, int sig)
     const char *what = sigdescr_np(sig);
     snprintf(detail, sizeof detail, "the image process died of signal %d (%s)", sig,
              what ? what : "?");
-    if (sig == SIGXCPU || sig == SIGXFSZ ||
-        sig == SIGKILL) { /* KILL: of the CPU limit or the system's memory */
+    if (sig == SIGXCPU || sig == SIGXFSZ) {
         err = KV_E_IMAGE_LIMIT;
         snprintf(detail, sizeof detail, "over the limit of %s",
-                 sig == SIGXCPU   ? "CPU time"
-                 : sig == SIGXFSZ ? "output size"
-                                  : "memory or CPU time");
+                 sig == SIGXCPU ? "CPU time" : "output size");
     }
-    kv_image_job_fail(j, err, false, detail);
+    if (sig == SIGKILL) { /* no limit of its own ends it so: SIGXCPU comes before the CPU's */
+        err = KV_E_IMAGE_LIMIT;
+        j->starved = true;
+        snprintf(detail, sizeof detail,
+                 "killed from outside, mostly because the machine's memory ran out");
+    }
+    kv_image_job_fail(j, err, j->starved, detail);
 }
 
 static bool output_complete(const kv_image_job *j)
@@ -162,6 +165,15 @@ static bool output_complete(const kv_image_job *j)
     return true;
 }
 
+/* Whoever got little of the CPU was kept waiting, by a busy machine or a slow disk. */
+static void judge_time(kv_image_job *j, const kv_image_event *e)
+{
+    bool waited = e->cpu_us < (uint64_t)j->keeping.settings.timeout_s * 1000000 / 2;
+    kv_image_job_fail(j, KV_E_IMAGE_LIMIT, waited,
+                      waited ? "over the limit of time (IMAGE_TIMEOUT), most of it waiting"
+                             : "over the limit of time (IMAGE_TIMEOUT)");
+}
+
 void kv_image_job_verdict(kv_image_job *j, const kv_image_event *e)
 {
     if (j->err != KV_OK)
@@ -169,7 +181,7 @@ void kv_image_job_verdict(kv_image_job *j, const kv_image_event *e)
     if (e->status == -1)
         kv_image_job_fail(j, KV_E_NO_MEMORY, true, "no image process could be made");
     else if (e->timed_out)
-        kv_image_job_fail(j, KV_E_IMAGE_LIMIT, false, "over the limit of time (IMAGE_TIMEOUT)");
+        judge_time(j, e);
     else if (WIFSIGNALED(e->status))
         judge_signal(j, WTERMSIG(e->status));
     else if (WEXITSTATUS(e->status) == 2) /* before the picture was looked at */

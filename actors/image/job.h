@@ -17,6 +17,7 @@ typedef enum kv_image_phase {
 typedef struct kv_image_job {
     kv_image_phase phase;
     bool cancelled; /* nobody wants the answer */
+    bool starved;   /* its child was killed from outside: by the kernel, for want of memory */
     kv_header head; /* trace of the JOB */
     uint64_t job, epoch, attempt;
     uint64_t source_size; /* bytes */

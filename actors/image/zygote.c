@@ -26,6 +26,7 @@
 #include "proto/base/error.h"
 #include "proto/base/log.h"
 
+enum { OOM_SCORE = 500 };
 enum { CHILDREN_MAX = 256, CHILD_SOURCE = 3, CHILD_OUTPUT, CHILD_REPORT, CHILD_FDS };
 
 typedef struct child {
@@ -224,6 +225,23 @@ static bool single_threaded(void)
     return threads == 1;
 }
 
+/* Where memory ends a picture shall go, which is tried again, and not the broker. Half of the way:
+ * who has more than half of the memory is killed before a picture. */
+static void offer_to_the_oom_killer(void)
+{
+    char text[16] = "";
+    int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    bool done = fd >= 0 && read(fd, text, sizeof text - 1) > 0;
+    if (done && atoi(text) < OOM_SCORE) { /* never back: that takes privileges */
+        int len = snprintf(text, sizeof text, "%d", OOM_SCORE);
+        done = write(fd, text, (size_t)len) == len;
+    }
+    if (!done)
+        kv_log(KV_LOG_WARN, "oom_score_failed", KV_STR("error", strerror(errno)));
+    if (fd >= 0)
+        close(fd);
+}
+
 static bool prepare(zygote *z, const char *program)
 {
     /* Its end is the closed control socket alone: a SIGTERM to the process group must not end work
@@ -249,6 +267,7 @@ static bool prepare(zygote *z, const char *program)
     vips_concurrency_set(1);
     g_log_set_default_handler(on_library_message, NULL);
     kv_image_warm_up();
+    offer_to_the_oom_killer();
     return single_threaded();
 }
 

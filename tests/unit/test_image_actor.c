@@ -296,6 +296,51 @@ static void progress_that_cannot_be_told_harms_no_picture(void **state)
     accept_answer(f);
 }
 
+static pid_t child_of(pid_t parent)
+{
+    char path[64], text[64] = "";
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    while (atoi(text) == 0) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t n = read(fd, text, sizeof text - 1);
+        text[n < 0 ? 0 : n] = '\0';
+        close(fd);
+    }
+    return atoi(text);
+}
+
+/* The kernel chose it, though it was another that took the memory: it is tried again, and for some
+ * time with no other beside it. */
+static void picture_killed_for_want_of_memory_is_tried_again(void **state)
+{
+    fixture *f = *state;
+    kv_image_actor.destroy(&f->actor);
+    f->s.cfg.avif_effort = 9; /* takes long */
+    assert_int_equal(kv_image_actor.create(&f->s.cfg, NULL, &f->actor), KV_OK);
+    store_file(f, 1, "photo.jpg", "banners/a.jpg");
+    send_job(f, 9, "banners/a.jpg", "image/jpeg");
+    pid_t child = child_of(child_of(getpid()));
+    char path[64], score[16] = "";
+    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", (int)child);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(read(fd, score, sizeof score - 1) > 0);
+    close(fd);
+    assert_in_range(atoi(score), 500, 1000); /* chosen before the broker */
+    kill(child, SIGKILL);
+    const kv_msg *m = next_answer(f, NULL);
+    assert_int_equal(m->code, KV_JOB_FAIL);
+    assert_int_equal(m->job_fail.number, KV_E_IMAGE_LIMIT);
+    assert_true(m->job_fail.retry);
+    accept_answer(f);
+    assert_int_equal(kv_out_fake_credit(f->out), 1);
+    kv_fake_clock_advance(&f->clock, 299000);
+    kv_image_actor.tick(f->actor, 0, f->out);
+    assert_int_equal(kv_out_fake_credit(f->out), 1);
+    kv_fake_clock_advance(&f->clock, 1000);
+    kv_image_actor.tick(f->actor, 0, f->out);
+    assert_int_equal(kv_out_fake_credit(f->out), 2);
+}
+
 static void over_the_credit_is_given_back(void **state)
 {
     fixture *f = *state;
@@ -326,6 +371,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(what_cannot_be_done_fails_once, make, drop),
         cmocka_unit_test_setup_teardown(answer_is_sent_until_it_is_taken, make, drop),
         cmocka_unit_test_setup_teardown(cancelled_job_is_not_answered, make, drop),
+        cmocka_unit_test_setup_teardown(picture_killed_for_want_of_memory_is_tried_again, make,
+                                        drop),
         cmocka_unit_test_setup_teardown(over_the_credit_is_given_back, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -359,7 +359,7 @@ static int begin_waiting(kv_image_job *j, const kv_image_settings *s)
     return fds[1];
 }
 
-static void check_signal(int sig, kv_err err)
+static void check_signal(int sig, kv_err err, bool retry)
 {
     kv_image_job j;
     kv_image_settings s = settings();
@@ -369,18 +369,19 @@ static void check_signal(int sig, kv_err err)
     close(fd);
     print_message("%s\n", j.detail);
     assert_int_equal(j.err, err);
-    assert_false(j.retry);
+    assert_int_equal(j.retry, retry);
+    assert_int_equal(j.starved, retry);
     kv_image_job_close(&j);
 }
 
 static void crash_costs_one_picture(void **state)
 {
     (void)state;
-    check_signal(SIGSEGV, KV_E_IMAGE_CRASH);
-    check_signal(SIGABRT, KV_E_IMAGE_CRASH);
-    check_signal(SIGBUS, KV_E_IMAGE_CRASH);
-    check_signal(SIGXCPU, KV_E_IMAGE_LIMIT);
-    check_signal(SIGKILL, KV_E_IMAGE_LIMIT);
+    check_signal(SIGSEGV, KV_E_IMAGE_CRASH, false);
+    check_signal(SIGABRT, KV_E_IMAGE_CRASH, false);
+    check_signal(SIGBUS, KV_E_IMAGE_CRASH, false);
+    check_signal(SIGXCPU, KV_E_IMAGE_LIMIT, false);
+    check_signal(SIGKILL, KV_E_IMAGE_LIMIT, true); /* the machine's memory, not the picture */
     kv_image_job j;
     run(&j, KV_IMAGE_IN_JPEG, "grey.jpg");
     assert_int_equal(j.err, KV_OK);
@@ -398,6 +399,7 @@ static void time_limit_holds(void **state)
     close(fd);
     assert_int_equal(j.err, KV_E_IMAGE_LIMIT);
     assert_non_null(strstr(j.detail, "IMAGE_TIMEOUT"));
+    assert_true(j.retry); /* it had no time to use: the machine's doing */
     kv_image_job_close(&j);
 }
 
