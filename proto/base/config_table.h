@@ -45,7 +45,7 @@
     V(IMAGE_CONCURRENCY, image_concurrency, INT, "", "0", 0, 256, false, "Images a worker processes at once; 0: one a core.") \
     V(IMAGE_MAX_MEGAPIXELS, image_max_megapixels, INT, "Mpx", "100", 1, 1000, false, "Larger pictures end FAILED.") \
     V(IMAGE_MEMORY_MB, image_memory_mb, INT, "MiB", "1536", 128, 65536, false, "Memory of one image process. 100 Mpx need about 1100, with transparency more than twice that.") \
-    V(IMAGE_TIMEOUT, image_timeout, INT, "s", "120", 1, 3600, false, "CPU and wall time of one image process.") \
+    V(IMAGE_TIMEOUT, image_timeout, INT, "s", "120", 1, 3600, false, "CPU time of one image process; by the clock it may take twice that.") \
     V(JOB_MAX_ATTEMPTS, job_max_attempts, INT, "", "3", 1, 100, false, "Attempts of a job before it ends in error, where its SUBMIT names no max_attempts.") \
     V(STUCK_AFTER, stuck_after, INT, "s", "300", 1, 86400, false, "A job in processing without progress this long ends in error (Stuck Job Guard).") \
     V(JOB_RETENTION_HOURS, job_retention_hours, INT, "h", "168", 1, 8760, false, "How long a finished job is kept, unless it says otherwise.") \

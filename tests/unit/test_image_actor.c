@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "actors/image/image.h"
@@ -326,6 +327,8 @@ static void picture_killed_for_want_of_memory_is_tried_again(void **state)
     assert_true(read(fd, score, sizeof score - 1) > 0);
     close(fd);
     assert_in_range(atoi(score), 500, 1000); /* chosen before the broker */
+    assert_int_equal(getpriority(PRIO_PROCESS, (id_t)child),
+                     getpriority(PRIO_PROCESS, 0) + 10); /* background work */
     kill(child, SIGKILL);
     const kv_msg *m = next_answer(f, NULL);
     assert_int_equal(m->code, KV_JOB_FAIL);
