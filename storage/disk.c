@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -53,6 +54,28 @@ const char *kv_disk_base(const char *key)
 
 /* ---- open and close ---- */
 
+/* Every upload gets its name by a hard link. What only a missing disk space or a full folder
+ * hinders is no reason not to start. */
+static kv_err check_links(const kv_store *s, const char *data)
+{
+    char name[32], other[33];
+    snprintf(name, sizeof name, "links%d", (int)gettid());
+    snprintf(other, sizeof other, "%s+", name);
+    int fd = openat(s->tmp_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return KV_OK;
+    close(fd);
+    bool none = linkat(s->tmp_fd, name, s->tmp_fd, other, 0) != 0 &&
+                (errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS);
+    (void)unlinkat(s->tmp_fd, other, 0); /* a sweep takes what is left */
+    (void)unlinkat(s->tmp_fd, name, 0);
+    if (none)
+        kv_log(KV_LOG_ERROR, "no_hard_links", KV_STR("path", data),
+               KV_STR("what", "its file system has no hard links: put KERVAN_DATA on ext4, XFS, "
+                              "Btrfs or the like"));
+    return none ? KV_E_UNSUPPORTED : KV_OK;
+}
+
 static kv_err open_root(kv_store *s, const char *data)
 {
     int data_fd = -1;
@@ -66,7 +89,7 @@ static kv_err open_root(kv_store *s, const char *data)
         err = kv_err_from_errno(errno);
     if (err != KV_OK)
         kv_log(KV_LOG_ERROR, "media_folder", KV_STR("path", data), KV_ERRNAME("code", err),
-               KV_I64("errno", errno));
+               KV_STR("error", strerror(errno)));
     if (data_fd >= 0)
         close(data_fd);
     return err;
@@ -84,6 +107,8 @@ kv_err kv_store_open_config(const kv_config *cfg, kv_store **ret)
     s->relaxed = kv_slice_is(kv_slice_str(cfg->durability), "relaxed");
     pthread_mutex_init(&s->lock, NULL);
     kv_err err = open_root(s, cfg->data);
+    if (err == KV_OK)
+        err = check_links(s, cfg->data);
     if (err != KV_OK) {
         kv_store_close(&s);
         return err;
@@ -195,6 +220,6 @@ kv_err kv_store_delete(kv_store *store, const char *key)
     if (unlinkat(store->root_fd, key, 0) == 0 || errno == ENOENT || errno == ENOTDIR)
         return KV_OK;
     kv_err err = kv_err_from_errno(errno);
-    kv_log(KV_LOG_ERROR, "delete_failed", KV_STR("key", key), KV_I64("errno", errno));
+    kv_log(KV_LOG_ERROR, "delete_failed", KV_STR("key", key), KV_STR("error", strerror(errno)));
     return err;
 }

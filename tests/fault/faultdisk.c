@@ -3,7 +3,8 @@
  * FAULTDISK names a control file of 4096 bytes, mapped by every process under test; the test writes
  * into it at any time:
  *   byte 0       what fails: 0 nothing, 'S' syncs with EIO, 'W' writes with ENOSPC, 'H' half of a
- *                write goes through, the rest fails with ENOSPC, 'D' syncs take a second
+ *                write goes through, the rest fails with ENOSPC, 'D' syncs take a second, 'L' no
+ *                hard links (names do not matter)
  *   bytes 8…15   how often something failed so far (counted here)
  *   bytes 64…    names, each ended by 0: files whose path contains one of them, or ends in it where
  *                it ends in '$'. None: all
@@ -39,6 +40,7 @@ static control *told;
 static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static int (*real_fsync)(int), (*real_fdatasync)(int);
+static int (*real_linkat)(int, const char *, int, const char *, int);
 
 static void in_child(void)
 {
@@ -52,6 +54,7 @@ __attribute__((constructor)) static void begin(void)
     real_pwrite = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite64");
     real_fsync = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
     real_fdatasync = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    real_linkat = (int (*)(int, const char *, int, const char *, int))dlsym(RTLD_NEXT, "linkat");
     int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (fd < 0)
         return;
@@ -138,6 +141,14 @@ static int sync_with(int (*real)(int), int fd)
         return fail(EIO);
     nanosleep(&second, NULL);
     return real(fd);
+}
+
+int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
+{
+    if (!told || told->what != 'L')
+        return real_linkat(from_fd, from, to_fd, to, flags);
+    told->failures++;
+    return fail(EPERM);
 }
 
 int fsync(int fd)

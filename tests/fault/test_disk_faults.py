@@ -12,7 +12,7 @@ import msgpack
 import pytest
 import requests
 
-from kervan import files_below, wait_for
+from kervan import PATIENCE, files_below, wait_for
 from parts import Listener, Parts, check_database, check_heard, check_histories, check_money, grant_at, worker_log
 from peer import id_text
 from pictures import padded_png
@@ -270,6 +270,19 @@ def test_uploads_on_a_disk_that_fails(house, disk, what, name, status, code):
     wait_for("nothing else to be left", lambda: len(k.files()) == 4)
     assert requests.get(k.url(kept["url"]), timeout=30).status_code == 200
     k.settle()
+
+
+def test_a_file_system_without_hard_links(disk):
+    """It is said at the start, not by a 500 for each upload."""
+    disk.fail("L")
+    parts = Parts({"gateway": ["gateway"]}, disk.env)
+    try:
+        parts.start("gateway", wait=False)
+        assert parts.processes["gateway"].wait(PATIENCE) == 1
+        assert '"no_hard_links"' in parts.tail("gateway") and "ext4" in parts.tail("gateway") and disk.failures == 1
+        assert files_below(parts.data / "media") == []
+    finally:
+        parts.remove()
 
 
 def test_a_disk_that_hangs(house, disk):
