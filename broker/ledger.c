@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -79,7 +80,7 @@ static void mark_out(kv_ledger *l)
         return;
     l->out_woken = true;
     if (write(l->fd, &one, sizeof one) != sizeof one)
-        kv_log(KV_LOG_ERROR, "ledger_wake_failed", KV_I64("errno", errno));
+        kv_log(KV_LOG_ERROR, "ledger_wake_failed", KV_STR("error", strerror(errno)));
 }
 
 /* A transaction ended: its commands and events go to the loop. */
@@ -458,7 +459,7 @@ bool kv_ledger_take(kv_ledger *l, kv_ledger_out *ret)
     pthread_mutex_lock(&l->lock);
     bool any = l->out_any;
     if (l->out_woken && read(l->fd, &count, sizeof count) < 0)
-        kv_log(KV_LOG_ERROR, "ledger_wake_failed", KV_I64("errno", errno));
+        kv_log(KV_LOG_ERROR, "ledger_wake_failed", KV_STR("error", strerror(errno)));
     *ret = l->out;
     l->out.cmds = (kv_cmd_list){.n = 0};
     l->out.rows = l->out_last = NULL;

@@ -117,7 +117,7 @@ static void hand_over(kv_replay *r, question *q)
     push(&r->answered, q);
     pthread_mutex_unlock(&r->lock);
     if (write(r->fd, &one, sizeof one) != sizeof one)
-        kv_log(KV_LOG_ERROR, "replay_wake_failed", KV_I64("errno", errno));
+        kv_log(KV_LOG_ERROR, "replay_wake_failed", KV_STR("error", strerror(errno)));
     atomic_store(&r->any_answered,
                  true); /* last: else a taker could leave the descriptor readable */
 }
@@ -202,7 +202,7 @@ void kv_replay_take(kv_replay *self,
     if (!atomic_exchange(&self->any_answered, false)) /* asked each round of the loop */
         return;
     if (read(self->fd, &count, sizeof count) < 0 && errno != EAGAIN)
-        kv_log(KV_LOG_ERROR, "replay_wake_failed", KV_I64("errno", errno));
+        kv_log(KV_LOG_ERROR, "replay_wake_failed", KV_STR("error", strerror(errno)));
     for (;;) {
         pthread_mutex_lock(&self->lock);
         question *q = pop(&self->answered);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "proto/base/log.h"
@@ -147,10 +148,10 @@ void kv_feed_bound_socket(int fd)
 {
     int most = SOCKET_UNSENT;
     if (setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most)) != 0)
-        kv_log(KV_LOG_WARN, "live_socket_unbounded", KV_I64("errno", errno));
+        kv_log(KV_LOG_WARN, "live_socket_unbounded", KV_STR("error", strerror(errno)));
     most = SOCKET_UNREAD;
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &most, sizeof(most)) != 0)
-        kv_log(KV_LOG_WARN, "live_socket_unbounded", KV_I64("errno", errno));
+        kv_log(KV_LOG_WARN, "live_socket_unbounded", KV_STR("error", strerror(errno)));
 }
 
 /* Also when it fails half-way: detach releases what was taken. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "gateway/route.h"
@@ -41,7 +42,8 @@ static void stream_proceed(h2o_generator_t *g, h2o_req_t *req)
     while ((n = pread(s->fd, s->piece, want, (off_t)s->at)) == -1 && errno == EINTR)
         ;
     if (n <= 0) { /* the length is announced: all that is left is to close */
-        kv_log(KV_LOG_ERROR, "static_read", KV_I64("errno", n == 0 ? 0 : errno));
+        kv_log(KV_LOG_ERROR, "static_read",
+               KV_STR("error", n == 0 ? "it ends early" : strerror(errno)));
         stream_stop(g, req);
         h2o_send(req, NULL, 0, H2O_SEND_STATE_ERROR);
         return;

@@ -245,7 +245,7 @@ static void sync_now(kv_store *s, kv_folder *f)
     if (fsync(f->fd) != 0) {
         err = kv_err_from_errno(errno);
         kv_log(KV_LOG_ERROR, "folder_sync_failed", KV_STR("folder", f->path),
-               KV_I64("errno", errno));
+               KV_STR("error", strerror(errno)));
     }
     pthread_mutex_lock(&s->lock);
     f->syncing = false;

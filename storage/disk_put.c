@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -34,7 +35,8 @@ static kv_err put_failed(kv_put *put, int e, const char *what)
     if (put->failed == KV_OK) {
         put->failed = kv_err_from_errno(e);
         kv_log(KV_LOG_ERROR, "store_failed", KV_STR("uploadId", put->name), KV_STR("what", what),
-               KV_I64("errno", e), KV_U64("size", put->size), KV_ERRNAME("code", put->failed));
+               KV_STR("error", strerror(e)), KV_U64("size", put->size),
+               KV_ERRNAME("code", put->failed));
     }
     return put->failed;
 }
@@ -160,7 +162,7 @@ static void unmark(kv_put *put)
     mark_name(put, name);
     if (put->marked && unlinkat(put->store->tmp_fd, name, 0) != 0 && errno != ENOENT)
         kv_log(KV_LOG_ERROR, "temporary_file_left", KV_STR("uploadId", put->name),
-               KV_I64("errno", errno));
+               KV_STR("error", strerror(errno)));
     put->marked = false;
 }
 
@@ -236,7 +238,7 @@ static kv_err link_source_to(kv_put *put, link_source from, const char *key, boo
         if (rc == 0)
             return KV_OK;
         if (e != ENOENT) {
-            kv_log(KV_LOG_ERROR, "link_failed", KV_STR("key", key), KV_I64("errno", e));
+            kv_log(KV_LOG_ERROR, "link_failed", KV_STR("key", key), KV_STR("error", strerror(e)));
             return kv_err_from_errno(e);
         }
     }
@@ -299,7 +301,7 @@ void kv_put_finish(kv_put **putp)
     /* The name goes first, then (closing) the lock. */
     if (unlinkat(put->store->tmp_fd, put->name, 0) != 0 && errno != ENOENT)
         kv_log(KV_LOG_ERROR, "temporary_file_left", KV_STR("uploadId", put->name),
-               KV_I64("errno", errno));
+               KV_STR("error", strerror(errno)));
     unmark(put);
     put_close(putp);
 }

@@ -55,7 +55,8 @@ static void drop_name(sweep *s, const char *name)
     if (unlinkat(s->store->tmp_fd, name, 0) == 0)
         s->result->removed++;
     else if (errno != ENOENT)
-        kv_log(KV_LOG_ERROR, "sweep_failed", KV_STR("name", name), KV_I64("errno", errno));
+        kv_log(KV_LOG_ERROR, "sweep_failed", KV_STR("name", name),
+               KV_STR("error", strerror(errno)));
 }
 
 /* ---- linked ones ---- */
@@ -69,13 +70,14 @@ static void remove_orphan(sweep *s, leftover *l, int dir_fd, const char *key, co
         if (errno == ENOENT)
             return;
         l->undecided = true;
-        kv_log(KV_LOG_ERROR, "orphan_left", KV_STR("key", key), KV_I64("errno", errno));
+        kv_log(KV_LOG_ERROR, "orphan_left", KV_STR("key", key), KV_STR("error", strerror(errno)));
         return;
     }
     bool claimed = fstat(l->fd, &now) != 0 || now.st_mtim.tv_sec != l->st.st_mtim.tv_sec ||
                    now.st_mtim.tv_nsec != l->st.st_mtim.tv_nsec;
     if (claimed && linkat(s->store->tmp_fd, l->name, dir_fd, base, 0) != 0 && errno != EEXIST) {
-        kv_log(KV_LOG_ERROR, "orphan_relink_failed", KV_STR("key", key), KV_I64("errno", errno));
+        kv_log(KV_LOG_ERROR, "orphan_relink_failed", KV_STR("key", key),
+               KV_STR("error", strerror(errno)));
         return;
     }
     /* What is durable of this must not be the end of the temporary name alone. */

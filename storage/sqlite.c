@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -166,7 +167,8 @@ kv_err kv_db_open(const kv_config *cfg, kv_db_mode mode, kv_db **ret)
     }
     if (mode == KV_DB_WRITE && mkdir(cfg->data, 0775) != 0 && errno != EEXIST) {
         err = kv_err_from_errno(errno);
-        kv_log(KV_LOG_ERROR, "data_folder", KV_STR("path", cfg->data), KV_I64("errno", errno));
+        kv_log(KV_LOG_ERROR, "data_folder", KV_STR("path", cfg->data),
+               KV_STR("error", strerror(errno)));
         goto done;
     }
     /* A reader opens read-write too: the first one after a crash must be able to make the -shm file
