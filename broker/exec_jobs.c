@@ -95,6 +95,9 @@ void kv_exec_jobs_forget(kv_exec *x)
 
 /* ---- new ones ---- */
 
+/* Names may be made by the thousand a day, and only those in use are asked for. */
+enum { SERVICES_KNOWN = 4096 };
+
 static kv_err service_id(kv_exec *x, kv_slice name, int64_t *ret)
 {
     void *known = kv_names_find(&x->services, name);
@@ -103,6 +106,8 @@ static kv_err service_id(kv_exec *x, kv_slice name, int64_t *ret)
         return KV_OK;
     }
     KV_TRY(kv_service_id(x->db, name, ret));
+    if (x->services.n >= SERVICES_KNOWN)
+        kv_names_release(&x->services);
     return kv_names_set(&x->services, name, (void *)(intptr_t)*ret) ? KV_OK : KV_E_NO_MEMORY;
 }
 

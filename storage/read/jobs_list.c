@@ -16,7 +16,7 @@ enum {
         100000, /* and where their state alone tells: the few that run among many that wait */
     TIME_MAX_US = 50000, /* and how long */
     OUT_MAX = 1 << 20,   /* bytes of a page, about: metadata may be large */
-    SERVICES_MAX = 4096
+    SERVICES_MAX = 4096  /* whose dead letters are merged */
 };
 
 /* What a filter can judge without reading past the params, which may be large. */
@@ -66,27 +66,47 @@ static kv_err next_dead(source *s, head *h, int64_t newest)
     return err;
 }
 
-static kv_err open_dead(source *s, int64_t service)
+/* By what they hold and not by their names, of which there is one for each queue there ever was.
+ * 0: no more. */
+static kv_err next_with_dead(kv_db *db, int64_t after, int64_t *ret)
 {
     kv_stmt *st;
     bool row;
-    kv_err err;
+    KV_TRY(kv_db_prepare(db, "SELECT min(service) FROM dead_letter WHERE service > $1", &st));
+    kv_bind_i64(st, 1, after);
+    kv_err err = kv_db_step(st, &row);
+    *ret = err == KV_OK ? kv_col_i64(st, 0) : 0;
+    kv_db_done(st);
+    return err;
+}
+
+static kv_err add_head(source *s, int64_t service)
+{
+    head *h = &s->heads[s->heads_n];
+    *h = (head){.service = service};
+    KV_TRY(next_dead(s, h, s->newest));
+    s->heads_n += h->id != 0;
+    return KV_OK;
+}
+
+/* *ret_all: false where there are more services than can be merged. */
+static kv_err open_dead(source *s, int64_t service, bool *ret_all)
+{
+    *ret_all = true;
     s->heads = calloc(SERVICES_MAX, sizeof *s->heads);
     if (!s->heads)
         return KV_E_NO_MEMORY;
-    KV_TRY(kv_db_prepare(s->db, "SELECT id FROM service", &st));
-    while ((err = kv_db_step(st, &row)) == KV_OK && row && s->heads_n < SERVICES_MAX) {
-        head h = {.service = kv_col_i64(st, 0)};
-        if (service != 0 && h.service != service)
-            continue;
-        err = next_dead(s, &h, s->newest);
-        if (err != KV_OK)
-            break;
-        if (h.id != 0)
-            s->heads[s->heads_n++] = h;
+    if (service != 0)
+        return add_head(s, service);
+    for (int64_t each = 0;;) {
+        KV_TRY(next_with_dead(s->db, each, &each));
+        if (each == 0)
+            return KV_OK;
+        *ret_all = s->heads_n < SERVICES_MAX;
+        if (!*ret_all)
+            return KV_OK;
+        KV_TRY(add_head(s, each));
     }
-    kv_db_done(st);
-    return err;
 }
 
 static kv_err take_dead(source *s, uint64_t *ret_id)
@@ -131,6 +151,23 @@ static kv_err open_walk(source *s, const kv_jobs_query *q)
     return KV_OK;
 }
 
+/* All jobs, where an error that is no dead letter any more fits no filter. */
+static kv_err walk_for_dead(source *s)
+{
+    free(s->heads);
+    s->heads = NULL;
+    kv_db_done(s->walk);
+    s->walk = NULL;
+    KV_TRY(kv_db_prepare(s->db,
+                         "SELECT j.id, j.service, j.lane, CASE WHEN j.state = 3 AND NOT EXISTS "
+                         "(SELECT 1 FROM dead_letter d WHERE d.service = j.service AND "
+                         "d.job = j.id) THEN 5 ELSE j.state END, j.tenant "
+                         "FROM job j WHERE j.id <= $1 ORDER BY j.id DESC",
+                         &s->walk));
+    kv_bind_i64(s->walk, 1, s->newest);
+    return KV_OK;
+}
+
 static kv_err open_source(source *s, const kv_jobs_query *q, int64_t service)
 {
     bool row;
@@ -139,7 +176,9 @@ static kv_err open_source(source *s, const kv_jobs_query *q, int64_t service)
     /* in the middle of its rows: it keeps all look-ups in one snapshot */
     KV_TRY(kv_db_prepare(s->db, "SELECT 1 FROM job", &s->walk));
     KV_TRY(kv_db_step(s->walk, &row));
-    return open_dead(s, service);
+    bool all;
+    kv_err err = open_dead(s, service, &all);
+    return err != KV_OK || all ? err : walk_for_dead(s);
 }
 
 static kv_err look_up(source *s, uint64_t id, candidate *c, bool *have)
