@@ -234,7 +234,9 @@ static void end_snapshot(backup *b)
 
 static kv_err run(backup *b, int64_t *ret_bytes)
 {
-    KV_TRY(begin_snapshot(b));
+    kv_err err = begin_snapshot(b);
+    if (err != KV_OK) /* "db_error" before it says more */
+        return failed(b, err, "read the database", kv_err_info_of(err)->en);
     KV_TRY(check_space(b));
     KV_TRY(make_tmp(b));
     KV_TRY(copy(b));

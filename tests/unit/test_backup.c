@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "proto/base/log.h"
 #include "storage/backup.h"
 #include "tests/unit/scratch.h"
 
@@ -162,6 +163,31 @@ static void a_name_that_may_not_last_is_taken_back(void **state)
     OK(kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes));
 }
 
+static char said[4096];
+
+static void listen(const char *lines, size_t len)
+{
+    size_t room = sizeof said - strlen(said) - 1;
+    strncat(said, lines, len < room ? len : room);
+}
+
+/* ctl sends the operator to the log. */
+static void a_database_that_cannot_be_read_is_said(void **state)
+{
+    rig *r = *state;
+    char away[300];
+    int64_t bytes = 0;
+    kv_db_close(&r->db);
+    snprintf(away, sizeof away, "%s/kervan.db", r->s.dir);
+    assert_int_equal(unlink(away), 0);
+    kv_log_divert(listen);
+    kv_err err = kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes);
+    kv_log_divert(NULL);
+    assert_int_not_equal(err, KV_OK);
+    assert_non_null(strstr(said, "\"backup_failed\""));
+    assert_non_null(strstr(said, "\"what\":\"read the database\""));
+}
+
 static void the_disk_is_not_filled(void **state)
 {
     rig *r = *state;
@@ -178,6 +204,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_is_replaced, make, drop),
         cmocka_unit_test_setup_teardown(broken_off_nothing_is_left, make, drop),
         cmocka_unit_test_setup_teardown(a_name_that_may_not_last_is_taken_back, make, drop),
+        cmocka_unit_test_setup_teardown(a_database_that_cannot_be_read_is_said, make, drop),
         cmocka_unit_test_setup_teardown(the_disk_is_not_filled, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
