@@ -112,6 +112,16 @@ static void pause_accepting(kv_loop_own *l)
     l->accepting = false;
 }
 
+/* Who waits stays readable: tried ten times a second, and said once. */
+static void try_again_later(kv_loop_own *l)
+{
+    if (!l->accept_failed)
+        kv_log(KV_LOG_WARN, "accept_failed", KV_STR("error", strerror(errno)));
+    l->accept_failed = true;
+    pause_accepting(l);
+    h2o_timeout_link(l->loop.evloop, &l->accept_timeout, &l->accept_again);
+}
+
 static void on_acceptable(h2o_socket_t *listener, const char *err)
 {
     kv_loop_own *l = listener->data;
@@ -124,13 +134,11 @@ static void on_acceptable(h2o_socket_t *listener, const char *err)
         }
         h2o_socket_t *sock = h2o_evloop_socket_accept(listener);
         if (sock == NULL) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-                kv_log(KV_LOG_WARN, "accept_failed", KV_STR("error", strerror(errno)));
-                pause_accepting(l);
-                h2o_timeout_link(l->loop.evloop, &l->accept_timeout, &l->accept_again);
-            }
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                try_again_later(l);
             return;
         }
+        l->accept_failed = false;
         /* a client that does not read its answer is dropped by the kernel */
         unsigned stalled_ms = (unsigned)(l->loop.gw->cfg->keepalive_timeout < 30
                                              ? 30

@@ -45,6 +45,7 @@ typedef struct kv_loop_own {
     int listen_fd;
     h2o_socket_t *listener;
     bool accepting;
+    bool accept_failed;   /* said; the next one that is taken ends it */
     h2o_linklist_t conns; /* kv_conn.all */
     h2o_linklist_t ready; /* kv_conn.ready: an answer is through, the tap goes back in */
     size_t nconns, nconns_max;

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import tempfile
 
-from kervan import BINARY, Kervan, wait_for
+import pytest
+
+from kervan import BINARY, PATIENCE, Kervan, wait_for
 from pictures import noise_png, padded_png, png
 
 
@@ -109,6 +111,29 @@ def test_waiting_connections_leave_descriptors_for_files():
         assert first.recv(65536).startswith(b"HTTP/1.1 201 ")
         first.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % large["url"].encode())
         assert first.recv(12) == b"HTTP/1.1 200"
+
+
+def test_connections_without_a_descriptor_wait():
+    """They are tried ten times a second, answered as soon as there is a descriptor again, and the log says it once."""
+    with Kervan({"HEADER_TIMEOUT": "600"}) as k, contextlib.ExitStack() as open_ones:
+        pid = k.children()["gateway"]
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), limits[1]))
+        clients = []
+
+        def one_more():
+            clients.append(open_ones.enter_context(k.connect()))
+            return k.events("accept_failed")
+
+        wait_for("one that waits", one_more)
+        clients[-1].sendall(b"GET /api/v1/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+        clients[-1].settimeout(1)  # that is ten tries
+        with pytest.raises(TimeoutError):
+            clients[-1].recv(12)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        clients[-1].settimeout(PATIENCE)
+        assert clients[-1].recv(12) == b"HTTP/1.1 200"
+        assert len(k.events("accept_failed")) == 1
 
 
 def test_a_lock_that_cannot_be_opened(tmp_path):
