@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -168,6 +169,14 @@ void kv_log_divert(void (*fn)(const char *lines, size_t len))
     divert = fn;
 }
 
+/* Who started us may have made the pipe or terminal one that does not block, for its own sake: no
+ * line is lost for that. */
+static bool wait_for_room(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return poll(&out, 1, -1) > 0 || errno == EINTR;
+}
+
 static void write_out(const char *text, size_t len)
 {
     size_t done = 0;
@@ -178,7 +187,7 @@ static void write_out(const char *text, size_t len)
     }
     while (done < len) {
         ssize_t n = write(STDOUT_FILENO, text + done, len - done);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && (errno == EINTR || (errno == EAGAIN && wait_for_room())))
             continue;
         if (n <= 0)
             return; /* nowhere left to say so */

@@ -5,8 +5,10 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <errno.h>
@@ -249,6 +251,45 @@ static void test_log(void **state)
     assert_null(strstr(line, "gone"));
 }
 
+enum { LINES = 400 };
+
+static void *count_lines(void *arg)
+{
+    int fd = *(int *)arg;
+    uintptr_t n = 0;
+    char c;
+    while (read(fd, &c, 1) == 1)
+        n += c == '\n';
+    return (void *)n;
+}
+
+/* A pipe that is full at once, and does not block: whoever made it so for itself shares it with
+ * us. */
+static void test_log_into_what_does_not_block(void **state)
+{
+    int pipe_fds[2], before = dup(STDOUT_FILENO);
+    char text[512];
+    pthread_t reader;
+    void *lines;
+    (void)state;
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+    assert_true(fcntl(pipe_fds[1], F_SETPIPE_SZ, 4096) >= 4096);
+    assert_int_equal(fcntl(pipe_fds[1], F_SETFL, O_NONBLOCK), 0);
+    assert_int_equal(pthread_create(&reader, NULL, count_lines, &pipe_fds[0]), 0);
+    fflush(stdout);
+    dup2(pipe_fds[1], STDOUT_FILENO);
+    close(pipe_fds[1]);
+    for (int i = 0; i < LINES; i++)
+        kv_log(KV_LOG_INFO, "many", KV_STR("text", text));
+    dup2(before, STDOUT_FILENO);
+    close(before);
+    pthread_join(reader, &lines);
+    close(pipe_fds[0]);
+    assert_int_equal((uintptr_t)lines, LINES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,7 +297,7 @@ int main(void)
         cmocka_unit_test(test_json),    cmocka_unit_test(test_hex_decode),
         cmocka_unit_test(test_utf8),    cmocka_unit_test(test_time),
         cmocka_unit_test(test_member),  cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_log),
+        cmocka_unit_test(test_log),     cmocka_unit_test(test_log_into_what_does_not_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
