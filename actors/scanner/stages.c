@@ -8,7 +8,7 @@ static kv_err type_head(kv_scanner_actor *a, kv_scan *s, const void *head, size_
 {
     char seen[128] = "";
     kv_err err = kv_types_judge(a->types, &s->claim, head, len, &s->type, seen);
-    if (err != KV_OK)
+    if (err != KV_OK && seen[0])
         snprintf(s->detail, sizeof s->detail, "The content is %s.", seen);
     return err;
 }

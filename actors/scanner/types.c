@@ -173,10 +173,11 @@ static kv_err agree(const kv_claim *claim, const kv_mime_info *type)
 const char *kv_types_ask(kv_types *t, const void *head, size_t len)
 {
     const char *mime = magic_buffer(t->magic, head, len);
-    if (!mime) {
-        const char *why = magic_error(t->magic);
-        kv_log(KV_LOG_ERROR, "libmagic_failed", KV_STR("error", why ? why : "unknown"));
-    }
+    const char *why = mime ? NULL : magic_error(t->magic);
+    if (why)
+        kv_log(KV_LOG_ERROR, "libmagic_failed", KV_STR("error", why));
+    else if (!mime)
+        mime = "application/octet-stream"; /* libmagic 5.44 has no word for malformed UTF-32 */
     return mime;
 }
 

@@ -153,6 +153,10 @@ static void spoofs_are_refused(void **state)
                              "ELF\2\1\1\0\0\0\0\0\0\0\0\0\2\0\x3e\0",
                              20),
                      KV_E_TYPE_REFUSED);
+    /* libmagic answers nothing at all */
+    assert_int_equal(
+        verdict("a.txt", "text/plain", "\xff\xfe\0\0\xff\xff\xff\xff\xff\xff\xff\xff", 12),
+        KV_E_TYPE_REFUSED);
     static const char *const markup[] = {
         "<!DOCTYPE html><html><body>x</body></html>",
         "hello\nhello\n<html><script>alert(1)</script></html>",
