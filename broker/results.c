@@ -6,6 +6,7 @@
 
 #include "broker/lanes.h"
 #include "broker/steer.h"
+#include "broker/watch.h"
 
 enum {
     FAILED_AGAIN_MS = 1000, /* after the database refused, a job waits this long */
@@ -173,6 +174,8 @@ static void take_row(kv_core *c, kv_task *t, const kv_job_place *row)
     t->max_attempts = (uint16_t)row->max_attempts;
     if (row->state == KV_JOB_PROCESSING) {
         kv_lease_take(c, t, NULL);
+        if (t->watched)
+            kv_watch_changed(c, t);
         return;
     }
     int64_t soon = c->now.wall_ms + FAILED_AGAIN_MS;

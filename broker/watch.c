@@ -290,6 +290,12 @@ static bool known(const kv_task *t)
     return t && t->state < KV_JOB_COMPLETE;
 }
 
+/* A lease that could not be written: the job waits, without a place until its row was read. */
+static int state_of(const kv_task *t)
+{
+    return t->doubtful ? KV_JOB_QUEUED : t->state;
+}
+
 /* ---- POSITION ---- */
 
 static int64_t slots_between(int64_t position)
@@ -327,7 +333,7 @@ static kv_err one_position(letter *l, const kv_position *m, uint64_t job)
         is_new = true;
     }
     kv_standing at = known(t) ? kv_task_standing(c, t) : nowhere;
-    letter_add(l, job, known(t) ? t->state : -1, &at);
+    letter_add(l, job, known(t) ? state_of(t) : -1, &at);
     if (w && w->task == t && known(t))
         told(c, w, &at);
     if (is_new && t->at == KV_AT_LANE)
@@ -408,7 +414,7 @@ static void look(letter *l, watch *w)
     bool may = at.queue_position <= 0 || w->queue_position <= 0 ||
                slot_now(c) - w->pushed >= slots_between(at.queue_position);
     if (changed && may) {
-        letter_add(l, w->job, w->task->state, &at);
+        letter_add(l, w->job, state_of(w->task), &at);
         told(c, w, &at);
     } else if (!changed && may) {
         w->pushed = slot_now(c); /* as if: the next look is as far away */

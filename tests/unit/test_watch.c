@@ -207,6 +207,17 @@ static void test_told_after_commit(void **state)
     quarter(&t);
     expect(&t, 2, NULL, -1, -1);
     assert_int_equal(t.r.core->watches, 0);
+
+    rig_submit(&t.r, "c", 3, "ai", 1);
+    rig_answer(&t.r, KV_OK);
+    rig_answer(&t.r, KV_E_DB); /* its lease, which may stand in the row all the same: */
+    ask_one(&t, "c", 3, true); /* only who runs has the place 0, */
+    expect(&t, 3, "queued", -1, -1);
+    t.r.commands.first->place =
+        (kv_job_place){.found = true, .state = KV_JOB_PROCESSING, .epoch = 1, .attempt = 1};
+    rig_answer(&t.r, KV_OK);
+    quarter(&t);
+    expect(&t, 3, "processing", 0, 0); /* and it is told when the row was read */
     text_stop(&t);
 }
 
