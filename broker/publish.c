@@ -8,6 +8,7 @@
 #include "proto/codec.h"
 
 enum { PIPE_MESSAGES = 1000, LINGER_MS = 200 };
+#define LARGEST 4096 /* bytes of what a subscriber sends: the prefix it subscribes to */
 
 struct kv_publish {
     void *socket;
@@ -17,6 +18,7 @@ struct kv_publish {
 kv_err kv_publish_open(void *zmq, const char *endpoint, kv_publish **ret)
 {
     int hwm = PIPE_MESSAGES, linger = LINGER_MS;
+    int64_t largest = LARGEST;
     kv_publish *p = calloc(1, sizeof *p);
     *ret = NULL;
     if (!p)
@@ -25,6 +27,7 @@ kv_err kv_publish_open(void *zmq, const char *endpoint, kv_publish **ret)
     p->socket = zmq_socket(zmq, ZMQ_PUB);
     if (!p->socket || zmq_setsockopt(p->socket, ZMQ_SNDHWM, &hwm, sizeof hwm) != 0 ||
         zmq_setsockopt(p->socket, ZMQ_LINGER, &linger, sizeof linger) != 0 ||
+        zmq_setsockopt(p->socket, ZMQ_MAXMSGSIZE, &largest, sizeof largest) != 0 ||
         zmq_bind(p->socket, endpoint) != 0) {
         kv_log(KV_LOG_ERROR, "bind_failed", KV_STR("endpoint", endpoint),
                KV_STR("error", zmq_strerror(errno)));

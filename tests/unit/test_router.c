@@ -1,12 +1,17 @@
-/* The broker's socket, and peers that do not read. */
+/* The broker's sockets, and peers that do not read, or send what nobody asked for. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <cmocka.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 #include <zmq.h>
 
+#include "broker/publish.h"
 #include "broker/router.h"
 #include "tests/unit/scratch.h"
 #include "proto/base/buf.h"
@@ -149,12 +154,46 @@ static void test_order_is_kept(void **state)
     bed_stop(&b);
 }
 
+/* What a subscriber sends is held in memory until it is whole: the head of a large frame is enough
+ * to be cut off. ZMTP 3.0: greeting, READY, a frame of a GiB. */
+static void test_subscribers_send_little(void **state)
+{
+    static const char ready[] = "\x04\x19\x05READY\x0bSocket-Type\0\0\0\3SUB";
+    static const char frame[] = {2, 0, 0, 0, 0, 0x40, 0, 0, 0, 1};
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    char greeting[64] = "\xff\0\0\0\0\0\0\0\0\x7f\3\0NULL", bytes[256], endpoint[300];
+    kv_publish *p;
+    scratch s;
+    ssize_t n;
+    (void)state;
+    scratch_make(&s);
+    void *zmq = zmq_ctx_new();
+    snprintf(endpoint, sizeof endpoint, "ipc://%s/p", s.dir);
+    assert_true(snprintf(at.sun_path, sizeof at.sun_path, "%.90s/p", s.dir) > 0);
+    assert_int_equal(kv_publish_open(zmq, endpoint, &p), KV_OK);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(send(fd, greeting, sizeof greeting, 0), sizeof greeting);
+    assert_int_equal(send(fd, ready, sizeof ready - 1, 0), sizeof ready - 1);
+    assert_int_equal(send(fd, frame, sizeof frame, MSG_NOSIGNAL), sizeof frame);
+    do { /* its own greeting and READY, then the end */
+        struct pollfd item = {.fd = fd, .events = POLLIN};
+        assert_int_equal(poll(&item, 1, 10000), 1);
+        n = recv(fd, bytes, sizeof bytes, 0);
+    } while (n > 0);
+    close(fd);
+    kv_publish_close(&p);
+    zmq_ctx_term(zmq);
+    scratch_remove(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_large_bodies_are_bounded),
         cmocka_unit_test(test_small_bodies_fill_the_pipe),
         cmocka_unit_test(test_order_is_kept),
+        cmocka_unit_test(test_subscribers_send_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
