@@ -1,7 +1,7 @@
 /* What users have: credits and notifications. */
 #include "broker/exec.h"
 
-#include "broker/json_check.h"
+#include "broker/merge.h"
 #include "storage/read/credits.h"
 #include "storage/read/notifications.h"
 #include "storage/write/credits.h"
@@ -106,21 +106,22 @@ kv_err kv_exec_credit(kv_exec *x, kv_cmd *cmd)
 
 /* ---- NOTIFY and SEEN ---- */
 
-static bool is_object(kv_slice json)
-{
-    return json.len && *json.ptr == '{' && kv_json_valid(json);
-}
-
-/* The mark and the notification are one commit: an event is told once. */
+/* The mark and the notification are one commit: an event is told once. The body is written anew:
+ * it stands in an event, which is one line to those who read it, and parsed by all of them. */
 kv_err kv_exec_notify(kv_exec *x, kv_cmd *cmd)
 {
     const kv_notify *m = &cmd->notify;
-    kv_slice body = m->json.len ? m->json : kv_slice_str("{}");
     bool moved;
-    if (m->event == 0 || m->event > x->last_event || !is_object(body)) {
-        cmd->err = KV_E_BAD_PARAMETER; /* a mark beyond the log would skip what comes */
-        return KV_OK;
-    }
+    kv_buf_clear(&x->scratch);
+    kv_err err =
+        kv_merge(kv_slice_of(NULL, 0), m->json.len ? m->json : kv_slice_str("{}"), &x->scratch);
+    if (m->event == 0 || m->event > x->last_event)
+        err = KV_E_BAD_PARAMETER; /* a mark beyond the log would skip what comes */
+    if (err == KV_E_BAD_PARAMETER)
+        cmd->err = err;
+    if (err != KV_OK)
+        return err == KV_E_BAD_PARAMETER ? KV_OK : err;
+    kv_slice body = kv_buf_slice(&x->scratch);
     KV_TRY(kv_notified_set(x->db, m->event, &moved));
     if (!moved || !m->user.len)
         return KV_OK;

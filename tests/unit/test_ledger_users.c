@@ -73,7 +73,10 @@ static void test_notify_once(void **state)
     assert_int_equal(notify(&r, 0, "u", "{}"), KV_E_BAD_PARAMETER);
     assert_int_equal(notify(&r, 5, "u", "[]"), KV_E_BAD_PARAMETER);
     assert_int_equal(notify(&r, 5, "u", "{\"a\""), KV_E_BAD_PARAMETER);
+    assert_int_equal(notify(&r, 5, "u", "{\"a\":1e999}"), KV_E_BAD_PARAMETER); /* nobody reads it */
     assert_int_equal(rig_number(&r, "SELECT count(*) FROM notification"), 1);
+    assert_int_equal(notify(&r, 5, "u", " {\r\n\n\t\"a\": 1}\n"), KV_OK); /* one line to readers */
+    assert_true(rig_saw(&r, "\"body\":{\"a\":1}}}"));
     rig_stop(&r);
 }
 
