@@ -5,6 +5,10 @@
 #include <stdint.h>
 #include <dirent.h>
 #include <cmocka.h>
+#include <errno.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "actors/store/puts.h"
 #include "proto/base/id.h"
@@ -12,7 +16,18 @@
 #include "tests/unit/scratch.h"
 
 static scratch dir;
-static rig w, p; /* writer, placer */
+static rig w, p;          /* writer, placer */
+static mode_t unsyncable; /* S_IFREG: files, S_IFDIR: folders */
+
+/* In the place of libc's. */
+int fsync(int fd)
+{
+    struct stat st;
+    errno = EIO;
+    if (unsyncable && fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == unsyncable)
+        return -1;
+    return (int)syscall(SYS_fsync, fd);
+}
 
 static int start(void **state)
 {
@@ -192,6 +207,30 @@ static void placing_again_links_again(void **state)
     release((uint64_t[]){1}, 1);
 }
 
+/* Placed is what is durable, the name too. */
+static void what_cannot_be_synced_is_not_placed(void **state)
+{
+    (void)state;
+    write_file(1, "bytes");
+    place(1, "banners/a.txt");
+    place_whole(2, "banners/b.txt", "", "bytes");
+    unsyncable = S_IFDIR;
+    p.def->batch_end(p.self, p.out);
+    expect_placed(0, 1, KV_E_IO, false);
+    expect_placed(1, 2, KV_E_IO, false);
+    place_whole(3, "banners/c.txt", "", "bytes");
+    unsyncable = S_IFREG;
+    p.def->batch_end(p.self, p.out);
+    expect_placed(2, 3, KV_E_IO, false);
+    unsyncable = 0;
+    kv_object_info info;
+    assert_int_equal(kv_store_head(p.arg.store, "banners/c.txt", &info), KV_E_NOT_FOUND);
+    place(1, "banners/a.txt");
+    p.def->batch_end(p.self, p.out);
+    expect_placed(3, 1, KV_OK, false);
+    release((uint64_t[]){1, 2, 3}, 3);
+}
+
 static void an_abort_leaves_nothing(void **state)
 {
     (void)state;
@@ -231,6 +270,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(whole_uploads_are_written_and_placed, start, stop),
         cmocka_unit_test_setup_teardown(a_whole_upload_that_cannot_be_written, start, stop),
         cmocka_unit_test_setup_teardown(placing_again_links_again, start, stop),
+        cmocka_unit_test_setup_teardown(what_cannot_be_synced_is_not_placed, start, stop),
         cmocka_unit_test_setup_teardown(an_abort_leaves_nothing, start, stop),
         cmocka_unit_test_setup_teardown(what_was_not_released_goes_with_the_end, start, stop),
     };
