@@ -117,21 +117,104 @@ static void test_refusals(void **state)
     refused("{\"service\":\"a\",\"max_attempts\":2.5}", KV_E_BAD_PARAMETER, "max_attempts");
     refused("{\"service\":\"a\",\"credits\":5}", KV_E_BAD_PARAMETER, "user");
     refused("{\"service\":\"a\",\"backoff\":5,\"backoff_max\":1}", KV_E_BAD_PARAMETER, "backoff");
-    refused("{\"service\":\"a\",\"tags\":[\"a,b\"]}", KV_E_BAD_PARAMETER, "tags");
-    refused("{\"service\":\"a\",\"tags\":[1]}", KV_E_BAD_PARAMETER, "tags");
     refused("{\"service\":\"a\",\"metadata\":[]}", KV_E_BAD_PARAMETER, "metadata");
-    refused("{\"service\":\"a\",\"deadline\":\"2026-02-30T00:00:00Z\"}", KV_E_BAD_PARAMETER,
-            "deadline");
     refused("{\"service\":\"a\",\"deadline\":\"tomorrow\"}", KV_E_BAD_PARAMETER, "deadline");
     refused("{\"service\":\"a\",\"user\":\"a\\u0000b\"}", KV_E_BAD_PARAMETER, "user");
     refused("{\"service\":\"a\",\"jobId\":\"x\"}", KV_E_BAD_ID, "jobId");
     refused("{\"service\":\"a\",\"para\\u006ds\":1}", KV_E_BAD_PARAMETER, "escapes");
-    char deep[128] = "{\"service\":\"a\",\"params\":";
-    size_t n = strlen(deep);
-    for (int i = 0; i < 40; i++)
-        deep[n++] = '[';
-    deep[n] = '\0';
-    refused(deep, KV_E_BAD_REQUEST, "deep");
+}
+
+static kv_err read_params(const char *params)
+{
+    char text[400], why[KV_BODY_WHY];
+    kv_job_body b;
+    snprintf(text, sizeof text, "{\"service\":\"a\",\"params\":%s}", params);
+    kv_err err = kv_job_body_read(S(text), &b, why);
+    kv_job_body_release(&b);
+    return err;
+}
+
+/* As deep as promised and no deeper; brackets side by side or in strings make nothing deep. */
+static void test_depth(void **state)
+{
+    enum { INSIDE = KV_BODY_DEPTH - 1 }; /* the body is one */
+    char deep[200], flat[400] = "[";
+    (void)state;
+    for (size_t over = 0; over < 2; over++) {
+        size_t n = INSIDE + over;
+        memset(deep, '[', n);
+        memset(deep + n, ']', n);
+        deep[2 * n] = '\0';
+        assert_int_equal(read_params(deep), over ? KV_E_BAD_REQUEST : KV_OK);
+    }
+    for (int i = 0; i < 50; i++)
+        strcat(flat, i % 2 ? ",[]" : i ? ",{}" : "{}");
+    assert_int_equal(read_params(strcat(flat, "]")), KV_OK);
+    memset(deep, '[', 100);
+    deep[0] = deep[99] = '"';
+    deep[1] = '\\', deep[2] = '"';
+    deep[100] = '\0';
+    assert_int_equal(read_params(deep), KV_OK);
+}
+
+static void test_times(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t ms; /* 0: refused */
+    } times[] = {
+        {"2026-11-21T13:00:00Z", 1795266000000},
+        {"2026-11-21t13:00:00z", 1795266000000},
+        {"2026-11-21T13:00:00+03:00", 1795255200000},
+        {"2026-11-21T13:00:00-03:30", 1795278600000},
+        {"2026-11-21T13:00:00.5-23:59", 1795352340500},
+        {"2026-11-21T23:59:59.123456789Z", 1795305599123},
+        {"2028-02-29T00:00:00Z", 1835395200000},
+        {"2026-02-29T00:00:00Z", 0},
+        {"2026-11-31T00:00:00Z", 0},
+        {"2026-13-01T00:00:00Z", 0},
+        {"2026-00-01T00:00:00Z", 0},
+        {"2026-11-21T24:00:00Z", 0},
+        {"2026-11-21T13:60:00Z", 0},
+        {"2026-11-21T13:00:60Z", 0},
+        {"2026-11-21 13:00:00Z", 0},
+        {"2026-11-21T13:00:00", 0}, /* of which zone? */
+        {"2026-11-21T13:00:00 03:00", 0},
+        {"2026-11-21T13:00:00+0300", 0},
+        {"2026-11-21T13:00:00+24:00", 0},
+        {"2026-11-21T13:00:00+03:60", 0},
+        {"2026-11-21T13:00:00+3:00", 0},
+        {"2026-11-21T13:00:00ZZ", 0},
+        {"1969-12-31T23:59:59Z", 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        char text[100], why[KV_BODY_WHY];
+        kv_job_body b;
+        snprintf(text, sizeof text, "{\"service\":\"a\",\"deadline\":\"%s\"}", times[i].text);
+        if (kv_job_body_read(S(text), &b, why) != (times[i].ms ? KV_OK : KV_E_BAD_PARAMETER) ||
+            (times[i].ms && b.submit.deadline_ms != times[i].ms))
+            fail_msg("%s: %llu", times[i].text, (unsigned long long)b.submit.deadline_ms);
+        kv_job_body_release(&b);
+    }
+}
+
+static void test_tags(void **state)
+{
+    static const char *const bad[] = {"\"\"",  "\"a b\"", "\"a,b\"",    "\"a/b\"", "\"[\"", "\"@\"",
+                                      "\"`\"", "\"{\"",   "\"\u00e7\"", "1",       "null"};
+    char why[KV_BODY_WHY];
+    kv_job_body b;
+    (void)state;
+    assert_int_equal(
+        kv_job_body_read(S("{\"service\":\"a\",\"tags\":[\"aZ09_.:-\",\"zA\"]}"), &b, why), KV_OK);
+    assert_true(kv_slice_is(b.submit.tags, "aZ09_.:-,zA"));
+    kv_job_body_release(&b);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char text[100];
+        snprintf(text, sizeof text, "{\"service\":\"a\",\"tags\":[%s]}", bad[i]);
+        refused(text, KV_E_BAD_PARAMETER, "tags");
+    }
 }
 
 static void test_queue_body(void **state)
@@ -294,8 +377,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_everything), cmocka_unit_test(test_params_limit),
         cmocka_unit_test(test_defaults),   cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_queue_body), cmocka_unit_test(test_watch_body),
-        cmocka_unit_test(test_keys),       cmocka_unit_test(test_positions),
-        cmocka_unit_test(test_admin)};
+        cmocka_unit_test(test_depth),      cmocka_unit_test(test_times),
+        cmocka_unit_test(test_tags),       cmocka_unit_test(test_queue_body),
+        cmocka_unit_test(test_watch_body), cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_positions),  cmocka_unit_test(test_admin)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
