@@ -8,6 +8,7 @@ static void submit(rig *r, uint64_t job, const char *user, const char *metadata)
                                   .max_attempts = 3,
                                   .lane = 1,
                                   .service = kv_slice_str("ai"),
+                                  .tenant = kv_slice_str("t"),
                                   .params = kv_slice_str("null"),
                                   .user = kv_slice_str(user),
                                   .metadata = kv_slice_str(metadata)};
@@ -55,7 +56,8 @@ static void test_merge_and_version(void **state)
         kv_cmd_free(&cmd);
     }
     assert_true(rig_saw(&r, "\"type\":\"job.metadata\""));
-    assert_true(rig_saw(&r, "\"user\":\"u\",\"version\":1,\"metadata\":{\"a\":{\"x\":1}}}"));
+    assert_true(rig_saw(
+        &r, "\"user\":\"u\",\"tenant\":\"t\",\"version\":1,\"metadata\":{\"a\":{\"x\":1}}}"));
     patched(&r, 1, "{\"a\":{\"y\":2},\"b\":[1]}", "{\"a\":{\"x\":1,\"y\":2},\"b\":[1]}", 2);
     rig_forget(&r);
     refused(&r, 5, 1, "{\"c\":1}", KV_E_CONFLICT);
@@ -145,12 +147,12 @@ static void test_progress(void **state)
     assert_string_equal(kv_buf_str(&r.events), "");
     assert_int_equal(progress(&r, 5, 1, 5, NULL), KV_OK);
     assert_true(rig_saw(&r, "\"type\":\"job.progress\""));
-    assert_true(rig_saw(&r, "\"jobId\":\"0000000000005\",\"progress\":5}"));
+    assert_true(rig_saw(&r, "\"jobId\":\"0000000000005\",\"tenant\":\"t\",\"progress\":5}"));
     rig_forget(&r);
     assert_int_equal(progress(&r, 5, 1, 9, NULL), KV_OK);
     assert_string_equal(kv_buf_str(&r.events), "");
     assert_int_equal(progress(&r, 6, 1, 1, NULL), KV_OK); /* a user does */
-    assert_true(rig_saw(&r, "\"user\":\"u\",\"progress\":1}"));
+    assert_true(rig_saw(&r, "\"user\":\"u\",\"tenant\":\"t\",\"progress\":1}"));
     rig_forget(&r);
     assert_int_equal(progress(&r, 6, 1, 1, NULL), KV_OK);
     assert_string_equal(kv_buf_str(&r.events), "");
