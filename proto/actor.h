@@ -107,7 +107,8 @@ void kv_out_fake_destroy(kv_out **out);
 size_t kv_out_fake_count(const kv_out *out);
 const kv_msg *kv_out_fake_at(const kv_out *out, size_t i, int *ret_peer, kv_slice *ret_payload);
 void kv_out_fake_clear(kv_out *out);
-uint64_t kv_out_fake_credit(const kv_out *out); /* the last kv_out_set_credit; 0 before */
+uint64_t kv_out_fake_credit(const kv_out *out);   /* the last kv_out_set_credit; 0 before */
+void kv_out_fake_refuse(kv_out *out, kv_err err); /* what kv_out_ask says from now on */
 /* Answers the i-th unanswered kv_out_ask of the fake. */
 void kv_out_fake_answer(kv_out *out, void *self, size_t i, kv_err err, const kv_msg *answer);
 const kv_msg *kv_out_fake_asked(const kv_out *out, size_t i);

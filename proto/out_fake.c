@@ -22,6 +22,7 @@ typedef struct fake {
     kv_out out; /* first */
     kept_list sent, asked;
     uint64_t credit;
+    kv_err refused; /* what kv_out_ask says */
 } fake;
 
 static kept *keep(kept_list *l, const kv_msg *m)
@@ -72,9 +73,12 @@ static void fake_send(kv_out *out, int peer, const kv_header *head, const kv_msg
 static kv_err fake_ask(kv_out *out, const kv_header *head, const kv_msg *m, int64_t timeout_ms,
                        kv_out_answer_fn fn, void *arg)
 {
-    kept *k = keep(&((fake *)out)->asked, m);
+    fake *f = (fake *)out;
 
     (void)head, (void)timeout_ms;
+    if (f->refused)
+        return f->refused;
+    kept *k = keep(&f->asked, m);
     k->fn = fn;
     k->arg = arg;
     return KV_OK;
@@ -151,6 +155,11 @@ const kv_msg *kv_out_fake_at(const kv_out *out, size_t i, int *ret_peer, kv_slic
 void kv_out_fake_clear(kv_out *out)
 {
     clear(&((fake *)out)->sent);
+}
+
+void kv_out_fake_refuse(kv_out *out, kv_err err)
+{
+    ((fake *)out)->refused = err;
 }
 
 void kv_out_fake_answer(kv_out *out, void *self, size_t i, kv_err err, const kv_msg *answer)

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "actors/dedup/ending.h"
 #include "tests/unit/dedup_rig.h"
 
 static void a_refused_commit_takes_the_file_back(void **state)
@@ -116,6 +117,89 @@ static void a_commit_that_expired_is_in_doubt(void **state)
 {
     (void)state;
     is_in_doubt(KV_E_EXPIRED);
+}
+
+static void tick_after(uint64_t ms)
+{
+    kv_fake_clock_advance(&r.clock, ms);
+    r.def->tick(r.self, kv_mono_us(&r.clock.clock), r.out);
+}
+
+/* No room for one more question to the broker: it is asked in a moment. */
+static void a_commit_that_cannot_be_asked_yet(void **state)
+{
+    (void)state;
+    make_database();
+    make_file();
+    kv_out_fake_refuse(r.out, KV_E_BUSY);
+    to_commit(1);
+    tick_after(1);
+    tick_after(5);
+    kv_out_fake_refuse(r.out, KV_OK);
+    assert_null(kv_out_fake_asked(r.out, 0));
+    tick_after(5);
+    assert_int_equal(kv_out_fake_asked(r.out, 0)->code, KV_MEDIA_COMMIT);
+    answer_committed(false, 0);
+    assert_int_equal(releases(), 1);
+    released(1);
+    assert_int_equal(done(1)->number, KV_OK);
+    assert_true(file_there());
+}
+
+static void a_commit_that_could_never_be_asked(void **state)
+{
+    (void)state;
+    make_database();
+    make_file();
+    kv_out_fake_refuse(r.out, KV_E_BUSY);
+    to_commit(1);
+    tick_after(9000);
+    assert_int_equal(releases(), 0);
+    tick_after(1000);
+    assert_int_equal(releases(), 1);
+    assert_false(file_there());
+    released(1);
+    assert_int_equal(done(1)->number, KV_E_BUSY);
+}
+
+static void a_commit_without_memory_takes_the_file_back(void **state)
+{
+    (void)state;
+    make_database();
+    make_file();
+    kv_out_fake_refuse(r.out, KV_E_NO_MEMORY);
+    to_commit(1);
+    assert_false(file_there());
+    assert_int_equal(releases(), 1);
+    released(1);
+    assert_int_equal(done(1)->number, KV_E_NO_MEMORY);
+}
+
+/* While nobody answers, what is linked without a row does not grow without end. */
+static void no_more_doubts_than_allowed(void **state)
+{
+    (void)state;
+    make_database();
+    for (uint64_t upload = 1; upload <= KV_ORPHANS_MAX; upload++) {
+        to_commit(upload);
+        kv_out_fake_answer(r.out, r.self, upload - 1, KV_E_BROKER_AWAY, NULL);
+        assert_int_equal(rig_count(&r, KV_PLACE), upload);
+    }
+    kv_out_fake_clear(r.out);
+    uint64_t next = KV_ORPHANS_MAX + 1;
+    begin(next);
+    written(next, KV_OK);
+    hashed(next);
+    scanned(next, KV_OK);
+    assert_int_equal(rig_count(&r, KV_PLACE), 0);
+    assert_int_equal(releases(), 1);
+    released(next);
+    assert_int_equal(done(next)->number, KV_E_BROKER_AWAY);
+    assert_true(done(next)->retry_after_ms > 0);
+    answer_error(KV_E_NOT_FOUND, 0); /* one is settled */
+    kv_out_fake_clear(r.out);
+    to_commit(next + 1);
+    assert_int_equal(rig_count(&r, KV_PLACE), 1);
 }
 
 static void make_row(uint64_t media)
@@ -235,6 +319,10 @@ int main(void)
         T(without_a_database_it_waits),
         T(a_broker_that_is_away),
         T(a_commit_that_failed_is_in_doubt),
+        T(a_commit_that_cannot_be_asked_yet),
+        T(a_commit_that_could_never_be_asked),
+        T(a_commit_without_memory_takes_the_file_back),
+        T(no_more_doubts_than_allowed),
         T(a_commit_that_expired_is_in_doubt),
         T(a_refused_commit_with_a_row_is_taken_back),
         T(a_row_that_others_have_stays),
