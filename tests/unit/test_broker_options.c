@@ -286,31 +286,48 @@ static void test_loaded_options(void **state)
     rig_stop(&r);
 }
 
-/* S4-05: the job's own backoff, doubled, with jitter, up to its own limit. */
-static void test_backoff(void **state)
+enum { OUR_LONGEST = 60000 }; /* the default */
+
+/* Of a job with this backoff: what the waits behind its attempts are at most. */
+static void expect_backoffs(uint64_t backoff_ms, uint64_t backoff_max_ms, const int64_t *most,
+                            uint64_t n)
 {
     rig r;
-    (void)state;
     rig_client(&r);
     rig_hello(&r, "w", "worker", "w", 1);
     rig_ready(&r, "w", "ai", 1);
     kv_msg m = rig_job(1, "ai", 1);
-    m.submit.max_attempts = 5;
-    m.submit.backoff_ms = 100;
-    m.submit.backoff_max_ms = 300;
+    m.submit.max_attempts = n + 1;
+    m.submit.backoff_ms = backoff_ms;
+    m.submit.backoff_max_ms = backoff_max_ms;
     rig_say(&r, "c", &m);
     rig_commit(&r);
-    static const int64_t most[] = {100, 200, 300, 300};
-    for (uint64_t attempt = 1; attempt <= 4; attempt++) {
+    for (uint64_t attempt = 1; attempt <= n; attempt++) {
         rig_fail(&r, "w", 1, 1, attempt, true);
         int64_t delay = r.commands.first->move.not_before - r.now.wall_ms;
         assert_in_range(delay, most[attempt - 1] / 2, most[attempt - 1]);
         rig_commit(&r);
-        rig_tick(&r, 300);
-        rig_beat(&r, "w", 0);
+        for (int64_t left = most[attempt - 1]; left > 0; left -= 1000) {
+            rig_tick(&r, left > 1000 ? 1000 : left);
+            rig_beat(&r, "w", 0);
+        }
         rig_commit(&r);
     }
     rig_stop(&r);
+}
+
+/* S4-05: the job's own backoff, doubled, with jitter, up to its own limit. Ours ends where its own
+ * begins: who wants to wait longer than we ever would does. */
+static void test_backoff(void **state)
+{
+    (void)state;
+    expect_backoffs(100, 300, (const int64_t[]){100, 200, 300, 300}, 4);
+    expect_backoffs(300, 300, (const int64_t[]){300, 300}, 2);
+    expect_backoffs(0, 1500, (const int64_t[]){1000, 1500, 1500}, 3);
+    expect_backoffs(0, 0, (const int64_t[]){1000, 2000, 4000}, 3);
+    expect_backoffs(OUR_LONGEST / 2, 0,
+                    (const int64_t[]){OUR_LONGEST / 2, OUR_LONGEST, OUR_LONGEST}, 3);
+    expect_backoffs(2 * OUR_LONGEST, 0, (const int64_t[]){2 * OUR_LONGEST, 2 * OUR_LONGEST}, 2);
 }
 
 /* ---- unique keys ---- */
