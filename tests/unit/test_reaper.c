@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "actors/reaper.h"
 #include "proto/base/id.h"
@@ -23,6 +26,20 @@ typedef struct fixture {
 } fixture;
 
 static const uint64_t blob = 5 << 12;
+static const char *unsyncable; /* the end of a folder's path; NULL: all can be synced */
+
+/* In the place of libc's. */
+int fsync(int fd)
+{
+    char link[40], path[1000];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = unsyncable ? readlink(link, path, sizeof path) : -1;
+    size_t len = unsyncable ? strlen(unsyncable) : 0;
+    errno = EIO;
+    if (n >= (ssize_t)len && unsyncable && memcmp(path + n - len, unsyncable, len) == 0)
+        return -1;
+    return (int)syscall(SYS_fsync, fd);
+}
 
 static int make(void **state)
 {
@@ -113,6 +130,31 @@ static void keys_and_variants_go(void **state)
     kv_buf_release(&key);
 }
 
+/* Removed is what cannot come back with the power: its rows go next. */
+static void what_is_not_durably_gone_is_tried_again(void **state)
+{
+    static const char *const folders[] = {"/banners", "/.variants"};
+    fixture *f = *state;
+    char params[512];
+    kv_buf key;
+    kv_buf_init(&key, 0);
+    kv_variant_key(&key, blob, 320, kv_slice_str("q80e4-00000000"), kv_slice_str("webp"));
+    store_file(f, "banners/a.jpg");
+    store_file(f, kv_buf_str(&key));
+    params_of(params, "\"banners/a.jpg\"", true);
+    for (size_t i = 0; i < 2; i++) {
+        unsyncable = folders[i];
+        const kv_msg *m = reap(f, params);
+        unsyncable = NULL;
+        assert_int_equal(m->code, KV_JOB_FAIL);
+        assert_int_equal(m->job_fail.number, KV_E_IO);
+        assert_true(m->job_fail.retry);
+        kv_out_fake_answer(f->out, f->actor, 0, KV_OK, NULL);
+    }
+    assert_int_equal(reap(f, params)->code, KV_JOB_DONE);
+    kv_buf_release(&key);
+}
+
 static void bad_params_remove_nothing(void **state)
 {
     fixture *f = *state;
@@ -169,6 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(keys_and_variants_go, make, drop),
+        cmocka_unit_test_setup_teardown(what_is_not_durably_gone_is_tried_again, make, drop),
         cmocka_unit_test_setup_teardown(bad_params_remove_nothing, make, drop),
         cmocka_unit_test_setup_teardown(answer_is_sent_until_it_is_taken, make, drop),
         cmocka_unit_test_setup_teardown(one_works_at_a_time, make, drop),
