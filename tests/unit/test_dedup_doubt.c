@@ -112,6 +112,18 @@ static void a_commit_that_failed_is_in_doubt(void **state)
     is_in_doubt(KV_E_IO);
 }
 
+static void a_commit_that_the_database_refused_is_in_doubt(void **state)
+{
+    (void)state;
+    is_in_doubt(KV_E_DB);
+}
+
+static void a_commit_without_memory_there_is_in_doubt(void **state)
+{
+    (void)state;
+    is_in_doubt(KV_E_NO_MEMORY);
+}
+
 /* It came too late: but one that was sent before may have been in time. */
 static void a_commit_that_expired_is_in_doubt(void **state)
 {
@@ -319,6 +331,8 @@ int main(void)
         T(without_a_database_it_waits),
         T(a_broker_that_is_away),
         T(a_commit_that_failed_is_in_doubt),
+        T(a_commit_that_the_database_refused_is_in_doubt),
+        T(a_commit_without_memory_there_is_in_doubt),
         T(a_commit_that_cannot_be_asked_yet),
         T(a_commit_that_could_never_be_asked),
         T(a_commit_without_memory_takes_the_file_back),
