@@ -180,7 +180,6 @@ void kv_lease_dispatch(kv_core *c, kv_service *service)
             kv_offer_update(offer);
             return; /* no memory; the next message tries again */
         }
-        kv_offer_update(offer);
     }
 }
 

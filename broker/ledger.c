@@ -253,8 +253,8 @@ static bool tidy(kv_ledger *l)
  * begin anew. What little it left is copied here, between two commits. */
 static void finish_log(kv_ledger *l, int64_t used)
 {
-    int64_t copied = atomic_load(&l->log_copied);
-    if (used < LOG_LONG || copied < 0 || copied > used || used - copied > LOG_LITTLE)
+    int64_t copied = atomic_load(&l->log_copied); /* -1: nothing */
+    if (used < LOG_LONG || copied > used || used - copied > LOG_LITTLE)
         return;
     atomic_store(&l->log_copied, -1);
     (void)kv_db_checkpoint(l->x.db, true, NULL);

@@ -27,8 +27,6 @@ bool kv_rate_take(int64_t *full_ns, uint32_t rate, int64_t now_ms)
 bool kv_rate_return(int64_t *full_ns, uint32_t rate, int64_t now_ms)
 {
     *full_ns -= interval_ns(rate);
-    if (*full_ns < 0) /* the rate was set since: the bucket is a new one */
-        *full_ns = 0;
     return token_at_ns(*full_ns, rate) > now_ms * MS_NS;
 }
 
