@@ -298,16 +298,27 @@ static void test_promote(void **state)
     text_stop(&t);
 }
 
+static void submit_of(text_rig *t, uint64_t job, const char *tenant, uint64_t lane)
+{
+    kv_msg m = rig_job(job, "ai", lane);
+    m.submit.tenant = kv_slice_str(tenant);
+    rig_say(&t->r, "c", &m);
+}
+
 /* The ledger could not: the job is where it was. */
 static void test_promote_fails(void **state)
 {
     text_rig t;
     (void)state;
     start(&t);
-    rig_submit(&t.r, "c", 1, "ai", 0);
-    rig_submit(&t.r, "c", 2, "ai", 2);
+    submit_of(&t, 1, "b", 0);
+    submit_of(&t, 2, "a", 2);
+    submit_of(&t, 3, "b", 2);
+    submit_of(&t, 4, "c", 2);
+    submit_of(&t, 5, "b", 2);
+    submit_of(&t, 6, "c", 2);
     text_commit(&t);
-    uint64_t request = promote(&t, 2, 0);
+    uint64_t request = promote(&t, 3, 0);
     rig_answer(&t.r, KV_E_DISK_FULL);
     rig_expect_error(&t.r, request, KV_E_DISK_FULL);
     kv_cmd *find = kv_cmd_pop(&t.r.commands);
@@ -315,8 +326,9 @@ static void test_promote_fails(void **state)
     find->place = (kv_job_place){.found = true, .state = KV_JOB_QUEUED, .max_attempts = 3};
     kv_core_result(t.r.core, t.r.now, find);
     text_wait(&t, 1500);
-    rig_submit(&t.r, "c", 3, "ai", 1);
-    assert_int_equal(rank(&t, 2), 2); /* behind the normal one */
+    rig_submit(&t.r, "c", 7, "ai", 1);
+    for (uint64_t job = 2; job <= 6; job++)
+        assert_int_equal(rank(&t, job), job); /* behind the normal one, in their order */
     text_stop(&t);
 }
 
