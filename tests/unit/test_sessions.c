@@ -1,4 +1,4 @@
-/* How many sessions there may be, and which of them make room. */
+/* How many sessions there may be, which of them make room, and what else ends one. */
 #include "tests/unit/core_rig.h"
 
 #include "broker/core_types.h"
@@ -80,11 +80,65 @@ static void test_the_oldest_has_the_name(void **state)
     rig_stop(&r);
 }
 
+/* The job that "w" had was given back, and its late answer is refused; who says HELLO as "w" from
+ * now on gets it. */
+static void lost_and_found(rig *r, const char *role_name, uint64_t instance)
+{
+    assert_int_equal(r->commands.first->move.to, KV_JOB_QUEUED);
+    rig_commit(r);
+    rig_tick(r, 1000); /* the backoff */
+    rig_hello(r, "w", "worker", role_name, instance);
+    rig_expect_error(r, rig_done(r, "w", 100, 1, 1), KV_E_STALE_LEASE);
+    rig_ready(r, "w", "ai", 1);
+    rig_commit(r);
+    assert_int_equal(rig_last(r, "w", KV_JOB)->m.job.attempt, 2);
+    for (int i = 0; i < 61; i++) { /* until sessions that went are forgotten */
+        rig_tick(r, 1000);
+        rig_beat(r, "c", 0);
+        rig_beat(r, "w", 1);
+    }
+    assert_true(rig_last(r, "w", KV_BEAT_OK)->m.beat_ok.known);
+    uint64_t done = rig_done(r, "w", 100, 1, 2);
+    rig_commit(r);
+    rig_expect_code(r, done, KV_OKAY);
+    rig_stop(r);
+}
+
+/* One peer, one session. */
+static void test_another_name(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    rig_start_one(&r, 100);
+    rig_hello(&r, "w", "worker", "renamed", 1);
+    lost_and_found(&r, "renamed", 1);
+}
+
+/* Its messages are thrown away: what it holds must not wait for its silence. */
+static void test_one_that_does_not_read(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    rig_start_one(&r, 100);
+    kv_core_overflow(r.core, r.now, kv_slice_str("nobody"));
+    assert_int_equal(r.commands.n, 0);
+    kv_core_overflow(r.core, r.now, kv_slice_str("w"));
+    rig_beat(&r, "w", 1);
+    assert_false(rig_last(&r, "w", KV_BEAT_OK)->m.beat_ok.known); /* it says HELLO */
+    kv_core_overflow(r.core, r.now, kv_slice_str("w"));           /* once is enough */
+    assert_int_equal(r.commands.n, 1);
+    lost_and_found(&r, "image", 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_those_that_went_make_room),
         cmocka_unit_test(test_more_than_may_live),
+        cmocka_unit_test(test_another_name),
+        cmocka_unit_test(test_one_that_does_not_read),
         cmocka_unit_test(test_the_oldest_has_the_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
