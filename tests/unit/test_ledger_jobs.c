@@ -46,6 +46,15 @@ static void test_submit_and_history(void **state)
     assert_non_null(strstr(json, "\"worker\":\"w\\\"1\""));
     kv_cmd_free(&get);
     assert_true(rig_saw(&r, "job.queued"));
+    for (int lane = 0; lane < 3; lane++) {
+        static const char *const names[] = {"\"lane\":\"urgent\"", "\"lane\":\"normal\"",
+                                            "\"lane\":\"background\""};
+        kv_cmd *cmd = submit_cmd(50 + (uint64_t)lane, "ai");
+        cmd->submit.lane = lane;
+        rig_run(&r, cmd);
+        kv_cmd_free(&cmd);
+        assert_true(rig_saw(&r, names[lane]));
+    }
     assert_true(rig_saw(&r, "job.processing"));
     assert_true(rig_saw(&r, "job.complete"));
     get = kv_cmd_new(KV_CMD_JOB_GET, 0);
