@@ -267,6 +267,39 @@ static void test_pieces(void **state)
     finish(&s);
 }
 
+/* More comes than may be held while the ingest side is slow: it waits in the sockets, and goes on
+ * as soon as there is room. */
+static void test_scarce_memory(void **state)
+{
+    (void)state;
+    enum { CONNECTIONS = 16, BUDGET = 4 * MB };
+    server s;
+    char body[4096], head[256];
+    int fds[CONNECTIONS];
+    int64_t most = 0;
+    start(&s, "UPLOAD_RATE_LIMIT=0", "UPLOAD_BUFFER_MB=4");
+    char *bytes = bytes_of(MB);
+    for (int i = 0; i < CONNECTIONS; i++) {
+        fds[i] = dial(&s);
+        send_all(fds[i], head, raw_head(head, sizeof(head), "filename=slow", MB));
+        send_all(fds[i], bytes, MB);
+    }
+    while (fake_ended < CONNECTIONS / 2) {
+        int64_t held = kv_metric_get(KV_M_UPLOAD_BUFFER_BYTES);
+        most = held > most ? held : most;
+        usleep(1000);
+    }
+    for (int i = 0; i < CONNECTIONS; i++) {
+        assert_int_equal(answer(fds[i], body), 201);
+        expect_hash(body, bytes, MB);
+        close(fds[i]);
+    }
+    assert_in_range(most, BUDGET / 2, BUDGET);
+    ask_stop(&s);
+    finish(&s);
+    free(bytes);
+}
+
 /* A form whose file comes in one piece, though its folder follows and the parser stumbles. */
 static void test_form_pieces(void **state)
 {
@@ -348,6 +381,20 @@ static void test_refusals(void **state)
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
         close(fd);
     }
+    /* what a browser sends where no file was chosen */
+    static const char none[] = "--X\r\nContent-Disposition: form-data; name=\"file\"; "
+                               "filename=\"\"\r\nContent-Type: application/octet-stream\r\n\r\n"
+                               "\r\n--X--\r\n";
+    fd = dial(&s);
+    snprintf(head, sizeof(head),
+             "POST /api/media HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; "
+             "boundary=X\r\nContent-Length: %zu\r\n\r\n",
+             sizeof(none) - 1);
+    send_all(fd, head, strlen(head));
+    send_all(fd, none, sizeof(none) - 1);
+    assert_int_equal(answer(fd, body), 400);
+    assert_non_null(strstr(body, "\"code\":\"missing_file\""));
+    close(fd);
     fd = dial(&s);
     send_all(
         fd, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -431,10 +478,10 @@ static void test_rate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bodies),      cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_form_pieces), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_drain),       cmocka_unit_test(test_buffered),
-        cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_bodies),        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_scarce_memory), cmocka_unit_test(test_form_pieces),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_buffered),      cmocka_unit_test(test_rate),
     };
     kv_log_setup("gateway", KV_LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
