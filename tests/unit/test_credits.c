@@ -92,6 +92,43 @@ static void test_keys_of_grants(void **state)
     grants(&r, 5, "v", 10, "order-3", KV_OK, 5); /* the same again, now with a key */
     grants(&r, 6, "v", 10, "order-3", KV_OK, 5);
     assert_int_equal(account(&r, "v").granted, 30);
+    grants(&r, 7, "w", 10, "order-4", KV_OK, 7);
+    grants(&r, 8, "w", 10, "order-4", KV_OK, 7); /* who lost the transaction with the answer */
+    assert_int_equal(account(&r, "w").granted, 10);
+    rig_stop(&r);
+}
+
+static kv_err reserve(rig *r, uint64_t transaction, uint64_t amount, const char *key,
+                      uint64_t *ret_transaction)
+{
+    kv_cmd *cmd = kv_cmd_new(KV_CMD_CREDIT, 0);
+    cmd->credit = (kv_credit){.transaction = transaction,
+                              .what = RESERVE,
+                              .user = kv_slice_str("u"),
+                              .amount = amount,
+                              .operation = kv_slice_str("paid"),
+                              .key = kv_slice_str(key)};
+    kv_err err = rig_run(r, cmd)->err;
+    *ret_transaction = cmd->account.transaction;
+    kv_cmd_free(&cmd);
+    return err;
+}
+
+/* The same of reserves; one that is refused takes no key. */
+static void test_keys_of_reserves(void **state)
+{
+    rig r;
+    uint64_t held;
+    (void)state;
+    rig_start(&r);
+    assert_int_equal(reserve(&r, 1, 10, "k", &held), KV_E_NO_CREDIT);
+    grants(&r, 2, "u", 25, "", KV_OK, 2);
+    for (uint64_t transaction = 3; transaction < 6; transaction++) {
+        assert_int_equal(reserve(&r, transaction, 10, "k", &held), KV_OK);
+        assert_int_equal(held, 3);
+    }
+    assert_int_equal(account(&r, "u").held, 10);
+    assert_int_equal(reserve(&r, 6, 11, "k", &held), KV_E_CONFLICT);
     rig_stop(&r);
 }
 
@@ -411,13 +448,10 @@ static void test_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transactions),
-        cmocka_unit_test(test_keys_of_grants),
-        cmocka_unit_test(test_holds_of_jobs),
-        cmocka_unit_test(test_retry_holds_anew),
-        cmocka_unit_test(test_unique_key_holds_once),
-        cmocka_unit_test(test_random_histories),
-        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_transactions),     cmocka_unit_test(test_keys_of_grants),
+        cmocka_unit_test(test_keys_of_reserves), cmocka_unit_test(test_holds_of_jobs),
+        cmocka_unit_test(test_retry_holds_anew), cmocka_unit_test(test_unique_key_holds_once),
+        cmocka_unit_test(test_random_histories), cmocka_unit_test(test_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
