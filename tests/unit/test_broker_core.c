@@ -294,6 +294,7 @@ static void test_unknown_peer(void **state)
     rig_start(&r, 3);
     rig_beat(&r, "z", 0);
     assert_false(rig_last(&r, "z", KV_BEAT_OK)->m.beat_ok.known);
+    assert_int_equal(rig_last(&r, "z", KV_BEAT_OK)->m.beat_ok.epoch, 3);
     rig_submit(&r, "z", 1, "ai", 1);
     assert_int_equal(r.commands.n, 0);
     assert_int_equal(rig_count(&r, KV_ERROR), 0); /* it says HELLO and sends again */
@@ -318,6 +319,7 @@ static void test_deadline(void **state)
     head = (kv_header){.code = m.code, .request = 51, .deadline_ms = UINT64_MAX}; /* never */
     kv_core_message(r.core, r.now, kv_slice_str("g"), &head, &m);
     assert_int_equal(r.commands.n, 1);
+    assert_int_equal(r.commands.last->deadline_ms, UINT64_MAX); /* the ledger looks again */
     rig_stop(&r);
 }
 

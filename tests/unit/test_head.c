@@ -53,6 +53,10 @@ static void test_ordinary(void **state)
     assert_true(kv_slice_is(h.accept_language, "en"));
     assert_true(h.has_length && h.length == 42 && h.expect && !h.chunked && h.minor == 1);
     passes("GET / HTTP/1.0\r\n\r\n");
+    static const char old[] =
+        "POST / HTTP/1.0\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n";
+    assert_int_equal(check(old, sizeof(old) - 1, &h, &err), KV_HEAD_WHOLE);
+    assert_true(h.minor == 0 && !h.expect); /* its client would not know 100 Continue */
     passes("\r\nGET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n");
     passes("GET /g\xc3\xb6r HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n");
 }
