@@ -200,6 +200,51 @@ static void test_throughput(void **state)
     text_stop(&r.t);
 }
 
+/* How long a job ran before it was cancelled says nothing of how long one takes; nor does a lease
+ * of before the restart. */
+static void test_not_measured(void **state)
+{
+    run r;
+    (void)state;
+    run_start(&r, 1, 99, 0);
+    for (uint64_t i = 1; i <= 5; i++) {
+        submit(&r, i, 1);
+        assert_true(step(&r));
+    }
+    submit(&r, 6, 1);
+    kv_msg m;
+    kv_msg_defaults(KV_CANCEL, &m);
+    m.cancel.job = 6;
+    rig_tick(&r.t.r, 2000);
+    rig_say(&r.t.r, "c", &m);
+    rig_commit(&r.t.r);
+    kv_pace_view v = look(&r);
+    assert_int_equal(v.cancelled, 1);
+    assert_int_equal(v.service.n, 5);
+    text_stop(&r.t);
+
+    r = (run){.places = 1};
+    text_start(&r.t, 2);
+    kv_job_row row = {.id = 1,
+                      .seq = 1,
+                      .max_attempts = 3,
+                      .lane = 1,
+                      .state = KV_JOB_PROCESSING,
+                      .epoch = 1,
+                      .attempt = 1,
+                      .service = "ai",
+                      .tenant = kv_slice_str("")};
+    assert_int_equal(kv_core_load(r.t.r.core, r.t.r.now, &row), KV_OK);
+    rig_hello(&r.t.r, "w", "worker", "w", 1);
+    rig_claim(&r.t.r, "w", 1, 1, 1);
+    rig_done(&r.t.r, "w", 1, 1, 1);
+    rig_commit(&r.t.r);
+    v = look(&r);
+    assert_int_equal(v.complete, 1);
+    assert_int_equal(v.service.n, 0);
+    text_stop(&r.t);
+}
+
 /* Nothing measured, no worker, paused, running, unknown: not known is 0 and 0. */
 static void test_eta_not_known(void **state)
 {
@@ -431,11 +476,12 @@ static void test_many_queues(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_percentiles),       cmocka_unit_test(test_resolution),
-        cmocka_unit_test(test_throughput),        cmocka_unit_test(test_eta_not_known),
-        cmocka_unit_test(test_eta_equal_jobs),    cmocka_unit_test(test_eta_holds),
-        cmocka_unit_test(test_eta_rate),          cmocka_unit_test(test_oldest),
-        cmocka_unit_test(test_metrics_of_queues), cmocka_unit_test(test_many_queues),
+        cmocka_unit_test(test_percentiles),   cmocka_unit_test(test_resolution),
+        cmocka_unit_test(test_throughput),    cmocka_unit_test(test_not_measured),
+        cmocka_unit_test(test_eta_not_known), cmocka_unit_test(test_eta_equal_jobs),
+        cmocka_unit_test(test_eta_holds),     cmocka_unit_test(test_eta_rate),
+        cmocka_unit_test(test_oldest),        cmocka_unit_test(test_metrics_of_queues),
+        cmocka_unit_test(test_many_queues),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     kv_metrics_reset();
