@@ -366,44 +366,6 @@ static void test_sessions(void **state)
     text_stop(&t);
 }
 
-/* Who watches one job may come and go in any order: those who stay are told of its end. */
-static void test_several_of_one_job(void **state)
-{
-    enum { SESSIONS = 5, JOBS = 60, CHANGES = 12 };
-    static const char *const peers[SESSIONS] = {"c", "d", "e", "f", "g"};
-    text_rig t;
-    uint64_t seed = 3;
-    (void)state;
-    start(&t);
-    for (uint64_t i = 1; i < SESSIONS; i++)
-        rig_hello(&t.r, peers[i], "client", peers[i], 1);
-    for (uint64_t job = 1; job <= JOBS; job++) {
-        bool watches[SESSIONS] = {false};
-        int n = 0;
-        fill(&t, job, job);
-        for (int i = 0; i < CHANGES; i++) {
-            seed = seed * 6364136223846793005u + 1442695040888963407u;
-            size_t who = (seed >> 33) % SESSIONS;
-            watches[who] = !watches[who];
-            ask(&t, peers[who], &job, 1, watches[who], !watches[who]);
-        }
-        for (int i = 0; i < SESSIONS; i++) {
-            n += watches[i];
-            rig_beat(&t.r, peers[i], 0);
-        }
-        assert_int_equal(t.r.core->watches, n);
-        kv_msg m;
-        kv_msg_defaults(KV_CANCEL, &m);
-        m.cancel.job = job;
-        rig_say(&t.r, "c", &m);
-        text_commit(&t);
-        quarter(&t);
-        assert_int_equal(t.entries, n);
-        assert_int_equal(t.r.core->watches, 0);
-    }
-    text_stop(&t);
-}
-
 /* More than one message holds, and more than a tick looks at: all are told, in messages of at most
  * 256. */
 static void test_many(void **state)
@@ -519,17 +481,11 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ask),
-        cmocka_unit_test(test_ask_eta),
-        cmocka_unit_test(test_pushed),
-        cmocka_unit_test(test_told_after_commit),
-        cmocka_unit_test(test_rates),
-        cmocka_unit_test(test_fast_queue),
-        cmocka_unit_test(test_other_ways),
-        cmocka_unit_test(test_sessions),
-        cmocka_unit_test(test_several_of_one_job),
-        cmocka_unit_test(test_many),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_ask),        cmocka_unit_test(test_ask_eta),
+        cmocka_unit_test(test_pushed),     cmocka_unit_test(test_told_after_commit),
+        cmocka_unit_test(test_rates),      cmocka_unit_test(test_fast_queue),
+        cmocka_unit_test(test_other_ways), cmocka_unit_test(test_sessions),
+        cmocka_unit_test(test_many),       cmocka_unit_test(test_limits),
         cmocka_unit_test(test_random),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,92 @@
+/* What the ledger says of a job's row, and the rows of its event log. */
+#include "tests/unit/exec_rig.h"
+
+static kv_cmd *submit_cmd(uint64_t job, const char *service)
+{
+    kv_cmd *cmd = kv_cmd_new(KV_CMD_SUBMIT, 0);
+    cmd->submit = (kv_cmd_submit){.job = job,
+                                  .max_attempts = 3,
+                                  .lane = 1,
+                                  .service = kv_slice_str(service),
+                                  .tenant = kv_slice_str(""),
+                                  .params = kv_slice_str("{\"n\":1}")};
+    return cmd;
+}
+
+/* What the core is told of a job it is unsure of is all that it needs to go on with it. */
+static void test_find(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r);
+    kv_cmd *cmd = submit_cmd(5, "ai");
+    cmd->submit.max_attempts = 7;
+    rig_run(&r, cmd);
+    kv_cmd_free(&cmd);
+    rig_move(&r, 5, "ai", KV_JOB_QUEUED, KV_JOB_PROCESSING, 1, NULL, NULL);
+    cmd = kv_cmd_new(KV_CMD_MOVE, 0);
+    cmd->move = (kv_cmd_move){.job = 5,
+                              .from = KV_JOB_PROCESSING,
+                              .to = KV_JOB_QUEUED,
+                              .epoch = 1,
+                              .attempt = 1,
+                              .new_epoch = 3,
+                              .new_attempt = 2,
+                              .given_back = 1,
+                              .not_before = 1790000123456,
+                              .service = kv_slice_str("ai")};
+    assert_int_equal(rig_run(&r, cmd)->err, KV_OK);
+    kv_cmd_free(&cmd);
+    cmd = kv_cmd_new(KV_CMD_FIND, 0);
+    cmd->id = 5;
+    kv_job_place at = rig_run(&r, cmd)->place;
+    kv_cmd_free(&cmd);
+    assert_true(at.found);
+    assert_int_equal(at.state, KV_JOB_QUEUED);
+    assert_int_equal(at.epoch, 3);
+    assert_int_equal(at.attempt, 2);
+    assert_int_equal(at.max_attempts, 7);
+    assert_int_equal(at.given_back, 1);
+    assert_int_equal(at.not_before, 1790000123456);
+    rig_stop(&r);
+}
+
+/* Events of a large transaction are several rows: each begins behind the one before, and the log
+ * says what is published. */
+static void test_many_events_at_once(void **state)
+{
+    enum { JOBS = 12000 };
+    rig r;
+    uint64_t last = 0;
+    int rows_n = 0;
+    (void)state;
+    rig_start(&r);
+    assert_int_equal(kv_exec_begin(&r.x), KV_OK);
+    for (uint64_t job = 1; job <= JOBS; job++) {
+        kv_cmd *cmd = submit_cmd(job, job % 2 ? "ai" : "mail");
+        cmd->seq = r.seq += 2;
+        assert_int_equal(kv_exec_run(&r.x, cmd, NULL), KV_OK);
+        kv_cmd_free(&cmd);
+    }
+    assert_int_equal(kv_exec_commit(&r.x), KV_OK);
+    kv_event_row *rows = kv_exec_take_rows(&r.x);
+    for (kv_event_row *row = rows; row; row = row->next, rows_n++) {
+        assert_int_equal(row->prev, last);
+        assert_int_equal(row->first, last + 1);
+        assert_true(row->last >= row->first);
+        last = row->last;
+        assert_true(event_log_has(r.x.db, row));
+    }
+    assert_true(rows_n > 1);
+    assert_int_equal(last, JOBS);
+    assert_int_equal(r.x.last_event, JOBS);
+    kv_event_rows_free(&rows);
+    rig_stop(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_find),
+                                       cmocka_unit_test(test_many_events_at_once)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
