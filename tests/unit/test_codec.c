@@ -337,7 +337,8 @@ static void test_table(void **state)
     assert_int_equal(kv_code_answer(KV_JOB), 0);
     assert_string_equal(kv_code_name(0x7777), "?");
     assert_true(kv_code_ingest(KV_UPLOAD_CHUNK));
-    assert_false(kv_code_ingest(KV_STATS_OK));
+    assert_true(kv_code_ingest(0x60) && kv_code_ingest(0x7f)); /* those to come, too */
+    assert_false(kv_code_ingest(0x5f) || kv_code_ingest(0x80) || kv_code_ingest(KV_STATS_OK));
 }
 
 static void test_describe(void **state)
