@@ -13,6 +13,9 @@ int kv_image_pipeline(const kv_image_order *order, int source, int output, int r
  * not. */
 void kv_image_warm_up(void);
 
+/* Which encoder is not installed, in words; NULL: all are. After the warm-up. */
+const char *kv_image_missing(void);
+
 /* "vips 8.14.1 webp 10204 heif 1.15.1 aom 3.6.0": all that decides the bytes of a variant. After
  * the warm-up. */
 void kv_image_versions(char out[KV_IMAGE_VERSIONS]);

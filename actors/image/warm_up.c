@@ -70,6 +70,19 @@ static void *symbol(const char *library, const char *name)
     return handle ? dlsym(handle, name) : NULL;
 }
 
+const char *kv_image_missing(void)
+{
+    enum { HEIF_AV1 = 4 }; /* heif_compression_AV1 */
+    int (*encodes)(int) = (int (*)(int))symbol("libheif.so.1", "heif_have_encoder_for_format");
+    if (!vips_type_find("VipsOperation", "webpsave_buffer"))
+        return "libvips cannot write WebP";
+    if (!vips_type_find("VipsOperation", "heifsave_buffer"))
+        return "libvips cannot write AVIF";
+    if (!encodes || !encodes(HEIF_AV1))
+        return "libheif has no encoder for AVIF; Debian 13 has it in libheif-plugin-aomenc";
+    return NULL;
+}
+
 void kv_image_versions(char out[KV_IMAGE_VERSIONS])
 {
     int (*webp)(void) = (int (*)(void))symbol("libwebp.so.7", "WebPGetEncoderVersion");

@@ -286,6 +286,11 @@ int kv_image_zygote_main(int argc, char **argv)
                KV_STR("hint", "it is started by the image worker, not by hand"));
         return 1;
     }
+    const char *missing = kv_image_missing();
+    if (missing) { /* each picture would fail for ever; so they wait instead */
+        kv_log(KV_LOG_ERROR, "image_zygote_failed", KV_STR("error", missing));
+        return 1;
+    }
     say_hello();
     for (;;) {
         struct pollfd fds[] = {{.fd = KV_IMAGE_CONTROL_FD, .events = POLLIN},
