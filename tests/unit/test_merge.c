@@ -90,7 +90,7 @@ static void nest(char *to, int depth, const char *open, const char *close)
 
 static void test_limits(void **state)
 {
-    static char deep[100000], other[2000], expect[2000];
+    static char deep[100000], other[2000], expect[sizeof deep + sizeof other];
     (void)state;
     nest(deep, KV_MERGE_DEPTH, "{\"a\":", "}");
     check("", deep, deep);
