@@ -29,11 +29,14 @@ env_file() {
     done <"$1"
 }
 
+# release: the number of this Debian.
+release() { (. /etc/os-release && echo "${VERSION_ID:-}") 2>/dev/null || :; }
+
 # packages SECTION...: installs what is missing of these sections of tools/packages.txt.
 packages() {
     missing=
     for section in "$@"; do
-        for name in $(sed -n "s/^$section //p" tools/packages.txt); do
+        for name in $(sed -n "s/^$section\($(release)\)\{0,1\} //p" tools/packages.txt); do
             # A command that is there already serves as well as Debian's package of that name.
             case $name in nodejs) command -v node >/dev/null && continue ;; npm) command -v npm >/dev/null && continue ;; esac
             state=$(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null) || state=
@@ -47,6 +50,7 @@ packages() {
     # shellcheck disable=SC2086
     { $root apt-get update -q && $root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing; } >"$log_dir/apt.log" 2>&1 || {
         tail -n 20 "$log_dir/apt.log" >&2
+        ! grep -q "locate package libh2o" "$log_dir/apt.log" || say "Debian 13 has no h2o: README.md says where to take it from"
         say "installing packages failed; the whole log is $log_dir/apt.log"
         return 1
     }

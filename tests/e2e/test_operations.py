@@ -325,6 +325,24 @@ def test_env_file():
         assert bad.returncode == 2 and "line 2" in bad.stderr
 
 
+def test_packages_of_another_debian():
+    """A section of tools/packages.txt with a number holds for that Debian only."""
+    lib = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../tools/lib.sh"))
+    with tempfile.TemporaryDirectory(prefix="kv") as folder:
+        for name, text in (("dpkg-query", "exit 1"), ("id", "echo 0"), ("apt-get", "")):
+            os.makedirs(f"{folder}/bin", exist_ok=True)
+            with open(f"{folder}/bin/{name}", "w", encoding="utf-8") as f:
+                f.write(f"#!/bin/sh\n{text}\n")
+            os.chmod(f"{folder}/bin/{name}", 0o755)
+        os.mkdir(f"{folder}/tools")
+        with open(f"{folder}/tools/packages.txt", "w", encoding="utf-8") as f:
+            f.write("# run13 no\nrun a b\nrun12 twelve\nrun13 thirteen\nrun1 no\ntest13 no\ntest no\n")
+        for number, want in (("12", "a b twelve"), ("13", "a b thirteen"), ("14", "a b"), ("", "a b")):
+            script = f'. "{lib}"; release() {{ echo {number}; }}; packages run'
+            got = subprocess.run(["sh", "-euc", script], cwd=folder, env={"PATH": f"{folder}/bin:{os.environ['PATH']}"}, capture_output=True, text=True, timeout=60, check=True)
+            assert got.stderr == f"installing: {want}\n"
+
+
 def test_tools_up_ends_what_it_started():
     """SIGTERM to tools/up alone, as a process manager sends it, must not leave kervan behind; Ctrl-C goes to both and is waited for."""
     root = os.path.join(os.path.dirname(__file__), "../..")
