@@ -238,7 +238,9 @@ kv_slice kv_job_history_holder(kv_slice history)
     kv_job_step step = {.state = KV_JOB_QUEUED};
     uint64_t left_out;
     size_t at = history.len;
-    if (at && history.ptr[at - 1] == RS)
+    if (at == 0) /* and its pointer may be NULL */
+        return none;
+    if (history.ptr[at - 1] == RS)
         at--;
     while (at && history.ptr[at - 1] != RS)
         at--;
