@@ -216,7 +216,7 @@ static void say_hello(void)
     send_event(&hello);
 }
 
-/* Threads do not survive a fork, and libvips would wait for them in the child. */
+/* Threads do not survive a fork, and libvips would wait for them in the child. errno: EBUSY. */
 static bool single_threaded(void)
 {
     int threads = 0;
@@ -226,6 +226,7 @@ static bool single_threaded(void)
     for (struct dirent *e; (e = readdir(tasks));)
         threads += e->d_name[0] != '.';
     closedir(tasks);
+    errno = threads == 1 ? 0 : EBUSY;
     return threads == 1;
 }
 

@@ -26,6 +26,13 @@
 #include "actors/image/zygote_link.h"
 #include "tests/unit/scratch.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED
+#endif
+#endif
 #define DATA KV_TESTS_DIR "/unit/data/images/"
 
 static kv_zygote zygote = {.fd = -1};
@@ -319,7 +326,7 @@ static void too_much_memory_is_a_limit(void **state)
     kv_image_job_close(&j);
 }
 
-#ifndef __SANITIZE_ADDRESS__ /* sanitizers reserve too much for memory limits */
+#ifndef SANITIZED /* sanitizers reserve too much for memory limits */
 /* Passes the estimate, and does not get what it then asks for. */
 static void memory_limit_holds(void **state)
 {
@@ -614,7 +621,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(wrong_decoder_is_bad),
         cmocka_unit_test(bomb_is_seen_in_its_header),
         cmocka_unit_test(too_much_memory_is_a_limit),
-#ifndef __SANITIZE_ADDRESS__
+#ifndef SANITIZED
         cmocka_unit_test(memory_limit_holds),
 #endif
         cmocka_unit_test(crash_costs_one_picture),
