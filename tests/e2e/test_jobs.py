@@ -277,6 +277,7 @@ def test_metadata_merges_and_versions(kervan):
     version = answer.json()["version"]
     assert answer.headers["ETag"] == f'"{version}"'
     assert patch({"b": 1}, headers={"If-Match": f'"{version}"'}).status_code == 200
+    assert patch({"b": 2}, headers={"If-Match": '""'}).status_code == 400  # a condition, though it names no version
     stale = patch({"b": 2}, headers={"If-Match": f'"{version}"'})
     assert stale.status_code == 409 and stale.json()["code"] == "conflict"
     assert patch({"b": 2}, params={"version": version}).status_code == 409
