@@ -36,11 +36,12 @@ void kv_trace_take(kv_conn *c, kv_slice traceparent)
     static const uint8_t zero[16];
     uint8_t trace[16], parent[8];
     kv_trace_new(c);
-    if (traceparent.len < 55 || memcmp(traceparent.ptr, "00-", 3) != 0 ||
+    if (traceparent.len != 55 || memcmp(traceparent.ptr, "00-", 3) != 0 ||
         traceparent.ptr[35] != '-' || traceparent.ptr[52] != '-')
         return;
     if (lower_hex(kv_slice_of(traceparent.ptr + 3, 32), trace, 16) &&
-        lower_hex(kv_slice_of(traceparent.ptr + 36, 16), parent, 8) && memcmp(trace, zero, 16) != 0)
+        lower_hex(kv_slice_of(traceparent.ptr + 36, 16), parent, 8) &&
+        memcmp(trace, zero, 16) != 0 && memcmp(parent, zero, 8) != 0)
         memcpy(c->trace, trace, 16);
 }
 

@@ -83,6 +83,11 @@ def test_access_log(kervan):
     line = kervan.wait_log("request", path="/api/folders")[-1]
     assert line["status"] == 200 and line["method"] == "GET" and line["traceId"] == "0af7651916cd43dd8448eb211c80319c"
     assert line["client"] == "127.0.0.1"
+    for bad in ("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x"):
+        kervan.get("/api/folders?bad", headers={"traceparent": bad})
+    kervan.get("/api/media", headers={"traceparent": bad})
+    assert kervan.wait_log("request", path="/api/media")[-1]["traceId"] != line["traceId"]
+    assert len(kervan.events("request", traceId=line["traceId"])) == 1
 
 
 def test_metrics_format(kervan):
