@@ -11,7 +11,7 @@
 #include "proto/base/media_name.h"
 #include "storage/object.h"
 
-enum { KEYS_MAX = 4096, KEY_LEN_MAX = 400, CREDIT = 16, TICK_MS = 1000, ANSWER_MS = 60000 };
+enum { KEYS_MAX = 4096, KEY_LEN_MAX = 400, CREDIT = 16, TICK_MS = 1000 };
 
 typedef struct answer {
     struct answer *next;
@@ -131,23 +131,14 @@ static void on_answer(void *self, void *arg, kv_err err, const kv_msg *msg, kv_o
 
 static void send_answer(answer *a, kv_out *out)
 {
-    kv_msg m;
-    if (a->err == KV_OK) {
-        kv_msg_defaults(KV_JOB_DONE, &m);
-        m.job_done.job = a->job;
-        m.job_done.epoch = a->epoch;
-        m.job_done.attempt = a->attempt;
-        m.job_done.result = kv_slice_str("{}");
-    } else {
-        kv_msg_defaults(KV_JOB_FAIL, &m);
-        m.job_fail.job = a->job;
-        m.job_fail.epoch = a->epoch;
-        m.job_fail.attempt = a->attempt;
-        m.job_fail.number = (uint64_t)a->err;
-        m.job_fail.detail = kv_slice_str(kv_err_info_of(a->err)->en);
-        m.job_fail.retry = a->retry;
-    }
-    a->due = kv_out_ask(out, &a->head, &m, ANSWER_MS, on_answer, a) != KV_OK;
+    kv_job_end end = {.job = a->job,
+                      .epoch = a->epoch,
+                      .attempt = a->attempt,
+                      .result = kv_slice_str("{}"),
+                      .err = a->err,
+                      .detail = kv_err_info_of(a->err)->en,
+                      .retry = a->retry};
+    a->due = kv_out_end_job(out, &a->head, &end, on_answer, a) != KV_OK;
 }
 
 /* ---- shell ---- */

@@ -50,6 +50,19 @@ void kv_out_set_credit(kv_out *out, uint64_t credit);
 /* The shell forgets the lease (it re-registers held ones after a restart). The token tells it from
  * a newer one of the same job. */
 void kv_out_lease_done(kv_out *out, uint64_t job, uint64_t epoch, uint64_t attempt);
+/* How a leased job ended: JOB_DONE with `result` where err is KV_OK, else JOB_FAIL. */
+typedef struct kv_job_end {
+    uint64_t job, epoch, attempt;
+    kv_slice result; /* JSON */
+    kv_err err;
+    const char *detail; /* not NULL where err is set */
+    bool retry;
+} kv_job_end;
+/* Asks it for KV_JOB_END_MS; a broker may be away for long, then the caller sends it again
+ * (kv_answer_again). Errors as of kv_out_ask. */
+enum { KV_JOB_END_MS = 60000 };
+kv_err kv_out_end_job(kv_out *out, const kv_header *head, const kv_job_end *end,
+                      kv_out_answer_fn fn, void *arg);
 const kv_clock *kv_out_clock(kv_out *out);
 
 typedef struct kv_handler {

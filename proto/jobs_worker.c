@@ -16,7 +16,7 @@
 
 enum {
     TICK_MS = 500,
-    ANSWER_MS = 60000, /* then it is sent again: the broker may be away for long */
+    REPORT_MS = 60000, /* then it is sent again: the broker may be away for long */
     THREADS_MAX = 256,
     REPORTS_MAX = 64 /* of a job, not sent yet */
 };
@@ -249,23 +249,14 @@ static void on_answer(void *self, void *arg, kv_err err, const kv_msg *answer, k
 
 static void send_answer(kv_work *j, kv_out *out)
 {
-    kv_msg m;
-    if (j->err == KV_OK) {
-        m = (kv_msg){.code = KV_JOB_DONE,
-                     .job_done = {.job = j->job,
-                                  .epoch = j->epoch,
-                                  .attempt = j->attempt,
-                                  .result = kv_slice_str(j->result ? j->result : "{}")}};
-    } else {
-        m = (kv_msg){.code = KV_JOB_FAIL,
-                     .job_fail = {.job = j->job,
-                                  .epoch = j->epoch,
-                                  .attempt = j->attempt,
-                                  .number = (uint64_t)j->err,
-                                  .detail = kv_slice_str(j->detail),
-                                  .retry = j->retry}};
-    }
-    j->asking = kv_out_ask(out, &j->head, &m, ANSWER_MS, on_answer, j) == KV_OK;
+    kv_job_end end = {.job = j->job,
+                      .epoch = j->epoch,
+                      .attempt = j->attempt,
+                      .result = kv_slice_str(j->result ? j->result : "{}"),
+                      .err = j->err,
+                      .detail = j->detail,
+                      .retry = j->retry};
+    j->asking = kv_out_end_job(out, &j->head, &end, on_answer, j) == KV_OK;
 }
 
 static void look_at(kv_job_worker *w, kv_work *j, kv_out *out);
@@ -305,7 +296,7 @@ static void send_report(kv_job_worker *w, kv_work *j, kv_out *out)
                                  .progress = r->percent,
                                  .patch = kv_slice_str(r->patch ? r->patch : "")}};
     pthread_mutex_unlock(&w->lock);
-    j->asking = kv_out_ask(out, &j->head, &m, ANSWER_MS, on_reported, j) == KV_OK;
+    j->asking = kv_out_ask(out, &j->head, &m, REPORT_MS, on_reported, j) == KV_OK;
 }
 
 /* What is to be said of it now: reports before the answer. */

@@ -35,6 +35,28 @@ void kv_out_lease_done(kv_out *out, uint64_t job, uint64_t epoch, uint64_t attem
     out->ops->lease_done(out, job, epoch, attempt);
 }
 
+kv_err kv_out_end_job(kv_out *out, const kv_header *head, const kv_job_end *end,
+                      kv_out_answer_fn fn, void *arg)
+{
+    kv_msg m;
+    if (end->err == KV_OK) {
+        kv_msg_defaults(KV_JOB_DONE, &m);
+        m.job_done.job = end->job;
+        m.job_done.epoch = end->epoch;
+        m.job_done.attempt = end->attempt;
+        m.job_done.result = end->result;
+    } else {
+        kv_msg_defaults(KV_JOB_FAIL, &m);
+        m.job_fail.job = end->job;
+        m.job_fail.epoch = end->epoch;
+        m.job_fail.attempt = end->attempt;
+        m.job_fail.number = (uint64_t)end->err;
+        m.job_fail.detail = kv_slice_str(end->detail);
+        m.job_fail.retry = end->retry;
+    }
+    return kv_out_ask(out, head, &m, KV_JOB_END_MS, fn, arg);
+}
+
 const kv_clock *kv_out_clock(kv_out *out)
 {
     return out->clock;

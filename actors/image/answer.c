@@ -5,10 +5,7 @@
 
 #include "proto/base/log.h"
 
-enum {
-    ANSWER_MS = 60000, /* then the answer is sent again: the broker may be away for long */
-    PROGRESS_MS = 5000,
-};
+enum { PROGRESS_MS = 5000 };
 
 void kv_image_let_go(kv_image_job *j, kv_out *out)
 {
@@ -44,24 +41,15 @@ static void on_answer(void *self, void *arg, kv_err err, const kv_msg *answer, k
 
 void kv_image_answer(kv_image_job *j, kv_out *out)
 {
-    kv_msg m;
-    if (j->err == KV_OK) {
-        kv_msg_defaults(KV_JOB_DONE, &m);
-        m.job_done.job = j->job;
-        m.job_done.epoch = j->epoch;
-        m.job_done.attempt = j->attempt;
-        m.job_done.result = kv_buf_slice(&j->result);
-    } else {
-        kv_msg_defaults(KV_JOB_FAIL, &m);
-        m.job_fail.job = j->job;
-        m.job_fail.epoch = j->epoch;
-        m.job_fail.attempt = j->attempt;
-        m.job_fail.number = (uint64_t)j->err;
-        m.job_fail.detail = kv_slice_str(j->detail);
-        m.job_fail.retry = j->retry;
-    }
+    kv_job_end end = {.job = j->job,
+                      .epoch = j->epoch,
+                      .attempt = j->attempt,
+                      .result = kv_buf_slice(&j->result),
+                      .err = j->err,
+                      .detail = j->detail,
+                      .retry = j->retry};
     j->phase = KV_PHASE_ANSWERED;
-    if (kv_out_ask(out, &j->head, &m, ANSWER_MS, on_answer, j) != KV_OK)
+    if (kv_out_end_job(out, &j->head, &end, on_answer, j) != KV_OK)
         j->phase = KV_PHASE_ANSWER;
 }
 
@@ -112,19 +100,17 @@ static void on_refusal_answer(void *self, void *arg, kv_err err, const kv_msg *a
 
 void kv_image_refuse(const kv_in *in, kv_out *out)
 {
-    kv_msg m;
     kv_job *job = malloc(sizeof *job);
     if (!job)
         return; /* the lease ends by the Stuck Job Guard */
     *job = in->msg->job;
-    kv_msg_defaults(KV_JOB_FAIL, &m);
-    m.job_fail.job = job->job;
-    m.job_fail.epoch = job->epoch;
-    m.job_fail.attempt = job->attempt;
-    m.job_fail.number = KV_E_BUSY;
-    m.job_fail.detail = kv_slice_str("over the credit of this worker");
-    m.job_fail.retry = true;
-    if (kv_out_ask(out, in->head, &m, ANSWER_MS, on_refusal_answer, job) != KV_OK) {
+    kv_job_end end = {.job = job->job,
+                      .epoch = job->epoch,
+                      .attempt = job->attempt,
+                      .err = KV_E_BUSY,
+                      .detail = "over the credit of this worker",
+                      .retry = true};
+    if (kv_out_end_job(out, in->head, &end, on_refusal_answer, job) != KV_OK) {
         kv_out_lease_done(out, job->job, job->epoch, job->attempt);
         free(job);
     }
