@@ -4,9 +4,9 @@ import datetime
 
 import pytest
 
+from jobs import Worker, job, jobs, name, submit, wait_job
 from kervan import wait_for
 from peer import JOB_FAIL, OKAY
-from test_jobs import Worker, job, jobs, name, submit, wait_job
 
 pytestmark = pytest.mark.threads
 
