@@ -1,5 +1,6 @@
 """Too little memory for a picture is a limit, said as such, whoever noticed it: decoder, libvips or an encoder. S0-39
 Too little for two at once, where each alone would do, is no picture's fault."""
+import os
 import pathlib
 
 import pytest
@@ -48,7 +49,7 @@ class Memory:
 
 @pytest.fixture
 def memory():
-    group = Memory("kervan-test")
+    group = Memory(f"kervan-test-{os.getpid()}")
     try:
         group.make(400 << 20)  # one takes some 280
     except OSError as e:
