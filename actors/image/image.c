@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sched.h>
@@ -19,6 +18,7 @@ enum {
     HELLO_MS = 20000, /* a cold start with libvips' modules on a slow disk */
     TICK_MS = 1000,
     SPARING_S = 300, /* from the last child that was killed */
+    PATIENCE_S = 120 /* with a machine that has no room for a child; below STUCK_AFTER */
 };
 
 typedef struct image {
@@ -91,9 +91,35 @@ static void end_sparing(image *im, kv_out *out)
     kv_log(KV_LOG_INFO, "image_memory_again", KV_U64("at_once", im->job_count));
 }
 
+/* No descriptors, no memory, no process to be had, or a disk that fails: it waits in its slot, so
+ * that no more pictures come, and no attempt is used up. */
+static void wait_or_fail(kv_image_job *j, kv_err err, const char *what, kv_out *out)
+{
+    if (kv_mono_us(kv_out_clock(out)) - j->begun_us >= (int64_t)PATIENCE_S * 1000000) {
+        kv_image_fail(j, err, true, what, out);
+        return;
+    }
+    if (!j->waited)
+        kv_log(KV_LOG_WARN, "image_waits", KV_ID("jobId", j->job), KV_ERRNAME("code", err),
+               KV_STR("what", what));
+    j->waited = true;
+    if (j->report_fd >= 0) {
+        kv_out_unwatch_fd(out, j->report_fd);
+        close(j->report_fd);
+    }
+    if (j->keeping.output_fd >= 0)
+        close(j->keeping.output_fd);
+    j->report_fd = j->keeping.output_fd = -1;
+    j->phase = KV_PHASE_WAITING;
+}
+
 static void child_ended(image *im, kv_image_job *j, const kv_image_event *e, kv_out *out)
 {
     take_reports(j, out);
+    if (e->status == -1 && !j->cancelled) {
+        wait_or_fail(j, KV_E_NO_MEMORY, "no image process could be made", out);
+        return;
+    }
     kv_image_job_verdict(j, e);
     kv_log(KV_LOG_DEBUG, "image_child_ended", KV_ID("jobId", j->job), KV_I64("status", e->status),
            KV_U64("cpu_ms", e->cpu_us / 1000), KV_U64("peak_kib", e->peak_kib));
@@ -215,19 +241,21 @@ static void watch(image *im, kv_out *out)
 
 /* ---- messages ---- */
 
-static kv_err open_source(image *im, kv_image_job *j, const char *key, int *ret_fd)
+static kv_err open_source(image *im, kv_image_job *j, int *ret_fd)
 {
     kv_object_info info;
-    kv_err err = kv_store_open(im->store, key, ret_fd, &info);
+    kv_err err = kv_store_open(im->store, j->key, ret_fd, &info);
     j->source_size = err == KV_OK ? info.size : 0;
     return err;
 }
 
-static void begin(image *im, kv_image_job *j, kv_image_input input, const char *key, kv_out *out)
+static void begin(image *im, kv_image_job *j, kv_out *out)
 {
+    j->phase = KV_PHASE_RUNNING;
+    j->keeping.run = ++im->last_run;
     int source = -1, pair[2] = {-1, -1};
     const char *what = "the original could not be opened";
-    kv_err err = open_source(im, j, key, &source);
+    kv_err err = open_source(im, j, &source);
     if (err == KV_OK) {
         what = "no descriptors for an image process";
         j->keeping.output_fd = memfd_create("variants", MFD_CLOEXEC);
@@ -236,8 +264,10 @@ static void begin(image *im, kv_image_job *j, kv_image_input input, const char *
     }
     if (err == KV_OK) {
         what = "the image zygote does not answer";
-        kv_image_order order = {
-            .what = KV_IMAGE_RUN, .input = input, .id = j->keeping.run, .settings = im->settings};
+        kv_image_order order = {.what = KV_IMAGE_RUN,
+                                .input = j->input,
+                                .id = j->keeping.run,
+                                .settings = im->settings};
         err = kv_zygote_run(&im->zygote, &order, (int[]){source, j->keeping.output_fd, pair[1]});
     }
     if (source >= 0)
@@ -247,8 +277,10 @@ static void begin(image *im, kv_image_job *j, kv_image_input input, const char *
     j->report_fd = pair[0];
     if (j->report_fd >= 0)
         kv_out_watch_fd(out, j->report_fd, on_report);
-    if (err != KV_OK)
-        kv_image_fail(j, err, err != KV_E_NOT_FOUND, what, out);
+    if (err == KV_E_NOT_FOUND || err == KV_E_BAD_PARAMETER)
+        kv_image_fail(j, err, false, what, out);
+    else if (err != KV_OK)
+        wait_or_fail(j, err, what, out);
 }
 
 static kv_image_job *free_slot(image *im)
@@ -265,9 +297,7 @@ static void on_job(void *self, const kv_in *in, kv_out *out)
     image *im = self;
     const kv_job *m = &in->msg->job;
     kv_image_job *j = free_slot(im);
-    void *json = NULL;
-    const char *key, *mime;
-    kv_image_input input;
+    const char *mime;
     watch(im, out);
     for (uint64_t i = 0; i < im->job_count; i++) {
         if (im->jobs[i].phase != KV_PHASE_FREE && !im->jobs[i].cancelled &&
@@ -279,24 +309,22 @@ static void on_job(void *self, const kv_in *in, kv_out *out)
         kv_image_refuse(in, out);
         return;
     }
-    *j = (kv_image_job){
-        .phase = KV_PHASE_RUNNING,
-        .job = m->job,
-        .epoch = m->epoch,
-        .attempt = m->attempt,
-        .report_fd = -1,
-        .begun_us = kv_mono_us(kv_out_clock(out)),
-        .keeping = {.run = ++im->last_run, .output_fd = -1, .settings = im->settings}};
+    *j = (kv_image_job){.phase = KV_PHASE_RUNNING,
+                        .job = m->job,
+                        .epoch = m->epoch,
+                        .attempt = m->attempt,
+                        .report_fd = -1,
+                        .begun_us = kv_mono_us(kv_out_clock(out)),
+                        .keeping = {.output_fd = -1, .settings = im->settings}};
     if (in->head)
         j->head = *in->head;
     kv_buf_init(&j->result, KV_JSON_MAX);
-    if (!kv_image_params_read(m->params, &json, &j->keeping.blob, &key, &mime))
+    if (!kv_image_params_read(m->params, &j->params, &j->keeping.blob, &j->key, &mime))
         kv_image_fail(j, KV_E_BAD_PARAMETER, false, "params need blob, key and mime", out);
-    else if (!kv_image_input_of(kv_slice_str(mime), &input))
+    else if (!kv_image_input_of(kv_slice_str(mime), &j->input))
         kv_image_fail(j, KV_E_UNSUPPORTED, false, "no decoder for this type", out);
     else
-        begin(im, j, input, key, out);
-    json_decref(json);
+        begin(im, j, out);
 }
 
 static void on_cancel(void *self, const kv_in *in, kv_out *out)
@@ -331,18 +359,21 @@ static void tick(void *self, int64_t now_us, kv_out *out)
         kv_image_job *j = &im->jobs[i];
         if (j->phase == KV_PHASE_RUNNING)
             take_reports(j, out);
-        else if (j->phase == KV_PHASE_ANSWER && j->cancelled)
+        else if (j->phase == KV_PHASE_WAITING && !j->cancelled)
+            begin(im, j, out);
+        else if ((j->phase == KV_PHASE_ANSWER || j->phase == KV_PHASE_WAITING) && j->cancelled)
             kv_image_let_go(j, out);
         else if (j->phase == KV_PHASE_ANSWER)
             kv_image_answer(j, out);
     }
 }
 
+/* Those that wait go back unbegun. */
 static bool drained(void *self)
 {
     image *im = self;
     for (uint64_t i = 0; i < im->job_count; i++) {
-        if (im->jobs[i].phase != KV_PHASE_FREE)
+        if (im->jobs[i].phase != KV_PHASE_FREE && im->jobs[i].phase != KV_PHASE_WAITING)
             return false;
     }
     return true;

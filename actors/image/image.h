@@ -4,8 +4,9 @@
  * params {"blob":"<id>","key":"banners/<hash>.jpg","mime":"image/jpeg"}. Result as
  * kv_image_result_json makes it; the variants are durable before it is told. What a picture does to
  * its child (crash, limit, damage) ends the job at once; what the machine does (disk full, zygote
- * gone, memory used up by all together) may be tried again. After a child was killed for want of
- * memory pictures come one at a time for five minutes. */
+ * gone, memory used up by all together) may be tried again. What it lacks before a child begins is
+ * waited for, two minutes at most. After a child was killed for want of memory pictures come one at
+ * a time for five minutes. */
 #ifndef KV_IMAGE_H
 #define KV_IMAGE_H
 

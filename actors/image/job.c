@@ -189,5 +189,6 @@ void kv_image_job_close(kv_image_job *j)
     if (j->keeping.output_fd >= 0)
         close(j->keeping.output_fd);
     kv_buf_release(&j->result);
+    json_decref(j->params);
     *j = (kv_image_job){.phase = KV_PHASE_FREE, .report_fd = -1, .keeping.output_fd = -1};
 }

@@ -8,6 +8,7 @@
 
 typedef enum kv_image_phase {
     KV_PHASE_FREE,
+    KV_PHASE_WAITING, /* the machine has no room for a child; begun again by each tick */
     KV_PHASE_RUNNING, /* a child works */
     KV_PHASE_KEEPING, /* the keeper has it */
     KV_PHASE_ANSWER,  /* the answer is to be sent */
@@ -20,6 +21,10 @@ typedef struct kv_image_job {
     bool starved;   /* its child was killed from outside: by the kernel, for want of memory */
     kv_header head; /* trace of the JOB */
     uint64_t job, epoch, attempt;
+    void *params;    /* JSON */
+    const char *key; /* of the original; lies in params */
+    kv_image_input input;
+    bool waited;
     uint64_t source_size; /* bytes */
     int report_fd;        /* -1: none */
     int64_t begun_us;

@@ -1,7 +1,10 @@
 """Background processing. S0-02 S0-07 S0-19 S0-20 S0-21 S0-36 S0-38 S0-40 S0-41 S0-42 S0-54 S0-71 S0-72 S0-74 S0-75 S0-83"""
+import os
+import resource
+
 import pytest
 
-from kervan import wait_for
+from kervan import Kervan, wait_for
 from pictures import SECRETS, avif, bomb_png, gif, jpeg, metadata, noise_png, png, webp, with_metadata
 
 pytestmark = pytest.mark.threads
@@ -118,3 +121,16 @@ def test_duration_metric(kervan):
     kervan.wait_ready(media["id"])
     assert kervan.metric("processing_duration_seconds_count") >= 1
     assert kervan.metric("processing_duration_seconds_sum") > 0
+
+
+def test_pictures_wait_where_no_descriptor_is_to_be_had():
+    with Kervan() as k:
+        pid = k.children()["worker"]
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) - 10, limits[1]))
+        ids = [k.upload_raw(noise_png(300, 200), "a.png").json()["id"] for _ in range(6)]
+        k.wait_log("image_waits")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        for id in ids:
+            k.wait_ready(id)
+        assert not k.events("image_failed")

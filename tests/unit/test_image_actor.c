@@ -344,6 +344,68 @@ static void picture_killed_for_want_of_memory_is_tried_again(void **state)
     assert_int_equal(kv_out_fake_credit(f->out), 2);
 }
 
+/* From now on no descriptor is to be had. */
+static struct rlimit take_descriptors(void)
+{
+    struct rlimit is;
+    int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &is), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){(rlim_t)next, is.rlim_max}), 0);
+    return is;
+}
+
+static void picture_waits_for_the_machine(void **state)
+{
+    fixture *f = *state;
+    store_file(f, 1, "photo.jpg", "banners/a.jpg");
+    struct rlimit enough = take_descriptors();
+    send_job(f, 9, "banners/a.jpg", "image/jpeg");
+    kv_fake_clock_advance(&f->clock, 119000);
+    kv_image_actor.tick(f->actor, 0, f->out);
+    assert_null(kv_out_fake_asked(f->out, 0)); /* no attempt is used up */
+    assert_true(kv_image_actor.drained(f->actor));
+    setrlimit(RLIMIT_NOFILE, &enough);
+    assert_int_equal(next_answer(f, NULL)->code, KV_JOB_DONE);
+    accept_answer(f);
+}
+
+static void picture_waits_for_two_minutes(void **state)
+{
+    fixture *f = *state;
+    store_file(f, 1, "photo.jpg", "banners/a.jpg");
+    struct rlimit enough = take_descriptors();
+    send_job(f, 9, "banners/a.jpg", "image/jpeg");
+    kv_fake_clock_advance(&f->clock, 120000);
+    kv_image_actor.tick(f->actor, 0, f->out);
+    setrlimit(RLIMIT_NOFILE, &enough);
+    const kv_msg *m = kv_out_fake_asked(f->out, 0);
+    assert_int_equal(m->code, KV_JOB_FAIL);
+    assert_true(m->job_fail.retry);
+    accept_answer(f);
+}
+
+static void cancelled_while_it_waits(void **state)
+{
+    fixture *f = *state;
+    kv_msg m;
+    store_file(f, 1, "photo.jpg", "banners/a.jpg");
+    struct rlimit enough = take_descriptors();
+    send_job(f, 9, "banners/a.jpg", "image/jpeg");
+    kv_msg_defaults(KV_JOB_CANCEL, &m);
+    m.job_cancel = (kv_job_cancel){.job = 9, .epoch = 3, .attempt = 2};
+    handle(f, &m);
+    setrlimit(RLIMIT_NOFILE, &enough);
+    kv_image_actor.tick(f->actor, 0, f->out);
+    assert_null(kv_out_fake_asked(f->out, 0));
+    send_job(f, 1, "banners/a.jpg", "image/jpeg"); /* both slots are free */
+    send_job(f, 2, "banners/a.jpg", "image/jpeg");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(next_answer(f, NULL)->code, KV_JOB_DONE);
+        kv_out_fake_answer(f->out, f->actor, 0, KV_OK, NULL);
+    }
+}
+
 static void over_the_credit_is_given_back(void **state)
 {
     fixture *f = *state;
@@ -376,6 +438,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(cancelled_job_is_not_answered, make, drop),
         cmocka_unit_test_setup_teardown(picture_killed_for_want_of_memory_is_tried_again, make,
                                         drop),
+        cmocka_unit_test_setup_teardown(picture_waits_for_the_machine, make, drop),
+        cmocka_unit_test_setup_teardown(picture_waits_for_two_minutes, make, drop),
+        cmocka_unit_test_setup_teardown(cancelled_while_it_waits, make, drop),
         cmocka_unit_test_setup_teardown(over_the_credit_is_given_back, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
