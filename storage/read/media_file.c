@@ -12,6 +12,16 @@ static void copy(char *to, size_t cap, kv_slice from)
     to[n] = '\0';
 }
 
+/* The oldest row of the blob in the folder, by the shorter way: one file may have a row in each of
+ * very many folders, and one folder very many files. */
+#define OLDEST_OF                                                                                  \
+    "(SELECT filename FROM media WHERE id = iif("                                                  \
+    "ifnull((SELECT media FROM folder WHERE name = $2), 0) < b.refs, "                             \
+    "(SELECT id FROM media INDEXED BY media_folder WHERE folder = $2 AND blob = b.id "             \
+    "ORDER BY id LIMIT 1), "                                                                       \
+    "(SELECT id FROM media INDEXED BY media_blob WHERE blob = b.id AND folder = $2 "               \
+    "ORDER BY id LIMIT 1)))"
+
 kv_err kv_media_file_find(kv_db *db, kv_slice folder, const uint8_t stored_hash[32],
                           kv_media_file *ret, kv_buf *variants_json)
 {
@@ -19,9 +29,7 @@ kv_err kv_media_file_find(kv_db *db, kv_slice folder, const uint8_t stored_hash[
     bool row;
     KV_TRY(kv_db_prepare(db,
                          "SELECT b.id, b.size, b.status, b.mime, b.ext, b.width, b.height, "
-                         "b.created_at, b.variants, "
-                         "(SELECT filename FROM media m WHERE m.blob = b.id AND m.folder = $2 "
-                         "ORDER BY m.id LIMIT 1) "
+                         "b.created_at, b.variants, " OLDEST_OF " "
                          "FROM blob b JOIN placement p ON p.blob = b.id AND p.folder = $2 "
                          "WHERE b.stored_hash = $1 AND b.state = 0 AND p.state = 0",
                          &s));
@@ -61,6 +69,11 @@ static kv_err blob_of(kv_db *db, const uint8_t stored_hash[32], bool *ret_found,
     return err;
 }
 
+/* No ORDER BY: it would sort the placements, of which there may be very many. */
+#define PLACED                                                                                     \
+    "SELECT p.folder, b.ext FROM blob b CROSS JOIN placement p ON p.blob = b.id "                  \
+    "WHERE b.id = $1 AND b.state = 0 AND p.state = 0 "
+
 kv_err kv_media_placement_find(kv_db *db, const uint8_t stored_hash[32], kv_slice folder,
                                kv_buf *key)
 {
@@ -70,11 +83,7 @@ kv_err kv_media_placement_find(kv_db *db, const uint8_t stored_hash[32], kv_slic
     KV_TRY(blob_of(db, stored_hash, &row, &blob));
     if (!row)
         return KV_E_NOT_FOUND;
-    KV_TRY(kv_db_prepare(db,
-                         "SELECT p.folder, b.ext FROM blob b JOIN placement p ON "
-                         "p.blob = b.id WHERE b.id = $1 AND b.state = 0 AND p.state = 0 "
-                         "ORDER BY p.folder = $2 DESC LIMIT 1",
-                         &s));
+    KV_TRY(kv_db_prepare(db, PLACED "AND p.folder = $2 UNION ALL " PLACED "LIMIT 1", &s));
     kv_bind_i64(s, 1, blob);
     kv_bind_str(s, 2, folder);
     kv_err err = kv_db_step(s, &row);

@@ -93,19 +93,27 @@ static kv_err find_placement(kv_db *db, uint64_t blob, kv_slice folder, bool *re
     return err;
 }
 
+/* By the shorter way: one file may have a row in each of very many folders, and one folder very
+ * many files. */
 static kv_err find_same(kv_db *db, uint64_t blob, const kv_media_new *m, bool *ret_found,
                         uint64_t *ret_media)
 {
     kv_stmt *s;
     KV_TRY(kv_db_prepare(
         db,
-        "SELECT id FROM media WHERE blob = $1 AND folder = $2 AND hash = $3 ORDER BY id LIMIT 1",
+        "SELECT iif(ifnull((SELECT media FROM folder WHERE name = $2), 0) < "
+        "(SELECT refs FROM blob WHERE id = $1), "
+        "(SELECT id FROM media INDEXED BY media_folder WHERE folder = $2 AND blob = $1 "
+        "AND hash = $3 ORDER BY id LIMIT 1), "
+        "(SELECT id FROM media INDEXED BY media_blob WHERE blob = $1 AND folder = $2 "
+        "AND hash = $3 ORDER BY id LIMIT 1))",
         &s));
     kv_bind_i64(s, 1, (int64_t)blob);
     kv_bind_str(s, 2, m->folder);
     kv_bind_blob(s, 3, m->hash);
     kv_err err = kv_db_step(s, ret_found);
-    if (err == KV_OK && *ret_found)
+    *ret_found = err == KV_OK && !kv_col_null(s, 0);
+    if (*ret_found)
         *ret_media = (uint64_t)kv_col_i64(s, 0);
     kv_db_done(s);
     return err;

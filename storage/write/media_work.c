@@ -129,17 +129,18 @@ kv_err kv_blob_failed(kv_db *db, uint64_t blob, uint64_t job, int64_t now, kv_sl
     return kv_run(s);
 }
 
+/* No ORDER BY: it would sort the placements, of which there may be very many. They come by folder
+ * as it is, their key being that. */
+#define PLACED                                                                                     \
+    "SELECT b.id, p.folder, b.stored_hash, b.ext, b.mime, b.job, b.status FROM blob b "            \
+    "CROSS JOIN placement p ON p.blob = b.id WHERE b.id = $1 AND b.state = 0 AND p.state = 0 "
+
 kv_err kv_blob_place(kv_db *db, uint64_t blob, kv_slice folder, bool *ret_found,
                      kv_media_where *ret)
 {
     kv_stmt *s;
     *ret = (kv_media_where){.blob = 0};
-    KV_TRY(kv_db_prepare(
-        db,
-        "SELECT b.id, p.folder, b.stored_hash, b.ext, b.mime, b.job, b.status FROM blob b "
-        "JOIN placement p ON p.blob = b.id WHERE b.id = $1 AND b.state = 0 AND p.state = 0 "
-        "ORDER BY p.folder <> $2, p.folder LIMIT 1",
-        &s));
+    KV_TRY(kv_db_prepare(db, PLACED "AND p.folder = $2 UNION ALL " PLACED "LIMIT 1", &s));
     kv_bind_i64(s, 1, (int64_t)blob);
     kv_bind_str(s, 2, folder);
     kv_err err = kv_db_step(s, ret_found);
