@@ -1,7 +1,8 @@
 /* Lists of media. A page is made of candidates, newest first, from one of two sources: a statement
- * that walks an index, or a merge of the folders asked for; status and name are looked at here. A
- * page looks at so many candidates for so long and no more, and its cursor says where to go on: so
- * any filter on any number of rows stays within the 100 ms of a reader, on a slow disk, too. */
+ * that walks an index, or a merge of the folders asked for, unless these are too many; folder,
+ * status and name are looked at here. A page looks at so many candidates for so long and no more,
+ * and its cursor says where to go on: so any filter on any number of rows stays within the 100 ms
+ * of a reader, on a slow disk, too. */
 #include "storage/read/media.h"
 
 #include <stdlib.h>
@@ -15,7 +16,9 @@ enum {
     PAGE_MAX = 200,
     SCAN_BUDGET = 30000, /* candidates of a walk: about 10 ms */
     MERGE_BUDGET = 2000, /* candidates of a merge, each a look-up: about 10 ms */
-    TIME_MAX_US = 50000  /* and how long */
+    TIME_MAX_US = 50000, /* and how long */
+    FOLDERS_MAX = 4096,  /* that are merged, each a look-up, too */
+    FIND_MAX_US = 25000  /* and how long they are looked for */
 };
 
 typedef struct candidate {
@@ -104,7 +107,24 @@ static const char FOLDERS_SQL[] = "SELECT (SELECT max(id) FROM media m WHERE m.f
                                   "SELECT (SELECT max(id) FROM media m WHERE m.folder = f.name AND "
                                   "m.id < $4) FROM folder f WHERE name >= $2 AND name < $3";
 
-static kv_err open_merge(source *s, kv_slice folder, int64_t before)
+/* *ret_all: false where there are more than can be merged. */
+static kv_err add_heads(source *s, kv_stmt *st, bool *ret_all)
+{
+    const int64_t until = kv_mono_us(&kv_clock_real) + FIND_MAX_US;
+    bool row;
+    kv_err err;
+    *ret_all = true;
+    for (int n = 0; (err = kv_db_step(st, &row)) == KV_OK && row; n++) {
+        *ret_all = n < FOLDERS_MAX && (n == 0 || n % 16 || kv_mono_us(&kv_clock_real) <= until);
+        if (!*ret_all)
+            return KV_OK;
+        if (!kv_col_null(st, 0) && !heap_add(s, (uint64_t)kv_col_i64(st, 0)))
+            return KV_E_NO_MEMORY;
+    }
+    return err;
+}
+
+static kv_err open_merge(source *s, kv_slice folder, int64_t before, bool *ret_all)
 {
     char from[KV_FOLDER_MAX + 1], to[KV_FOLDER_MAX + 1];
     memcpy(from, folder.ptr, folder.len);
@@ -113,7 +133,7 @@ static kv_err open_merge(source *s, kv_slice folder, int64_t before)
     to[folder.len] = '0';
     kv_stmt *st;
     bool row;
-    kv_err err;
+    *ret_all = true;
     KV_TRY(kv_db_prepare(s->db, "SELECT 1 FROM folder", &s->hold));
     KV_TRY(kv_db_step(s->hold, &row));
     if (!row)
@@ -123,12 +143,7 @@ static kv_err open_merge(source *s, kv_slice folder, int64_t before)
     kv_bind_str(st, 2, kv_slice_of(from, folder.len + 1));
     kv_bind_str(st, 3, kv_slice_of(to, folder.len + 1));
     kv_bind_i64(st, 4, before);
-    while ((err = kv_db_step(st, &row)) == KV_OK && row) {
-        if (!kv_col_null(st, 0) && !heap_add(s, (uint64_t)kv_col_i64(st, 0))) {
-            err = KV_E_NO_MEMORY;
-            break;
-        }
-    }
+    kv_err err = add_heads(s, st, ret_all);
     kv_db_done(st);
     return err;
 }
@@ -178,7 +193,9 @@ static kv_err open_source(source *s, const kv_media_filter *f)
     bool unfinished = f->status == KV_STATUS_PENDING || f->status == KV_STATUS_FAILED;
     s->merge = f->folder.len > 0 && !unfinished;
     if (s->merge)
-        return open_merge(s, f->folder, before);
+        KV_TRY(open_merge(s, f->folder, before, &s->merge));
+    if (s->merge)
+        return KV_OK;
     KV_TRY(kv_db_prepare(s->db, walk_sql(f->status), &s->walk));
     kv_bind_i64(s->walk, 1, before);
     return KV_OK;

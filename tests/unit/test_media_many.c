@@ -8,6 +8,7 @@
 #include <time.h>
 #include <cmocka.h>
 
+#include "proto/base/id.h"
 #include "storage/read/media.h"
 #include "storage/write/media.h"
 
@@ -137,6 +138,64 @@ static void test_what_is_there_is_found_again(void **state)
     assert_in_range(cpu_us() - begun, 0, CPU_MAX_US);
 }
 
+/* Pages as long as they go on: ids from `newest` down by one. */
+static void below(kv_db *db, const char *folder, int limit, int pages, uint64_t newest)
+{
+    kv_media_filter f = {.folder = kv_slice_str(folder), .status = -1, .limit = (uint32_t)limit};
+    kv_buf out;
+    kv_buf_init(&out, 0);
+    for (int i = 0; i < pages; i++) {
+        kv_buf_clear(&out);
+        assert_int_equal(kv_media_list_json(db, "", &f, &out), KV_OK);
+        for (const char *at = out.data; (at = strstr(at, "\"id\":\"")); at++, newest--) {
+            uint64_t id;
+            assert_true(kv_id_parse(at + 6, KV_ID_TEXT, &id));
+            assert_int_equal(id, newest);
+        }
+        const char *next = strstr(out.data, "\"next\":\"");
+        if (next)
+            assert_true(kv_id_parse(next + 8, KV_ID_TEXT, &f.before));
+        else
+            assert_int_equal(i, pages - 1);
+    }
+    assert_int_equal(newest, 0);
+    kv_buf_release(&out);
+}
+
+/* Above 4096 folders are not merged. */
+static void test_what_lies_below_is_listed(void **state)
+{
+    (void)state;
+    for (int n = 4094; n <= 4097; n++) {
+        char sql[256];
+        kv_db *db;
+        assert_int_equal(kv_db_open_memory(&db), KV_OK);
+        snprintf(sql, sizeof sql,
+                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) "
+                 "INSERT INTO media SELECT i, 1, 'u/' || i, 'f', zeroblob(32), 1, 1, 1 FROM n",
+                 n);
+        must(db, sql);
+        must(db, "INSERT INTO media VALUES (8000, 1, 'u0', 'f', zeroblob(32), 1, 1, 1)");
+        must(db, "INSERT INTO blob (id, stored_hash, size, mime, ext, refs, status, created_at) "
+                 "VALUES (1, zeroblob(32), 5, 'text/plain', 'txt', 1, 1, 1)");
+        below(db, "u", 200, (n + 199) / 200, (uint64_t)n);
+        kv_db_close(&db);
+    }
+}
+
+static void test_a_folder_of_very_many_is_listed(void **state)
+{
+    kv_db *db = *state;
+    kv_media_filter f = {.folder = kv_slice_str("u"), .status = -1, .limit = 2};
+    kv_buf out;
+    kv_buf_init(&out, 0);
+    int64_t begun = cpu_us();
+    assert_int_equal(kv_media_list_json(db, "", &f, &out), KV_OK);
+    assert_in_range(cpu_us() - begun, 0, 3 * CPU_MAX_US);
+    assert_non_null(strstr(out.data, "\"filename\":\"newest\""));
+    kv_buf_release(&out);
+}
+
 static int make_it(void **state)
 {
     return (*state = make()) ? 0 : -1;
@@ -154,6 +213,8 @@ int main(void)
         cmocka_unit_test(test_a_file_is_served_from_any_of_its_folders),
         cmocka_unit_test(test_a_place_is_found_among_many),
         cmocka_unit_test(test_what_is_there_is_found_again),
+        cmocka_unit_test(test_what_lies_below_is_listed),
+        cmocka_unit_test(test_a_folder_of_very_many_is_listed),
     };
     return cmocka_run_group_tests(tests, make_it, drop_it);
 }
