@@ -90,13 +90,49 @@ void kv_route_media_list(kv_request *r)
     kv_buf_release(&out);
 }
 
+/* ---- folders ---- */
+
+typedef struct folders_page {
+    kv_slice after;
+    uint32_t limit;
+} folders_page;
+
+static kv_err take_folders_cursor(void *out, kv_slice v)
+{
+    ((folders_page *)out)->after = v;
+    return kv_body_judged(kv_folder_valid(v));
+}
+
+static kv_err take_folders_limit(void *out, kv_slice v)
+{
+    uint64_t n;
+    if (!kv_query_uint(v, 1, KV_FOLDERS_PAGE_MAX, &n))
+        return KV_E_BAD_PARAMETER;
+    ((folders_page *)out)->limit = (uint32_t)n;
+    return KV_OK;
+}
+
+static const kv_parameter folders_parameters[] = {
+    {"cursor", take_folders_cursor, "the \"next\" of a page before"},
+    {"limit", take_folders_limit, "1 to 10000"},
+};
+
 void kv_route_folders(kv_request *r)
 {
+    folders_page page = {.limit = KV_FOLDERS_PAGE_MAX};
+    char why[KV_BODY_WHY];
+    kv_err err =
+        kv_query_read(r, folders_parameters,
+                      sizeof(folders_parameters) / sizeof(*folders_parameters), &page, why);
+    if (err != KV_OK) {
+        kv_answer_problem(r->req, err, why, 0);
+        return;
+    }
     kv_db *db = kv_loop_db(r->loop);
     kv_buf out;
     kv_buf_init(&out, 0);
-    kv_answer_buf(r->req, db == NULL ? KV_E_BROKER_AWAY : kv_media_folders_json(db, &out), 200,
-                  &out);
+    err = db == NULL ? KV_E_BROKER_AWAY : kv_media_folders_json(db, page.after, page.limit, &out);
+    kv_answer_buf(r->req, err, 200, &out);
     kv_buf_release(&out);
 }
 

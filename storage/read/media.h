@@ -29,8 +29,10 @@ typedef struct kv_media_filter {
  * so under a filter that few rows pass it may hold fewer than `limit` items, even none, and still
  * have a next: go on until it is null. BAD_PARAMETER: a field out of range. */
 kv_err kv_media_list_json(kv_db *db, const char *base, const kv_media_filter *f, kv_buf *out);
-/* {"folders":[{"folder":"banners","count":3}]} */
-kv_err kv_media_folders_json(kv_db *db, kv_buf *out);
+/* {"folders":[{"folder":"banners","count":3}],"next":"name or null"}: by name, those behind `after`
+ * (empty: from the first). */
+#define KV_FOLDERS_PAGE_MAX 10000 /* about 5 ms */
+kv_err kv_media_folders_json(kv_db *db, kv_slice after, uint32_t limit, kv_buf *out);
 
 /* What serving needs to know of one public path. NOT_FOUND when there is no live placement. Strings
  * are copied into `out`. */

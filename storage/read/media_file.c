@@ -171,25 +171,42 @@ kv_err kv_media_counts(kv_db *db, int64_t ret_by_status[3])
     return KV_OK;
 }
 
-kv_err kv_media_folders_json(kv_db *db, kv_buf *out)
+static void add_folder(kv_stmt *s, kv_buf *out)
+{
+    kv_json_open(out, '{');
+    kv_json_key(out, "folder");
+    kv_json_str(out, kv_col_str(s, 0));
+    kv_json_key(out, "count");
+    kv_json_i64(out, kv_col_i64(s, 1));
+    kv_json_close(out, '}');
+}
+
+kv_err kv_media_folders_json(kv_db *db, kv_slice after, uint32_t limit, kv_buf *out)
 {
     kv_stmt *s;
     bool row;
     kv_err err;
-    KV_TRY(kv_db_prepare(db, "SELECT name, media FROM folder ORDER BY name", &s));
+    char last[KV_FOLDER_MAX + 1] = "";
+    if (limit < 1 || limit > KV_FOLDERS_PAGE_MAX)
+        return KV_E_BAD_PARAMETER;
+    KV_TRY(kv_db_prepare(
+        db, "SELECT name, media FROM folder WHERE name > $1 ORDER BY name LIMIT $2", &s));
+    kv_bind_str(s, 1, after.len ? after : kv_slice_str(""));
+    kv_bind_i64(s, 2, (int64_t)limit + 1);
     kv_json_open(out, '{');
     kv_json_key(out, "folders");
     kv_json_open(out, '[');
-    while ((err = kv_db_step(s, &row)) == KV_OK && row) {
-        kv_json_open(out, '{');
-        kv_json_key(out, "folder");
-        kv_json_str(out, kv_col_str(s, 0));
-        kv_json_key(out, "count");
-        kv_json_i64(out, kv_col_i64(s, 1));
-        kv_json_close(out, '}');
+    for (uint32_t n = 0; (err = kv_db_step(s, &row)) == KV_OK && row && n < limit; n++) {
+        add_folder(s, out);
+        copy(last, sizeof last, kv_col_str(s, 0));
     }
-    kv_json_close(out, ']');
-    kv_json_close(out, '}');
     kv_db_done(s);
+    kv_json_close(out, ']');
+    kv_json_key(out, "next");
+    if (err == KV_OK && row)
+        kv_json_cstr(out, last);
+    else
+        kv_json_null(out);
+    kv_json_close(out, '}');
     return err != KV_OK ? err : kv_buf_ok(out) ? KV_OK : KV_E_NO_MEMORY;
 }

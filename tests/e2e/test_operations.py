@@ -79,7 +79,7 @@ def test_a_child_that_waits_for_descriptors():
 
 
 def test_access_log(kervan):
-    kervan.get("/api/folders?x=1", headers={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
+    kervan.get("/api/folders?limit=1", headers={"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
     line = kervan.wait_log("request", path="/api/folders")[-1]
     assert line["status"] == 200 and line["method"] == "GET" and line["traceId"] == "0af7651916cd43dd8448eb211c80319c"
     assert line["client"] == "127.0.0.1"

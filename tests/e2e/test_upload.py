@@ -197,6 +197,10 @@ def test_list_get_delete(kervan):
     assert [m["id"] for m in rest["items"]] == ids[2::-1] and rest["next"] is None
     assert [m["id"] for m in kervan.list(search="STE-3")] == [ids[3]]
     assert {"folder": "liste/alt", "count": 5} in kervan.get("/api/folders").json()["folders"]
+    first = kervan.get("/api/folders", params={"cursor": "liste", "limit": 1}).json()
+    assert first["folders"] == [{"folder": "liste/alt", "count": 5}] and first["next"] in (None, "liste/alt")
+    for bad in ({"limit": 0}, {"limit": 10001}, {"cursor": "../x"}, {"x": 1}):
+        assert kervan.get("/api/folders", params=bad).status_code == 400
     url = kervan.media(ids[0])["url"]
     assert kervan.delete(f"/api/media/{ids[0]}").status_code == 204
     assert kervan.get(url).status_code == 404 and kervan.get(f"/api/media/{ids[0]}").status_code == 404

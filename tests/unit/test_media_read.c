@@ -397,11 +397,17 @@ static void folders_and_counts(void **state)
     assert_int_equal(n[KV_STATUS_READY], 5);
     assert_int_equal(n[KV_STATUS_FAILED], 2);
     OK(kv_db_exec(db, "DELETE FROM media WHERE folder IN ('haber-x', 'haber0') OR id = 102"));
-    OK(kv_media_folders_json(db, &out));
+    OK(kv_media_folders_json(db, S(""), 3, &out));
     assert_string_equal(
         kv_buf_str(&out),
         "{\"folders\":[{\"folder\":\"genel\",\"count\":1},{\"folder\":\"haber\",\"count\":2},"
-        "{\"folder\":\"haber/2025/ek\",\"count\":1},{\"folder\":\"haber/2026\",\"count\":1}]}");
+        "{\"folder\":\"haber/2025/ek\",\"count\":1}],\"next\":\"haber/2025/ek\"}");
+    kv_buf_clear(&out);
+    OK(kv_media_folders_json(db, S("haber/2025/ek"), 1, &out));
+    assert_string_equal(kv_buf_str(&out),
+                        "{\"folders\":[{\"folder\":\"haber/2026\",\"count\":1}],\"next\":null}");
+    assert_int_equal(kv_media_folders_json(db, S(""), 0, &out), KV_E_BAD_PARAMETER);
+    assert_int_equal(kv_media_folders_json(db, S(""), 10001, &out), KV_E_BAD_PARAMETER);
     OK(kv_media_counts(db, n));
     assert_int_equal(n[KV_STATUS_READY] + n[KV_STATUS_PENDING] + n[KV_STATUS_FAILED], 5);
     kv_buf_release(&out);

@@ -1,6 +1,6 @@
 // The HTTP API: JSON in and out, problem+json turned into a Problem, uploads with progress.
 import { hasKey, translate, type Lang, type Vars } from "./i18n";
-import type { Config, Filter, Folder, LogPage, Media, Page, Problem } from "./model";
+import type { Config, Filter, FoldersPage, LogPage, Media, Page, Problem } from "./model";
 import type { Job, JobFilter, Queue, SteerAction } from "./queues";
 
 const TIMEOUT_MS = 20_000;
@@ -98,7 +98,7 @@ export const api = {
     },
     log: (lang: Lang, path: string) => call<LogPage>(lang, "GET", path),
     config: (lang: Lang) => call<Config>(lang, "GET", "/api/config"),
-    folders: (lang: Lang) => call<{ folders: Folder[] }>(lang, "GET", "/api/folders").then((r) => r.folders),
+    folders: (lang: Lang) => call<FoldersPage>(lang, "GET", "/api/folders"),
     media: (lang: Lang, id: string) => call<Media>(lang, "GET", idPath(id)),
     remove: (lang: Lang, id: string) => call<unknown>(lang, "DELETE", idPath(id)),
     retry: (lang: Lang, id: string) => call<Media | null>(lang, "POST", `${idPath(id)}/retry`),

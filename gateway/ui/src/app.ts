@@ -78,7 +78,7 @@ export function createApp(store: Store, lang: () => Lang): App {
 
     async function loadFolders(): Promise<void> {
         try {
-            dispatch({ type: "folders", folders: await api.folders(lang()) });
+            dispatch({ type: "folders", page: await api.folders(lang()) });
         } catch {
             return; // suggestions only; the next change asks again
         }

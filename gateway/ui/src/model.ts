@@ -46,6 +46,11 @@ export interface Folder {
     count: number;
 }
 
+export interface FoldersPage {
+    folders: Folder[];
+    next: string | null;
+}
+
 /** GET /api/config: what the page checks before it sends (the server decides). */
 export interface Config {
     max_upload_bytes: number;

@@ -1,7 +1,7 @@
 // The store: one state, one pure reducer. Effects (requests, sockets, uploads) live in app.ts and uploads.ts.
 import type { LiveState } from "./live";
 import { initialQueues, reduceQueues, type QueuesAction, type QueuesState } from "./queues";
-import { matches, stays, type Config, type Filter, type Folder, type Media, type Page, type Problem } from "./model";
+import { matches, stays, type Config, type Filter, type Folder, type FoldersPage, type Media, type Page, type Problem } from "./model";
 
 export type Phase = "queued" | "sending" | "saving" | "backoff" | "done" | "failed" | "cancelled";
 
@@ -46,6 +46,8 @@ export interface State {
     generation: number;
     filter: Filter;
     folders: readonly Folder[] | null;
+    /** Whether there are more than those: they are reached by their address. */
+    foldersCut: boolean;
     config: Config | null;
     uploads: readonly Upload[];
     live: LiveState;
@@ -70,7 +72,7 @@ export type Action =
     | { type: "media/upsert"; media: Media }
     | { type: "media/gone"; id: string }
     | { type: "filter"; filter: Partial<Filter> }
-    | { type: "folders"; folders: Folder[] }
+    | { type: "folders"; page: FoldersPage }
     | { type: "config"; config: Config }
     | { type: "upload/add"; uploads: Upload[] }
     | { type: "upload/set"; key: number; patch: Partial<Upload> }
@@ -98,6 +100,7 @@ export const initialState: State = {
     generation: 0,
     filter: noFilter,
     folders: null,
+    foldersCut: false,
     config: null,
     uploads: [],
     live: "connecting",
@@ -127,7 +130,7 @@ export function reduce(s: State, a: Action): State {
         case "filter":
             return refilter(s, { ...s.filter, ...a.filter });
         case "folders":
-            return { ...s, folders: a.folders };
+            return { ...s, folders: a.page.folders, foldersCut: a.page.next !== null };
         case "config":
             return { ...s, config: a.config };
         case "upload/add":

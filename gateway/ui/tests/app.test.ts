@@ -47,7 +47,7 @@ const { createStore } = await import("../src/state");
 
 beforeEach(() => {
     location.hash = "";
-    answers = { "/api/media": { items: [media(1)], next: null }, "/api/folders": { folders: [] }, "/api/config": {}, "/api/admin/queues": { queues: [] }, "/api/jobs": { jobs: [], next: null } };
+    answers = { "/api/media": { items: [media(1)], next: null }, "/api/folders": { folders: [], next: null }, "/api/config": {}, "/api/admin/queues": { queues: [] }, "/api/jobs": { jobs: [], next: null } };
     asked = [];
 });
 
@@ -186,4 +186,10 @@ test("without a network the server of this machine still answers", async () => {
     } finally {
         stub("navigator", { onLine: true });
     }
+});
+
+test("more folders than a page holds are not passed over in silence", async () => {
+    answers["/api/folders"] = { folders: [{ folder: "a", count: 3 }], next: "a" };
+    const store = await started("");
+    assert.deepEqual([store.get().folders!.length, store.get().foldersCut], [1, true]);
 });

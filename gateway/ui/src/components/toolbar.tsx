@@ -13,7 +13,8 @@ export function Toolbar() {
     const folders = useSelect((s) => s.folders);
     const pending = useSelect((s) => s.order.reduce((n, id) => n + (s.items[id]?.status === "PENDING" ? 1 : 0), 0));
     const found = useSelect((s) => (s.loaded ? `${fmtNumber(lang, s.order.length)}${s.next ? "+" : ""}` : "")); // "20+": there are more pages
-    const total = folders?.reduce((n, f) => n + f.count, 0);
+    const listed = folders?.reduce((n, f) => n + f.count, 0);
+    const total = useSelect((s) => s.foldersCut) && listed !== undefined ? `${fmtNumber(lang, listed)}+` : listed;
     const known = folders?.some((f) => f.folder === filter.folder) ?? false;
     const filtered = filter.folder !== "" || filter.status !== "" || filter.search !== "";
     return (
