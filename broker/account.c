@@ -191,9 +191,37 @@ void kv_account_seen(kv_core *c, const kv_from *from, const kv_seen *m)
     kv_core_give(c, cmd);
 }
 
+/* A user who never looked may have very many: they are marked in slices, so that others need not
+ * wait for all. */
+static bool seen_on(kv_core *c, const kv_cmd *slice)
+{
+    kv_cmd *cmd = slice->err == KV_OK && slice->other
+                      ? kv_core_cmd(c, NULL, KV_CMD_SEEN, slice->seen.user.len)
+                      : NULL;
+    if (!cmd)
+        return false;
+    cmd->request = slice->request;
+    cmd->session = slice->session;
+    cmd->code = slice->code;
+    cmd->seen.user = kv_cmd_keep(cmd, slice->seen.user);
+    cmd->seen.notification = slice->other;
+    kv_core_give(c, cmd);
+    return true;
+}
+
+static void take_seen(kv_core *c, kv_cmd *cmd)
+{
+    if (seen_on(c, cmd))
+        return;
+    if (cmd->err == KV_OK && cmd->other)
+        cmd->err = KV_E_NO_MEMORY;
+    kv_reply_done(c, cmd,
+                  cmd->seen.notification); /* sent again, "all" would be more than was seen */
+}
+
 /* ---- results ---- */
 
-void kv_account_result(kv_core *c, const kv_cmd *cmd)
+void kv_account_result(kv_core *c, kv_cmd *cmd)
 {
     switch (cmd->type) {
     case KV_CMD_METADATA:
@@ -208,8 +236,8 @@ void kv_account_result(kv_core *c, const kv_cmd *cmd)
     case KV_CMD_NOTIFY: /* handled before, it changes nothing */
         kv_reply_done(c, cmd, cmd->notify.event);
         break;
-    default: /* SEEN: sent again, "all" would be more than the user saw */
-        kv_reply_done(c, cmd, cmd->seen.notification);
+    default:
+        take_seen(c, cmd);
         break;
     }
 }

@@ -137,7 +137,8 @@ typedef struct kv_cmd {
     uint64_t media, gone_seq;
     uint64_t other; /* SUBMIT: the job that has its unique key; RETRY: that does it again already;
                      * PURGE_DEAD: how many went; MEDIA_DELETE: the
-                     * job that waited for what is gone; METADATA: the version */
+                     * job that waited for what is gone; METADATA: the version; SEEN: up to which
+                     * there are more, 0: nowhere */
     kv_credit_ok account; /* CREDIT; its strings are literals */
     kv_buf text;          /* JSON of a media row or a job; params of a leased job; merged metadata;
                            * RETRY: what the strings of `jobs` point into */

@@ -374,7 +374,7 @@ void kv_account_credit(kv_core *c, const kv_from *from, const kv_credit *m);
 void kv_account_notify(kv_core *c, const kv_from *from, const kv_notify *m);
 void kv_account_seen(kv_core *c, const kv_from *from, const kv_seen *m);
 void kv_account_metadata_again(kv_core *c, const kv_from *from, uint64_t job); /* a resend */
-void kv_account_result(kv_core *c, const kv_cmd *cmd);
+void kv_account_result(kv_core *c, kv_cmd *cmd);
 
 /* ---- orphans.c ---- */
 /* Who got the lease that a job read at start is under. False: no memory. */

@@ -7,6 +7,8 @@
 #include "storage/write/credits.h"
 #include "storage/write/notifications.h"
 
+enum { SEEN_ROWS = 2000 /* about 10 ms */ };
+
 /* ---- CREDIT ---- */
 
 enum { GRANT, RESERVE, CONFIRM, REFUND };
@@ -136,11 +138,14 @@ kv_err kv_exec_notify(kv_exec *x, kv_cmd *cmd)
     return kv_exec_event_end(x);
 }
 
+/* A slice, the oldest first: the core asks for the others. */
 kv_err kv_exec_seen(kv_exec *x, kv_cmd *cmd)
 {
     const kv_seen *m = &cmd->seen;
-    uint64_t newest;
-    KV_TRY(kv_notifications_seen(x->db, m->user, m->notification, x->now, &newest));
+    uint64_t newest, upto;
+    KV_TRY(
+        kv_notifications_seen(x->db, m->user, m->notification, SEEN_ROWS, x->now, &newest, &upto));
+    cmd->other = upto > newest ? upto : 0;
     if (newest == 0)
         return KV_OK;
     kv_buf *b = kv_exec_event(x, "notification.seen");

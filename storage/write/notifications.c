@@ -25,27 +25,32 @@ kv_err kv_notification_add(kv_db *db, uint64_t id, kv_slice user, kv_slice kind,
     return kv_run(s);
 }
 
-static kv_err newest_unseen(kv_db *db, kv_slice user, int64_t upto, uint64_t *ret)
+static kv_err find_unseen(kv_db *db, const char *sql, kv_slice user, int64_t upto, int max_rows,
+                          uint64_t *ret)
 {
     kv_stmt *s;
     bool row;
-    KV_TRY(kv_db_prepare(
-        db, "SELECT max(id) FROM notification WHERE user = $1 AND id <= $2 AND seen_at IS NULL",
-        &s));
+    KV_TRY(kv_db_prepare(db, sql, &s));
     kv_bind_str(s, 1, user);
     kv_bind_i64(s, 2, upto);
+    kv_bind_i64(s, 3, max_rows);
     kv_err err = kv_db_step(s, &row);
     *ret = err == KV_OK && row ? (uint64_t)kv_col_i64(s, 0) : 0;
     kv_db_done(s);
     return err;
 }
 
-kv_err kv_notifications_seen(kv_db *db, kv_slice user, uint64_t upto, int64_t now,
-                             uint64_t *ret_newest)
+#define UNSEEN                                                                                     \
+    "SELECT id FROM notification WHERE user = $1 AND id <= $2 AND seen_at IS NULL ORDER BY id "
+
+kv_err kv_notifications_seen(kv_db *db, kv_slice user, uint64_t upto, int max_rows, int64_t now,
+                             uint64_t *ret_newest, uint64_t *ret_upto)
 {
     kv_stmt *s;
     int64_t until = upto == 0 || upto > INT64_MAX ? INT64_MAX : (int64_t)upto;
-    KV_TRY(newest_unseen(db, user, until, ret_newest));
+    KV_TRY(find_unseen(db, UNSEEN "DESC LIMIT $3", user, until, 1, ret_upto));
+    KV_TRY(find_unseen(db, "SELECT max(id) FROM (" UNSEEN "LIMIT $3)", user, until, max_rows,
+                       ret_newest));
     if (*ret_newest == 0)
         return KV_OK;
     KV_TRY(kv_db_prepare(db,
@@ -53,7 +58,7 @@ kv_err kv_notifications_seen(kv_db *db, kv_slice user, uint64_t upto, int64_t no
                          "WHERE user = $1 AND id <= $2 AND seen_at IS NULL",
                          &s));
     kv_bind_str(s, 1, user);
-    kv_bind_i64(s, 2, until);
+    kv_bind_i64(s, 2, (int64_t)*ret_newest);
     kv_bind_i64(s, 3, now);
     return kv_run(s);
 }

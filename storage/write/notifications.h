@@ -12,10 +12,11 @@ kv_err kv_notified_set(kv_db *db, uint64_t event, bool *ret_moved);
 /* `body` is a JSON object. */
 kv_err kv_notification_add(kv_db *db, uint64_t id, kv_slice user, kv_slice kind, int64_t now,
                            kv_slice body);
-/* Marks the unseen ones of a user up to id `upto` (0: all). *ret_newest: of those marked; 0: none
- * was unseen. */
-kv_err kv_notifications_seen(kv_db *db, kv_slice user, uint64_t upto, int64_t now,
-                             uint64_t *ret_newest);
+/* Marks the oldest unseen ones of a user up to id `upto` (0: all), at most `max_rows`. *ret_newest:
+ * of those marked; 0: none was unseen. *ret_upto: the newest that was meant; beyond *ret_newest
+ * where there may be more. */
+kv_err kv_notifications_seen(kv_db *db, kv_slice user, uint64_t upto, int max_rows, int64_t now,
+                             uint64_t *ret_newest, uint64_t *ret_upto);
 /* Removes up to max_rows that were seen before, or made and not seen before. */
 kv_err kv_notifications_prune(kv_db *db, int64_t seen_before, int64_t made_before, int max_rows,
                               int64_t *ret_removed);

@@ -27,6 +27,23 @@ static void seen(rig *r, const char *user, uint64_t upto)
     kv_cmd_free(&cmd);
 }
 
+static void must(rig *r, const char *sql)
+{
+    assert_int_equal(kv_db_exec(r->x.db, sql), KV_OK);
+}
+
+/* Of a slice: up to which there are more. */
+static uint64_t seen_slice(rig *r, const char *user, uint64_t upto)
+{
+    kv_cmd *cmd = kv_cmd_new(KV_CMD_SEEN, 0);
+    cmd->seen = (kv_seen){kv_slice_str(user), upto};
+    rig_run(r, cmd);
+    assert_int_equal(cmd->err, KV_OK);
+    uint64_t more = cmd->other;
+    kv_cmd_free(&cmd);
+    return more;
+}
+
 static void make_events(rig *r, uint64_t n)
 {
     for (uint64_t i = 1; i <= n; i++) {
@@ -119,6 +136,28 @@ static void test_list_and_seen(void **state)
     rig_stop(&r);
 }
 
+static void test_very_many_are_seen_in_slices(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r);
+    must(&r, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5001) "
+             "INSERT INTO notification SELECT i, 'u', 'k', 1, NULL, '{}' FROM n");
+    assert_int_equal(seen_slice(&r, "u", 4001), 4001);
+    assert_true(rig_saw(&r, "\"user\":\"u\",\"upto\":\"00000000001yg\"}")); /* 2000 */
+    assert_int_equal(rig_number(&r, "SELECT count(*) FROM notification WHERE seen_at IS NULL"),
+                     3001);
+    assert_int_equal(seen_slice(&r, "u", 4001), 4001);
+    assert_int_equal(seen_slice(&r, "u", 4001), 0);
+    assert_int_equal(rig_number(&r, "SELECT count(*) FROM notification WHERE seen_at IS NULL"),
+                     1000);
+    assert_int_equal(seen_slice(&r, "u", 0), 0);
+    assert_int_equal(rig_number(&r, "SELECT count(*) FROM notification WHERE seen_at IS NULL"), 0);
+    must(&r, "UPDATE notification SET seen_at = NULL");
+    assert_int_equal(seen_slice(&r, "u", 0), 5001); /* what comes from now on is not meant */
+    rig_stop(&r);
+}
+
 static void tidy_after(rig *r, int64_t days)
 {
     kv_config cfg = {.job_retention_hours = 8760, .event_retention_hours = 8760};
@@ -203,6 +242,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_notify_once),
         cmocka_unit_test(test_list_and_seen),
+        cmocka_unit_test(test_very_many_are_seen_in_slices),
         cmocka_unit_test(test_pruned),
         cmocka_unit_test(test_settings),
     };
