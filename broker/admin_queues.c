@@ -197,11 +197,12 @@ static bool purges_dead(const kv_admin_call *call)
 static void purge_if_agreed(kv_admin_call *call, uint64_t count)
 {
     kv_slice service = kv_admin_word(call, 0);
+    bool dead = purges_dead(call), more = dead && count == DEAD_COUNTED;
     if (count > 0 && !kv_admin_agreed(kv_admin_word(call, 2), count)) {
-        kv_admin_error(call, "confirm", "This %s %llu %s%s of \"%.*s\". Repeat it with: yes-%llu",
-                       purges_dead(call) ? "removes" : "cancels", (unsigned long long)count,
-                       purges_dead(call) ? "dead letter" : "waiting job", count == 1 ? "" : "s",
-                       KV_SLICE_FMT(service), (unsigned long long)count);
+        kv_admin_error(call, "confirm", "This %s %llu%s %s%s of \"%.*s\". Repeat it with: yes-%llu",
+                       dead ? "removes" : "cancels", (unsigned long long)count,
+                       more ? " or more" : "", dead ? "dead letter" : "waiting job",
+                       count == 1 ? "" : "s", KV_SLICE_FMT(service), (unsigned long long)count);
         return;
     }
     kv_msg m;

@@ -326,6 +326,26 @@ def test_dead_letters_are_in_sight_after_a_restart(fresh):
     assert "fragile" in good(k, "queues")
 
 
+def test_more_dead_letters_than_are_counted_are_called_so(fresh):
+    k = fresh()
+    with Peer(k) as p:
+        p.submit("graveyard")
+    k.stop()
+    db = sqlite3.connect(k.data / "kervan.db")
+    (service,) = db.execute("SELECT id FROM service WHERE name = 'graveyard'").fetchone()
+    for more, count in ((99_999, "99999"), (1, "100000 or more"), (1, "100000 or more")):
+        (last,) = db.execute("SELECT ifnull(max(job), 0) FROM dead_letter").fetchone()
+        db.executemany("INSERT INTO dead_letter VALUES (?, ?)", ((service, last + 1 + i) for i in range(more)))
+        db.executemany("INSERT INTO job (id, state, service, lane, max_attempts, seq, created_at, updated_at, params) VALUES (?, 3, ?, 1, 1, 0, 1, 1, '')", ((last + 1 + i, service) for i in range(more)))
+        db.commit()
+        k.start()
+        assert f"removes {count} dead letters of" in ctl(k, "purge", "graveyard", "dead").stderr
+        k.stop()
+    db.close()
+    k.start()
+    assert good(k, "purge", "graveyard", "dead", "yes-100000") == "100001 jobs\n"
+
+
 # ---- figures ----
 
 
