@@ -66,6 +66,17 @@ kv_err kv_disk_mkdir(int parent_fd, const char *name, int *ret_fd);
 /* disk_walk.c. Calls `visit` for each regular file below `folder` ("" the root, .tmp left out)
  * until it returns false. Any order; folders that vanish meanwhile are nothing. */
 typedef bool (*kv_disk_visit)(void *arg, int dir_fd, const char *key, const struct dirent *entry);
-kv_err kv_disk_walk(kv_store *store, const char *folder, kv_disk_visit visit, void *arg);
+typedef struct kv_disk_walker {
+    kv_disk_visit visit;
+    void *arg;
+    DIR *dirs[KV_DISK_DEPTH + 1]; /* the folders that we are in */
+    size_t len[KV_DISK_DEPTH + 1];
+    int depth; /* of them; 0: the walk is over */
+    char path[KV_KEY_MAX + 1];
+} kv_disk_walker;
+kv_err kv_disk_walk_begin(kv_disk_walker *w, kv_store *store, const char *folder,
+                          kv_disk_visit visit, void *arg);
+kv_err kv_disk_walk_on(kv_disk_walker *w, int entries); /* so many more; after an error: end it */
+void kv_disk_walk_end(kv_disk_walker *w);
 
 #endif

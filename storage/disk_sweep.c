@@ -30,30 +30,34 @@ typedef struct leftover {
     bool undecided; /* one of its keys */
 } leftover;
 
-typedef struct sweep {
+struct kv_sweep {
     kv_store *store;
+    DIR *tmp;
     int64_t min_age_ms;
     kv_key_fate (*judge)(void *arg, const char *key);
     void *arg;
-    kv_sweep_result *result;
+    kv_sweep_result result;
     leftover batch[BATCH];
     size_t batched;
-} sweep;
+    bool all;            /* names of `tmp` were seen */
+    bool walking;        /* for the batch */
+    kv_disk_walker walk; /* of the objects */
+};
 
 static int64_t ms_of(struct timespec t)
 {
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static bool is_young(const sweep *s, const struct stat *st)
+static bool is_young(const kv_sweep *s, const struct stat *st)
 {
     return kv_wall_ms(&kv_clock_real) - ms_of(st->st_ctim) < s->min_age_ms;
 }
 
-static void drop_name(sweep *s, const char *name)
+static void drop_name(kv_sweep *s, const char *name)
 {
     if (unlinkat(s->store->tmp_fd, name, 0) == 0)
-        s->result->removed++;
+        s->result.removed++;
     else if (errno != ENOENT)
         kv_log(KV_LOG_ERROR, "sweep_failed", KV_STR("name", name),
                KV_STR("error", strerror(errno)));
@@ -63,7 +67,7 @@ static void drop_name(sweep *s, const char *name)
 
 /* Takes the key away unless somebody claims it. Where that fails the temporary name stays, for the
  * next sweep to try again. */
-static void remove_orphan(sweep *s, leftover *l, int dir_fd, const char *key, const char *base)
+static void remove_orphan(kv_sweep *s, leftover *l, int dir_fd, const char *key, const char *base)
 {
     struct stat now;
     if (unlinkat(dir_fd, base, 0) != 0) {
@@ -87,13 +91,13 @@ static void remove_orphan(sweep *s, leftover *l, int dir_fd, const char *key, co
         l->undecided |= l->mark; /* it may have been another key of that object */
         return;
     }
-    s->result->orphans++;
+    s->result.orphans++;
     kv_log(KV_LOG_INFO, "orphan_removed", KV_STR("key", key), KV_STR("uploadId", l->name));
 }
 
 static bool look_at_key(void *arg, int dir_fd, const char *key, const struct dirent *e)
 {
-    sweep *s = arg;
+    kv_sweep *s = arg;
     for (size_t i = 0; i < s->batched; i++) {
         leftover *l = &s->batch[i];
         struct stat st;
@@ -109,35 +113,48 @@ static bool look_at_key(void *arg, int dir_fd, const char *key, const struct dir
     return true;
 }
 
-static kv_err settle_batch(sweep *s)
+/* The walk has been everywhere, or failed. */
+static void settle_batch(kv_sweep *s, bool walked)
 {
-    if (s->batched == 0)
-        return KV_OK;
-    kv_err err = kv_disk_walk(s->store, "", look_at_key, s);
     for (size_t i = 0; i < s->batched; i++) {
-        if (err != KV_OK || s->batch[i].undecided) /* the next sweep looks again */
-            s->result->later++;
+        if (!walked || s->batch[i].undecided) /* the next sweep looks again */
+            s->result.later++;
         else
             drop_name(s, s->batch[i].name);
         close(s->batch[i].fd);
     }
     s->batched = 0;
+    s->walking = false;
+}
+
+static kv_err walk_on(kv_sweep *s, int entries)
+{
+    kv_err err = KV_OK;
+    if (!s->walking)
+        err = kv_disk_walk_begin(&s->walk, s->store, "", look_at_key, s);
+    s->walking = err == KV_OK;
+    if (err == KV_OK)
+        err = kv_disk_walk_on(&s->walk, entries);
+    if (err != KV_OK || s->walk.depth == 0) {
+        kv_disk_walk_end(&s->walk);
+        settle_batch(s, err == KV_OK);
+    }
     return err;
 }
 
 /* ---- the folder ---- */
 
-static kv_err sweep_one(sweep *s, const char *name)
+static void sweep_one(kv_sweep *s, const char *name)
 {
     struct stat st;
     int fd = openat(s->store->tmp_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return KV_OK; /* gone, or nothing of ours */
+        return; /* gone, or nothing of ours */
     bool mark = name[strlen(name) - 1] == KV_DISK_MARK;
     bool ours =
         (mark || flock(fd, LOCK_EX | LOCK_NB) == 0) && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     if (ours && st.st_nlink >= 2 && is_young(s, &st)) {
-        s->result->later++;
+        s->result.later++;
     } else if (ours && st.st_nlink >= 2) {
         leftover *l = &s->batch[s->batched++];
         l->fd = fd;
@@ -145,43 +162,66 @@ static kv_err sweep_one(sweep *s, const char *name)
         l->mark = mark;
         l->undecided = false;
         memcpy(l->name, name, strlen(name) + 1);
-        return s->batched == BATCH ? settle_batch(s) : KV_OK;
+        return;
     } else if (ours && st.st_nlink == 1) {
         drop_name(s, name);
     }
     close(fd);
+}
+
+static kv_err next_name(kv_sweep *s)
+{
+    errno = 0;
+    const struct dirent *e = readdir(s->tmp);
+    s->all = !e;
+    if (!e)
+        return errno ? kv_err_from_errno(errno) : KV_OK;
+    if (e->d_name[0] != '.' && strlen(e->d_name) < sizeof s->batch[0].name)
+        sweep_one(s, e->d_name);
     return KV_OK;
 }
 
-kv_err kv_store_sweep(kv_store *store, int64_t min_age_ms,
-                      kv_key_fate (*judge)(void *arg, const char *key), void *arg,
-                      kv_sweep_result *ret)
+kv_err kv_sweep_begin(kv_store *store, int64_t min_age_ms,
+                      kv_key_fate (*judge)(void *arg, const char *key), void *arg, kv_sweep **ret)
 {
-    memset(ret, 0, sizeof *ret);
-    sweep *s = calloc(1, sizeof *s);
+    kv_sweep *s = *ret = calloc(1, sizeof *s);
+    if (!s)
+        return KV_E_NO_MEMORY;
+    s->store = store;
+    s->min_age_ms = min_age_ms;
+    s->judge = judge;
+    s->arg = arg;
     int fd = openat(store->tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    kv_err err = KV_OK;
-    if (!s || !dir) {
-        err = !s ? KV_E_NO_MEMORY : kv_err_from_errno(errno);
-        goto done;
-    }
-    *s = (sweep){
-        .store = store, .min_age_ms = min_age_ms, .judge = judge, .arg = arg, .result = ret};
-    struct dirent *e;
-    while (err == KV_OK && (errno = 0, e = readdir(dir)) != NULL) {
-        if (e->d_name[0] != '.' && strlen(e->d_name) < sizeof s->batch[0].name)
-            err = sweep_one(s, e->d_name);
-    }
-    if (err == KV_OK && errno != 0)
-        err = kv_err_from_errno(errno);
-    kv_err last = settle_batch(s);
-    err = err != KV_OK ? err : last;
-done:
-    if (dir)
-        closedir(dir);
-    else if (fd >= 0)
+    s->tmp = fd >= 0 ? fdopendir(fd) : NULL;
+    if (s->tmp)
+        return KV_OK;
+    kv_err err = kv_err_from_errno(errno);
+    if (fd >= 0)
         close(fd);
     free(s);
+    *ret = NULL;
     return err;
+}
+
+kv_err kv_sweep_on(kv_sweep *s, int entries, bool *ret_done)
+{
+    kv_err err = KV_OK;
+    for (; err == KV_OK && entries > 0 && s->batched < BATCH && !s->all; entries--)
+        err = next_name(s);
+    if (err == KV_OK && entries > 0 && s->batched > 0)
+        err = walk_on(s, entries);
+    *ret_done = err != KV_OK || (s->all && s->batched == 0);
+    return err;
+}
+
+void kv_sweep_end(kv_sweep **self, kv_sweep_result *ret)
+{
+    kv_sweep *s = *self;
+    if (s->walking)
+        kv_disk_walk_end(&s->walk);
+    settle_batch(s, false);
+    closedir(s->tmp);
+    *ret = s->result;
+    free(s);
+    *self = NULL;
 }

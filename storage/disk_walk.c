@@ -3,19 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "proto/base/log.h"
-
-typedef struct walk {
-    kv_disk_visit visit;
-    void *arg;
-    bool stopped;
-    char path[KV_KEY_MAX +
-              1]; /* of the folder in hand, with a slash at the end unless it is the root */
-} walk;
 
 static bool is_dots(const char *name)
 {
@@ -42,40 +35,88 @@ static DIR *open_dir(int at, const char *name)
     return dir;
 }
 
-static kv_err walk_folder(walk *w, int at, const char *name, int depth)
+/* A folder that vanished meanwhile is nothing. */
+static kv_err enter(kv_disk_walker *w, int at, const char *name)
 {
     DIR *dir = open_dir(at, name);
     if (!dir)
         return errno == ENOENT || errno == ENOTDIR ? KV_OK : kv_err_from_errno(errno);
-    size_t len = strlen(w->path);
-    kv_err err = KV_OK;
-    struct dirent *e;
-    while (err == KV_OK && !w->stopped && (errno = 0, e = readdir(dir)) != NULL) {
-        if (is_dots(e->d_name) || (len == 0 && strcmp(e->d_name, KV_DISK_TMP) == 0))
-            continue;
-        size_t room = sizeof w->path - len;
-        unsigned char type = type_of(dirfd(dir), e);
-        if (type == DT_REG && strlen(e->d_name) < room) {
-            memcpy(w->path + len, e->d_name, strlen(e->d_name) + 1);
-            w->stopped = !w->visit(w->arg, dirfd(dir), w->path, e);
-        } else if (type == DT_DIR && depth < KV_DISK_DEPTH && strlen(e->d_name) + 1 < room) {
-            snprintf(w->path + len, room, "%s/", e->d_name);
-            err = walk_folder(w, dirfd(dir), e->d_name, depth + 1);
-        }
-        w->path[len] = '\0';
+    w->dirs[w->depth] = dir;
+    w->len[w->depth++] = strlen(w->path);
+    return KV_OK;
+}
+
+static void leave(kv_disk_walker *w)
+{
+    closedir(w->dirs[--w->depth]);
+}
+
+static kv_err begin_at(kv_disk_walker *w, int at, const char *name, kv_disk_visit visit, void *arg)
+{
+    w->visit = visit;
+    w->arg = arg;
+    w->depth = 0;
+    return enter(w, at, name);
+}
+
+static kv_err look_at(kv_disk_walker *w, DIR *dir, size_t len, const struct dirent *e)
+{
+    if (is_dots(e->d_name) || (len == 0 && strcmp(e->d_name, KV_DISK_TMP) == 0))
+        return KV_OK;
+    size_t room = sizeof w->path - len;
+    unsigned char type = type_of(dirfd(dir), e);
+    if (type == DT_REG && strlen(e->d_name) < room) {
+        memcpy(w->path + len, e->d_name, strlen(e->d_name) + 1);
+        if (!w->visit(w->arg, dirfd(dir), w->path, e))
+            kv_disk_walk_end(w);
+    } else if (type == DT_DIR && w->depth <= KV_DISK_DEPTH && strlen(e->d_name) + 1 < room) {
+        snprintf(w->path + len, room, "%s/", e->d_name);
+        return enter(w, dirfd(dir), e->d_name);
     }
-    if (err == KV_OK && !w->stopped && errno != 0)
-        err = kv_err_from_errno(errno);
-    closedir(dir);
+    return KV_OK;
+}
+
+kv_err kv_disk_walk_begin(kv_disk_walker *w, kv_store *store, const char *folder,
+                          kv_disk_visit visit, void *arg)
+{
+    w->path[0] = '\0';
+    if (folder[0])
+        snprintf(w->path, sizeof w->path, "%s/", folder);
+    return begin_at(w, store->root_fd, folder[0] ? folder : ".", visit, arg);
+}
+
+kv_err kv_disk_walk_on(kv_disk_walker *w, int entries)
+{
+    kv_err err = KV_OK;
+    for (; err == KV_OK && w->depth > 0 && entries > 0; entries--) {
+        DIR *dir = w->dirs[w->depth - 1];
+        size_t len = w->len[w->depth - 1];
+        w->path[len] = '\0';
+        errno = 0;
+        const struct dirent *e = readdir(dir);
+        if (e)
+            err = look_at(w, dir, len, e);
+        else if (errno != 0)
+            err = kv_err_from_errno(errno);
+        else
+            leave(w);
+    }
     return err;
 }
 
-kv_err kv_disk_walk(kv_store *store, const char *folder, kv_disk_visit visit, void *arg)
+void kv_disk_walk_end(kv_disk_walker *w)
 {
-    walk w = {.visit = visit, .arg = arg};
-    if (folder[0])
-        snprintf(w.path, sizeof w.path, "%s/", folder);
-    return walk_folder(&w, store->root_fd, folder[0] ? folder : ".", 0);
+    while (w->depth > 0)
+        leave(w);
+}
+
+static kv_err walk_all(kv_disk_walker *w)
+{
+    kv_err err = KV_OK;
+    while (err == KV_OK && w->depth > 0)
+        err = kv_disk_walk_on(w, INT_MAX);
+    kv_disk_walk_end(w);
+    return err;
 }
 
 /* ---- list ---- */
@@ -110,7 +151,9 @@ kv_err kv_store_list(kv_store *store, const char *prefix,
         folder[len - 1] = '\0';
     }
     listing l = {.fn = fn, .arg = arg, .prefix = prefix};
-    return kv_disk_walk(store, folder, list_one, &l);
+    kv_disk_walker w;
+    KV_TRY(kv_disk_walk_begin(&w, store, folder, list_one, &l));
+    return walk_all(&w);
 }
 
 /* Objects lie in folders, and one that no database confirmed still has its name in .tmp, too. */
@@ -126,11 +169,12 @@ static bool look_for_confirmed(void *arg, int dir_fd, const char *key, const str
 bool kv_store_outlived(const kv_config *cfg)
 {
     bool found = false;
-    walk w = {.visit = look_for_confirmed, .arg = &found};
+    kv_disk_walker w = {.depth = 0};
     int fd = open(cfg->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return false;
-    (void)walk_folder(&w, fd, KV_DISK_ROOT, 0);
+    if (begin_at(&w, fd, KV_DISK_ROOT, look_for_confirmed, &found) == KV_OK)
+        (void)walk_all(&w);
     close(fd);
     return found;
 }

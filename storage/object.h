@@ -80,9 +80,14 @@ typedef enum kv_key_fate {
 typedef struct kv_sweep_result {
     uint32_t removed, later, orphans;
 } kv_sweep_result;
-kv_err kv_store_sweep(kv_store *store, int64_t min_age_ms,
-                      kv_key_fate (*judge)(void *arg, const char *key), void *arg,
-                      kv_sweep_result *ret);
+/* In slices, for there may be very many objects. */
+typedef struct kv_sweep kv_sweep;
+kv_err kv_sweep_begin(kv_store *store, int64_t min_age_ms,
+                      kv_key_fate (*judge)(void *arg, const char *key), void *arg, kv_sweep **ret);
+/* So many folder entries more. *ret_done: that was all; with an error, too, only the end is left.
+ */
+kv_err kv_sweep_on(kv_sweep *s, int entries, bool *ret_done);
+void kv_sweep_end(kv_sweep **s, kv_sweep_result *ret); /* what it has not come to stays */
 
 /* Whether objects lie there that only a database can have confirmed: without one it is lost. The
  * store need not be open, nothing is made. */

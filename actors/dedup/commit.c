@@ -92,21 +92,27 @@ static void on_timer(void *self, int fd, kv_out *out)
     if (read(fd, &ticks, sizeof ticks) != sizeof ticks)
         return;
     kv_dedup_run_due(a, out);
-    if (a->waiting == 0)
+    kv_dedup_sweep_on(a, out);
+    if (a->waiting == 0 && !a->sweep)
         timerfd_settime(fd, 0, &(struct itimerspec){0}, NULL);
+}
+
+void kv_dedup_wake(kv_dedup_actor *a, kv_out *out)
+{
+    struct itimerspec t = {.it_value.tv_nsec = DYING_US * 1000,
+                           .it_interval.tv_nsec = DYING_US * 1000};
+    if (!a->timer_watched)
+        kv_out_watch_fd(out, a->timer_fd, on_timer);
+    a->timer_watched = true;
+    timerfd_settime(a->timer_fd, 0, &t, NULL);
 }
 
 /* Tries again in a moment; the timer ticks while somebody waits. */
 static void wait_a_moment(kv_dedup_actor *a, kv_ending *e, uint64_t ms, kv_out *out)
 {
-    struct itimerspec t = {.it_value.tv_nsec = DYING_US * 1000,
-                           .it_interval.tv_nsec = DYING_US * 1000};
     e->again_us = kv_ending_now(out) + (ms ? (int64_t)ms * 1000 : DYING_US);
     kv_ending_set_state(a, e, KV_WAITING);
-    if (!a->timer_watched)
-        kv_out_watch_fd(out, a->timer_fd, on_timer);
-    a->timer_watched = true;
-    timerfd_settime(a->timer_fd, 0, &t, NULL);
+    kv_dedup_wake(a, out);
 }
 
 static void note_gone_seq(kv_dedup_actor *a, uint64_t gone_seq)

@@ -169,6 +169,9 @@ static kv_err create(const kv_config *cfg, const void *arg, void **ret_self)
 static void destroy(void **self)
 {
     kv_dedup_actor *a = *self;
+    kv_sweep_result unfinished;
+    if (a->sweep)
+        kv_sweep_end(&a->sweep, &unfinished);
     tdestroy(a->endings, kv_ending_free);
     kv_db_close(&a->db);
     close(a->timer_fd);

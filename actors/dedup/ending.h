@@ -77,6 +77,7 @@ typedef struct kv_dedup_actor {
     bool timer_watched;
     int64_t sweep_at_us;
     bool sweep_asked, sweep_may; /* the ledger has been heard since the start */
+    kv_sweep *sweep;             /* under way; NULL: none is */
 } kv_dedup_actor;
 
 /* ---- ending.c ---- */
@@ -114,6 +115,7 @@ void kv_ending_commit(kv_dedup_actor *a, kv_ending *e, kv_out *out);
  * does not let it, the temporary file stays and leads to the linked one, until it does. */
 void kv_ending_undo(kv_dedup_actor *a, kv_ending *e, kv_out *out);
 void kv_dedup_run_due(kv_dedup_actor *a, kv_out *out); /* what waited long enough */
+void kv_dedup_wake(kv_dedup_actor *a, kv_out *out);    /* each few ms, while there is why */
 
 /* ---- whole.c ---- */
 void kv_dedup_whole(void *self, const kv_in *in, kv_out *out); /* handler of WHOLE_JUDGED */
@@ -132,5 +134,6 @@ void kv_ending_unrow(kv_dedup_actor *a, kv_ending *e, kv_out *out);
  * else it will not be. */
 bool kv_ending_share(kv_dedup_actor *a, kv_ending *e, uint64_t media);
 void kv_dedup_sweep(kv_dedup_actor *a, int64_t now_us, kv_out *out);
+void kv_dedup_sweep_on(kv_dedup_actor *a, kv_out *out); /* a slice of the one under way */
 
 #endif

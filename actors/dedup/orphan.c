@@ -11,6 +11,7 @@
 #define SWEEP_AGE_MS   15000 /* by then a commit of the dead was begun, or comes too late */
 #define SWEEP_AGAIN_US (20 * INT64_C(1000000))
 #define SWEEP_EVERY_US (3600 * INT64_C(1000000))
+#define SWEEP_SLICE    100 /* entries of folders: about 2 ms */
 
 kv_db *kv_dedup_reader(kv_dedup_actor *a)
 {
@@ -169,16 +170,11 @@ static void ask_ledger(kv_dedup_actor *a, kv_out *out)
 }
 
 /* Links that are too young to be judged are looked at again. */
-void kv_dedup_sweep(kv_dedup_actor *a, int64_t now_us, kv_out *out)
+static void end_sweep(kv_dedup_actor *a, int64_t now_us, kv_err err)
 {
     kv_sweep_result r = {0};
-    if (now_us < a->sweep_at_us || !kv_dedup_reader(a))
-        return; /* without a database nothing can be said about links: the next tick */
-    if (!a->sweep_may) {
-        ask_ledger(a, out);
-        return;
-    }
-    kv_err err = kv_store_sweep(a->ingest->store, SWEEP_AGE_MS, judge, a, &r);
+    if (a->sweep)
+        kv_sweep_end(&a->sweep, &r);
     if (err != KV_OK)
         kv_log(KV_LOG_WARN, "sweep_failed", KV_ERRNAME("code", err));
     if (r.removed || r.orphans || r.later)
@@ -186,4 +182,33 @@ void kv_dedup_sweep(kv_dedup_actor *a, int64_t now_us, kv_out *out)
                KV_U64("later", r.later));
     bool clean = err == KV_OK && r.later == 0;
     a->sweep_at_us = now_us + (clean ? SWEEP_EVERY_US : SWEEP_AGAIN_US);
+}
+
+void kv_dedup_sweep_on(kv_dedup_actor *a, kv_out *out)
+{
+    bool done = false;
+    if (!a->sweep)
+        return;
+    kv_err err = kv_sweep_on(a->sweep, SWEEP_SLICE, &done);
+    if (done)
+        end_sweep(a, kv_ending_now(out), err);
+}
+
+/* What one slice does not come to follows by the timer: uploads go on meanwhile. */
+void kv_dedup_sweep(kv_dedup_actor *a, int64_t now_us, kv_out *out)
+{
+    if (a->sweep || now_us < a->sweep_at_us || !kv_dedup_reader(a))
+        return; /* without a database nothing can be said about links: the next tick */
+    if (!a->sweep_may) {
+        ask_ledger(a, out);
+        return;
+    }
+    kv_err err = kv_sweep_begin(a->ingest->store, SWEEP_AGE_MS, judge, a, &a->sweep);
+    if (err != KV_OK) {
+        end_sweep(a, now_us, err);
+        return;
+    }
+    kv_dedup_sweep_on(a, out);
+    if (a->sweep)
+        kv_dedup_wake(a, out);
 }

@@ -283,7 +283,10 @@ static void gone(sim_media *md)
 void sim_gateway_died(sim_media *md)
 {
     kv_dedup_actor *a = md->gateway.dedup.self;
+    kv_sweep_result unfinished;
     if (a) {
+        if (a->sweep)
+            kv_sweep_end(&a->sweep, &unfinished);
         kv_db_close(&a->db);
         close(a->timer_fd);
     }

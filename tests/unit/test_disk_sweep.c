@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "tests/unit/disk_rig.h"
+#include "tests/unit/sweep_all.h"
 
 static const char *stuck; /* this name cannot be removed */
 
@@ -83,7 +84,7 @@ static void the_sweep_takes_what_the_dead_left(void **state)
     die_writing(f, 2, NULL);
     die_writing(f, 3, NULL);
     assert_int_equal(names_in(&f->s, "media/.tmp"), 3);
-    OK(kv_store_sweep(f->store, 60000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, 60000, is_orphan, &o, &r));
     assert_int_equal(r.removed, 2);
     assert_int_equal(r.later + r.orphans, 0);
     assert_int_equal(o.asked, 0);
@@ -100,10 +101,10 @@ static void the_sweep_asks_about_linked_ones(void **state)
     store_text(f->store, 1, "a/b/other", "other");
     die_writing(f, 2, "a/b/orphan");
     die_writing(f, 3, ".variants/x/kept");
-    OK(kv_store_sweep(f->store, 60000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, 60000, is_orphan, &o, &r));
     assert_int_equal(r.later, 2); /* its MEDIA_COMMIT may be on its way */
     assert_int_equal(o.asked, 0);
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, -1000, is_orphan, &o, &r));
     assert_int_equal(o.asked, 2);
     assert_int_equal(r.orphans, 1);
     assert_int_equal(r.removed, 2);
@@ -111,7 +112,7 @@ static void the_sweep_asks_about_linked_ones(void **state)
     assert_true(holds(f->store, ".variants/x/kept", "lost"));
     assert_true(holds(f->store, "a/b/other", "other"));
     assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, -1000, is_orphan, &o, &r));
     assert_int_equal(r.removed, 0);
 }
 
@@ -124,10 +125,10 @@ static void the_sweep_finds_names_of_known_bytes(void **state)
     store_text(f->store, 1, "a/same", "same");
     die_sharing(f, 2, "a/same", "b/same");
     die_sharing(f, 3, "a/same", "c/same"); /* this one has its row */
-    OK(kv_store_sweep(f->store, 60000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, 60000, is_orphan, &o, &r));
     assert_int_equal(r.later, 2);
     assert_true(holds(f->store, "b/same", "same"));
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, -1000, is_orphan, &o, &r));
     assert_int_equal(r.orphans, 1);
     assert_true(holds(f->store, "b/same", NULL));
     assert_true(holds(f->store, "a/same", "same"));
@@ -151,7 +152,7 @@ static void a_put_that_shares_and_is_left(void **state)
     OK(kv_put_write(put, "same", 4));
     OK(kv_put_link_same(put, "a/same", "b/same", NULL));
     kv_put_leave(&put);
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, -1000, is_orphan, &o, &r));
     assert_true(holds(f->store, "b/same", NULL));
     assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
 }
@@ -174,7 +175,7 @@ static void a_put_that_claims_and_is_left(void **state)
     assert_true(existed);
     kv_put_finish(&first);
     kv_put_leave(&second);
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, -1000, is_orphan, &o, &r));
     assert_int_equal(r.orphans, 1);
     assert_true(holds(f->store, "a/same", NULL));
     assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
@@ -197,13 +198,13 @@ static void the_sweep_leaves_what_nobody_can_tell(void **state)
     kv_sweep_result r;
     oracle o = {.orphan = "a/b/orphan", .unknown = "a/b/orphan"};
     die_writing(f, 2, "a/b/orphan");
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, -1000, is_orphan, &o, &r));
     assert_int_equal(r.later, 1);
     assert_int_equal(r.removed + r.orphans, 0);
     assert_true(holds(f->store, "a/b/orphan", "lost"));
     assert_int_equal(names_in(&f->s, "media/.tmp"), 1);
     o.unknown = NULL;
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, -1000, is_orphan, &o, &r));
     assert_int_equal(r.removed + r.orphans, 2);
 }
 
@@ -237,7 +238,7 @@ static void the_sweep_gives_way_to_a_new_claim(void **state)
                               {.tv_sec = 1000}}; /* as if the upload had died long ago */
     assert_int_equal(utimensat(AT_FDCWD, scratch_path(&f->s, "media/a/same"), old, 0), 0);
     oracle o = {.orphan = "a/same", .claims = again};
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, -1000, is_orphan, &o, &r));
     assert_int_equal(o.asked, 1);
     assert_int_equal(r.orphans, 0);
     kv_put_finish(&again);
@@ -253,12 +254,12 @@ static void the_sweep_tries_again_what_it_could_not_remove(void **state)
     oracle o = {.orphan = "a/b/orphan"};
     die_writing(f, 2, "a/b/orphan");
     stuck = "orphan";
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, -1000, is_orphan, &o, &r));
     stuck = NULL;
     assert_int_equal(r.orphans, 0);
     assert_int_equal(r.later, 1);
     assert_int_equal(names_in(&f->s, "media/.tmp"), 1);
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, -1000, is_orphan, &o, &r));
     assert_int_equal(r.orphans, 1);
     assert_true(holds(f->store, "a/b/orphan", NULL));
     assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
@@ -274,11 +275,67 @@ static void the_sweep_handles_many(void **state)
         snprintf(key, sizeof key, "many/%u", (unsigned)i);
         die_writing(f, 100 + i, key);
     }
-    OK(kv_store_sweep(f->store, -1000, is_orphan, &o, &r));
+    OK(sweep_all(f->store, -1000, is_orphan, &o, &r));
     assert_int_equal(r.removed, 150);
     assert_int_equal(o.asked, 150);
     assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
     assert_int_equal(count(f->store, "many/"), 150);
+}
+
+/* Uploads go on between the slices: one of the same bytes may come to rely on a key meanwhile. */
+static void a_sweep_in_slices(void **state)
+{
+    fixture *f = *state;
+    kv_sweep *s;
+    kv_sweep_result r;
+    oracle o = {.orphan = "z/orphan"};
+    char key[32];
+    for (int i = 0; i < 100; i++) {
+        snprintf(key, sizeof key, "many/%d/x", i);
+        store_text(f->store, 1, key, "x");
+    }
+    die_writing(f, 2, "z/orphan");
+    die_writing(f, 3, "z/kept");
+    for (int cut = 0; cut < 2; cut++) { /* the first one ends in the middle: all stays */
+        bool done = false;
+        int slices = 0;
+        OK(kv_sweep_begin(f->store, -1000, is_orphan, &o, &s));
+        while (!done && !(cut == 0 && slices == 3)) {
+            OK(kv_sweep_on(s, 10, &done));
+            slices++;
+        }
+        kv_sweep_end(&s, &r);
+        assert_int_equal(r.later, cut ? 0 : 2);
+        assert_int_equal(r.removed, cut ? 2 : 0);
+        assert_true(cut == 0 || slices >= 30); /* a folder is two entries, and a file one */
+        assert_int_equal(names_in(&f->s, "media/.tmp"), cut ? 0 : 2);
+    }
+    assert_true(holds(f->store, "z/orphan", NULL));
+    assert_true(holds(f->store, "z/kept", "lost"));
+}
+
+static void a_key_claimed_between_slices(void **state)
+{
+    fixture *f = *state;
+    kv_sweep *s;
+    kv_sweep_result r;
+    kv_put *live;
+    oracle o = {.orphan = "z/orphan"};
+    bool done, existed;
+    die_writing(f, 2, "z/orphan");
+    OK(kv_sweep_begin(f->store, -1000, is_orphan, &o, &s));
+    OK(kv_sweep_on(s, 3, &done)); /* the names in .tmp, and no more */
+    assert_false(done);
+    OK(kv_put_begin(f->store, 9, 0, &live));
+    OK(kv_put_write(live, "lost", 4));
+    OK(kv_put_link(live, "z/orphan", &existed));
+    assert_true(existed);
+    while (!done)
+        OK(kv_sweep_on(s, 1, &done));
+    kv_sweep_end(&s, &r);
+    assert_int_equal(r.orphans, 0);
+    assert_true(holds(f->store, "z/orphan", "lost"));
+    kv_put_finish(&live);
 }
 
 int main(void)
@@ -286,6 +343,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(the_sweep_takes_what_the_dead_left),
         T(the_sweep_asks_about_linked_ones),
+        T(a_sweep_in_slices),
+        T(a_key_claimed_between_slices),
         T(the_sweep_leaves_what_nobody_can_tell),
         T(the_sweep_finds_names_of_known_bytes),
         T(a_put_that_is_left),

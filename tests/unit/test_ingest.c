@@ -11,6 +11,7 @@
 #include "proto/endpoints.h"
 #include "storage/db.h"
 #include "tests/unit/ingest_fake.h"
+#include "tests/unit/sweep_all.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/yes_broker.h"
 
@@ -259,7 +260,7 @@ static void a_stop_in_the_middle(void **state)
     kv_sweep_result r = {0};
     assert_int_equal(kv_store_open_config(&dir.cfg, &store), KV_OK);
     int left = files_in("media/.tmp");
-    assert_int_equal(kv_store_sweep(store, -1000, all_go, NULL, &r), KV_OK);
+    assert_int_equal(sweep_all(store, -1000, all_go, NULL, &r), KV_OK);
     kv_store_close(&store);
     assert_int_equal(r.removed, left);
     assert_true(r.orphans <= 1 && (left == 0) == (r.orphans == 0)); /* the same bytes: one key */
