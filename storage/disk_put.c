@@ -133,14 +133,11 @@ uint64_t kv_put_size(const kv_put *put)
 
 /* ---- keys ---- */
 
-/* A file under this key that cannot hold these bytes: left by a power cut under DURABILITY=relaxed.
- * Ours takes its place. */
-static int replace_torn(kv_put *put, kv_folder *folder, const char *base)
+/* Our file takes the place of the one under this key. */
+static int replace(kv_put *put, kv_folder *folder, const char *base)
 {
     char name[sizeof put->name + 1];
     snprintf(name, sizeof name, "%s+", put->name);
-    kv_log(KV_LOG_WARN, "torn_object_replaced", KV_STR("folder", folder->path),
-           KV_STR("name", base));
     if (linkat(put->store->tmp_fd, put->name, put->store->tmp_fd, name, 0) != 0)
         return -1;
     int rc = renameat(put->store->tmp_fd, name, folder->fd, base);
@@ -149,6 +146,14 @@ static int replace_torn(kv_put *put, kv_folder *folder, const char *base)
         unlinkat(put->store->tmp_fd, name, 0);
     errno = e;
     return rc;
+}
+
+/* A file that cannot hold these bytes: left by a power cut under DURABILITY=relaxed. */
+static int replace_torn(kv_put *put, kv_folder *folder, const char *base)
+{
+    kv_log(KV_LOG_WARN, "torn_object_replaced", KV_STR("folder", folder->path),
+           KV_STR("name", base));
+    return replace(put, folder, base);
 }
 
 static void mark_name(const kv_put *put, char name[sizeof put->name + 1])
@@ -180,8 +185,9 @@ static int mark(kv_put *put, int folder_fd, const char *base)
 
 /* The key is there already, which is success. While another temporary name holds that inode its
  * upload may fail and take that name along, so it gets one of ours; and a sweep may be about to
- * judge it: the new mtime tells it that the key has been claimed again (disk_sweep.c). -1: ENOENT,
- * it has just gone. */
+ * judge it: the new mtime tells it that the key has been claimed again (disk_sweep.c). A file that
+ * has all the names it may have (65,000 on ext4) gets none: ours, once it is durable, takes its
+ * place. -1: ENOENT, it has just gone. */
 static int claim_existing(kv_put *put, kv_folder *folder, const char *base, bool *existed)
 {
     struct stat st;
@@ -192,8 +198,11 @@ static int claim_existing(kv_put *put, kv_folder *folder, const char *base, bool
     *existed = true;
     if (st.st_nlink < 2)
         return 0;
-    return mark(put, folder->fd, base) == 0 ? utimensat(folder->fd, base, NULL, AT_SYMLINK_NOFOLLOW)
-                                            : -1;
+    if (mark(put, folder->fd, base) == 0)
+        return utimensat(folder->fd, base, NULL, AT_SYMLINK_NOFOLLOW);
+    *existed = false;
+    return errno == EMLINK && (put->synced || put->store->relaxed) ? replace(put, folder, base)
+                                                                   : -1;
 }
 
 /* What gets the new name: the temporary file, or a key that holds the same bytes. */

@@ -1,14 +1,30 @@
 /* The object store. The first part asks only for what object.h promises, so that another medium can
  * pass it; the second is about files: modes, temporary names, a full disk. */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/unit/disk_rig.h"
+
+static nlink_t names_max; /* of a file; 0: as many as the file system allows */
+
+/* In the place of libc's. */
+int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
+{
+    struct stat st;
+    if (names_max && fstatat(from_fd, from, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        st.st_nlink >= names_max && faccessat(to_fd, to, F_OK, AT_SYMLINK_NOFOLLOW) != 0) {
+        errno = EMLINK;
+        return -1;
+    }
+    return (int)syscall(SYS_linkat, from_fd, from, to_fd, to, flags);
+}
 
 /* ---- what every store does ---- */
 
@@ -311,6 +327,34 @@ static void a_torn_file_is_replaced(void **state)
     assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
 }
 
+/* ext4 lets a file have 65,000: the same bytes again are a file of their own then. */
+static void a_file_with_all_its_names(void **state)
+{
+    fixture *f = *state;
+    kv_put *put;
+    bool existed = true;
+    struct stat st;
+    store_text(f->store, 1, "a/x", "same");
+    OK(kv_put_begin(f->store, 2, 0, &put));
+    OK(kv_put_write(put, "same", 4));
+    names_max = 2;
+    OK(kv_put_link_same(put, "a/x", "a/x", &existed)); /* one is left, for a mark */
+    char other[512];
+    snprintf(other, sizeof other, "%s", scratch_path(&f->s, "y"));
+    assert_int_equal(link(scratch_path(&f->s, "media/a/x"), other), 0);
+    assert_int_not_equal(kv_put_link_same(put, "a/x", "b/x", NULL), KV_OK); /* ours then */
+    assert_int_not_equal(kv_put_link(put, "a/x", NULL), KV_OK);             /* not durable */
+    OK(kv_put_sync(put));
+    OK(kv_put_link(put, "a/x", &existed));
+    assert_false(existed);
+    names_max = 0;
+    kv_put_finish(&put);
+    assert_true(holds(f->store, "a/x", "same"));
+    assert_int_equal(stat(scratch_path(&f->s, "media/a/x"), &st), 0);
+    assert_int_equal(st.st_nlink, 1);
+    assert_int_equal(names_in(&f->s, "media/.tmp"), 0);
+}
+
 static void a_symlink_is_not_an_object(void **state)
 {
     fixture *f = *state;
@@ -394,6 +438,7 @@ int main(void)
         T(no_temporary_file_stays),
         T(a_second_key_is_the_same_file),
         T(a_torn_file_is_replaced),
+        T(a_file_with_all_its_names),
         T(a_symlink_is_not_an_object),
         T(a_full_disk),
         T(large_ones_are_written_back_early),
