@@ -19,8 +19,7 @@ enum {
     BATCH_COMMANDS = 512,
     BATCH_EVENT_BYTES = 2 << 20, /* a batch ends above this, too */
     WAL_CHECK_COMMITS = 64,
-    IDLE_MS = 1000,          /* quiet this long: time to tidy up */
-    TIDY_DUE_MS = 60 * 1000, /* never quiet: then now and again in between */
+    IDLE_MS = 1000, /* quiet this long: time to tidy up */
     DISK_LOOK_MS = 1000,
     FAILURES_IN_A_ROW = 3 /* of the machine: then the rest of a batch fails with them */
 };
@@ -51,7 +50,7 @@ struct kv_ledger {
     bool batch_more;   /* in_more when it was taken */
     uint64_t commits;
     kv_tidy tidy;
-    int64_t next_tidy_ms, next_disk_look_ms; /* mono */
+    int64_t next_disk_look_ms; /* mono */
     bool disk_low;
 };
 
@@ -240,14 +239,7 @@ static void run_batch(kv_ledger *l)
     replay(l, &done);
 }
 
-/* ---- tidying up ---- */
-
-/* One small slice. True: there is more. */
-static bool tidy(kv_ledger *l)
-{
-    l->next_tidy_ms = kv_mono_ms(l->clock) + TIDY_DUE_MS;
-    return kv_tidy_slice(&l->tidy, l->x.db, kv_wall_ms(l->clock));
-}
+/* ---- the log ---- */
 
 /* The checkpoint thread never catches up with a log that grows meanwhile, so the log would not
  * begin anew. What little it left is copied here, between two commits. */
@@ -288,7 +280,7 @@ static void extend_log(kv_ledger *l)
 /* Until something came, or nothing for a while. False: stopped, and nothing is left. */
 static bool wait_for_work(kv_ledger *l, bool left, bool more_to_tidy)
 {
-    struct timespec until = kv_cond_in_ms(IDLE_MS);
+    struct timespec until = kv_cond_in_ms(kv_tidy_due_in_ms(&l->tidy, l->clock, IDLE_MS));
     int rc = 0;
     pthread_mutex_lock(&l->lock);
     while (!l->in.first && !left && !l->stop && !more_to_tidy && rc == 0)
@@ -305,11 +297,6 @@ static void take_given(kv_ledger *l)
     pthread_mutex_unlock(&l->lock);
 }
 
-static bool tidy_due(const kv_ledger *l)
-{
-    return kv_mono_ms(l->clock) >= l->next_tidy_ms;
-}
-
 /* True: some are left, for it is time to tidy up in between. */
 static bool run_given(kv_ledger *l)
 {
@@ -318,7 +305,7 @@ static bool run_given(kv_ledger *l)
         bound_wal(l);
         take_given(l);
         look_at_disk(l);
-        if (tidy_due(l))
+        if (kv_tidy_due(&l->tidy, l->clock))
             break;
     }
     return l->batch.first;
@@ -330,14 +317,14 @@ static void *thread_main(void *arg)
     bool more = false, left = false;
     uint64_t commits = 0;
     pthread_setname_np(pthread_self(), "ledger");
-    l->next_tidy_ms = kv_mono_ms(l->clock) + TIDY_DUE_MS;
+    kv_tidy_wait(&l->tidy, l->clock);
     while (wait_for_work(l, left, more)) {
         pthread_mutex_lock(&l->turn);
         take_given(l);
         bool idle = !l->batch.first && l->commits == commits;
         look_at_disk(l);
-        if (idle || tidy_due(l))
-            more = tidy(l) && idle;
+        if (idle || kv_tidy_due(&l->tidy, l->clock))
+            more = kv_tidy_turn(&l->tidy, l->x.db, l->clock) && idle;
         left = run_given(l);
         commits = l->commits;
         pthread_mutex_unlock(&l->turn);

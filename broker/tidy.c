@@ -9,6 +9,8 @@ enum {
     JOB_ROWS = 250,
     NOTIFICATION_ROWS = 250,
     JOB_PASS_MS = 10 * 60 * 1000, /* between two walks over the old jobs */
+    DUE_US = 60 * 1000000,        /* never quiet: then now and again in between */
+    PAUSE = 9                     /* with more to remove: so many times what a slice took */
 };
 static const int64_t HOUR_MS = 3600 * 1000, SEEN_MS = 7 * 24 * HOUR_MS,
                      UNSEEN_MS = 90 * 24 * HOUR_MS;
@@ -65,7 +67,8 @@ static bool slice(kv_tidy *t, kv_db *db, int64_t now, remove_fn *fn, int64_t ful
 static bool walk_jobs(kv_tidy *t, kv_db *db, int64_t now)
 {
     int64_t removed;
-    if (now < t->next_job_pass_ms)
+    int64_t left = t->next_job_pass_ms - now;
+    if (left > 0 && left <= JOB_PASS_MS) /* else the clock was set back */
         return false;
     if (in_transaction(t, db, now, old_jobs, &removed) == KV_OK && t->job_cursor != 0)
         return true;
@@ -80,5 +83,30 @@ bool kv_tidy_slice(kv_tidy *t, kv_db *db, int64_t now)
     more |= slice(t, db, now, expired_jobs, JOB_ROWS);
     more |= slice(t, db, now, old_notifications, NOTIFICATION_ROWS);
     more |= walk_jobs(t, db, now);
+    return more;
+}
+
+void kv_tidy_wait(kv_tidy *t, const kv_clock *clock)
+{
+    t->next_us = kv_mono_us(clock) + DUE_US;
+}
+
+bool kv_tidy_due(const kv_tidy *t, const kv_clock *clock)
+{
+    return kv_mono_us(clock) >= t->next_us;
+}
+
+long kv_tidy_due_in_ms(const kv_tidy *t, const kv_clock *clock, long most)
+{
+    int64_t left = (t->next_us - kv_mono_us(clock)) / 1000 + 1;
+    return left < 1 ? 1 : left < most ? (long)left : most;
+}
+
+bool kv_tidy_turn(kv_tidy *t, kv_db *db, const kv_clock *clock)
+{
+    int64_t begun = kv_mono_us(clock);
+    bool more = kv_tidy_slice(t, db, kv_wall_ms(clock));
+    int64_t now = kv_mono_us(clock);
+    t->next_us = now + (more ? (now - begun) * PAUSE : DUE_US);
     return more;
 }

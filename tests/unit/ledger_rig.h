@@ -16,12 +16,17 @@ typedef struct thread_rig {
     kv_err health; /* the same */
 } thread_rig;
 
-static inline void thread_open(thread_rig *t)
+static inline void thread_open_at(thread_rig *t, const kv_clock *clock)
 {
     t->s.cfg.event_retention_hours = 72;
     t->s.cfg.job_retention_hours = 168;
     t->s.cfg.job_max_attempts = 3;
-    assert_int_equal(kv_ledger_open(&t->s.cfg, &kv_clock_real, &t->ledger), KV_OK);
+    assert_int_equal(kv_ledger_open(&t->s.cfg, clock, &t->ledger), KV_OK);
+}
+
+static inline void thread_open(thread_rig *t)
+{
+    thread_open_at(t, &kv_clock_real);
 }
 
 static inline void give(thread_rig *t, kv_cmd_list *list, kv_cmd *cmd)
