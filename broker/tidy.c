@@ -33,7 +33,11 @@ static kv_err in_transaction(kv_tidy *t, kv_db *db, int64_t now, remove_fn *fn,
 
 static kv_err old_events(kv_tidy *t, kv_db *db, int64_t now, int64_t *ret_removed)
 {
-    return kv_event_prune(db, now - t->cfg->event_retention_hours * HOUR_MS, EVENT_ROWS,
+    return kv_event_prune(db,
+                          &(kv_oldest){.before_ms = now - t->cfg->event_retention_hours * HOUR_MS,
+                                       .now = now,
+                                       .max_rows = EVENT_ROWS,
+                                       .past = &t->event_past},
                           ret_removed);
 }
 
@@ -51,8 +55,11 @@ static kv_err expired_jobs(kv_tidy *t, kv_db *db, int64_t now, int64_t *ret_remo
 
 static kv_err old_notifications(kv_tidy *t, kv_db *db, int64_t now, int64_t *ret_removed)
 {
-    (void)t;
-    return kv_notifications_prune(db, now - SEEN_MS, now - UNSEEN_MS, NOTIFICATION_ROWS,
+    return kv_notifications_prune(db, now - SEEN_MS,
+                                  &(kv_oldest){.before_ms = now - UNSEEN_MS,
+                                               .now = now,
+                                               .max_rows = NOTIFICATION_ROWS,
+                                               .past = &t->notification_past},
                                   ret_removed);
 }
 
@@ -79,11 +86,12 @@ static bool walk_jobs(kv_tidy *t, kv_db *db, int64_t now)
 
 bool kv_tidy_slice(kv_tidy *t, kv_db *db, int64_t now)
 {
+    uint64_t past = t->event_past + t->notification_past;
     bool more = slice(t, db, now, old_events, EVENT_ROWS - 1);
     more |= slice(t, db, now, expired_jobs, JOB_ROWS);
     more |= slice(t, db, now, old_notifications, NOTIFICATION_ROWS);
     more |= walk_jobs(t, db, now);
-    return more;
+    return more || past != t->event_past + t->notification_past;
 }
 
 void kv_tidy_wait(kv_tidy *t, const kv_clock *clock)

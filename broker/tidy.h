@@ -10,7 +10,7 @@
 typedef struct kv_tidy {
     const kv_config *cfg;
     int64_t next_job_pass_ms; /* wall */
-    uint64_t job_cursor;
+    uint64_t job_cursor, event_past, notification_past;
     int64_t next_us; /* mono: then even where it is never quiet */
 } kv_tidy;
 

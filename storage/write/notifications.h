@@ -4,6 +4,7 @@
 
 #include "proto/base/slice.h"
 #include "storage/db.h"
+#include "storage/write/oldest.h"
 
 /* The mark of the notifier: the newest event it has handled. *ret_moved false: it was there or
  * beyond, nothing was written. */
@@ -17,8 +18,9 @@ kv_err kv_notification_add(kv_db *db, uint64_t id, kv_slice user, kv_slice kind,
  * where there may be more. */
 kv_err kv_notifications_seen(kv_db *db, kv_slice user, uint64_t upto, int max_rows, int64_t now,
                              uint64_t *ret_newest, uint64_t *ret_upto);
-/* Removes up to max_rows that were seen before, or made and not seen before. */
-kv_err kv_notifications_prune(kv_db *db, int64_t seen_before, int64_t made_before, int max_rows,
+/* Removes what was seen before, and what was made before, seen or not: up to made->max_rows each.
+ */
+kv_err kv_notifications_prune(kv_db *db, int64_t seen_before, const kv_oldest *made,
                               int64_t *ret_removed);
 
 #endif

@@ -131,7 +131,8 @@ static void test_retention(void **state)
     assert_int_equal(total, 10);
     assert_int_equal(rig_number(&r, "SELECT count(*) FROM job WHERE state = 0"),
                      10); /* unfinished ones stay */
-    assert_int_equal(kv_event_prune(r.x.db, later, 1000, &removed), KV_OK);
+    kv_oldest all = {.before_ms = later, .now = later, .max_rows = 1000, .past = &(uint64_t){0}};
+    assert_int_equal(kv_event_prune(r.x.db, &all, &removed), KV_OK);
     assert_int_equal(removed, rows - 1); /* the newest stays: ids go on from it */
     assert_int_equal(rig_number(&r, "SELECT last FROM event"), (int64_t)r.x.last_event);
     rig_stop(&r);

@@ -21,6 +21,15 @@ static int64_t events_of(kv_db *db)
     return rig_number(&(rig){.x.db = db}, "SELECT count(*) FROM event");
 }
 
+/* One for each event that has none. */
+static void add_notifications(kv_db *db)
+{
+    assert_int_equal(kv_db_exec(db, "INSERT INTO notification (id, user, kind, at, body) "
+                                    "SELECT first, 'u', 'k', at, '{}' FROM event WHERE first > "
+                                    "(SELECT coalesce(max(id), 0) FROM notification)"),
+                     KV_OK);
+}
+
 /* ---- never quiet ---- */
 
 static void run_one(thread_rig *t)
@@ -109,11 +118,63 @@ static void test_clock_set_back(void **state)
     rig_stop(&b.r);
 }
 
+/* Rows of a time to come, then old ones, then young ones. What was written before old ones is old,
+ * too. */
+static void test_clock_was_ahead(void **state)
+{
+    enum { AHEAD = 1000, OLD = 300, YOUNG = 20 };
+    bed b;
+    (void)state;
+    bed_open(&b);
+    add_events(b.r.x.db, 1, AHEAD, now_of(&b) + 20000 * HOUR_MS);
+    add_events(b.r.x.db, AHEAD + 1, OLD, now_of(&b));
+    add_notifications(b.r.x.db);
+    tidy_up(&b); /* none is old */
+    assert_int_equal(events_of(b.r.x.db), AHEAD + OLD);
+    kv_fake_clock_advance(&b.r.clock, 91 * 24 * HOUR_MS);
+    add_events(b.r.x.db, AHEAD + OLD + 1, YOUNG, now_of(&b));
+    add_notifications(b.r.x.db);
+    tidy_up(&b);
+    assert_int_equal(events_of(b.r.x.db), YOUNG);
+    assert_int_equal(rig_number(&b.r, "SELECT min(id) FROM notification"), AHEAD + OLD + 1);
+    assert_int_equal(rig_number(&b.r, "SELECT count(*) FROM notification"), YOUNG);
+    rig_stop(&b.r);
+}
+
+/* For a while the clock is far behind: nothing is old by it, and afterwards all goes in its time.
+ */
+static void test_clock_was_behind(void **state)
+{
+    enum { ROWS = 1000 };
+    bed b;
+    (void)state;
+    bed_open(&b);
+    add_events(b.r.x.db, 1, ROWS, now_of(&b));
+    add_notifications(b.r.x.db);
+    kv_fake_clock_advance(&b.r.clock, -20000 * HOUR_MS);
+    tidy_up(&b);
+    assert_int_equal(events_of(b.r.x.db), ROWS);
+    kv_fake_clock_advance(&b.r.clock, 20000 * HOUR_MS);
+    tidy_up(&b);
+    assert_int_equal(events_of(b.r.x.db), ROWS);
+    add_events(b.r.x.db, ROWS + 1, 1, now_of(&b));
+    add_notifications(b.r.x.db);
+    kv_fake_clock_advance(&b.r.clock, 91 * 24 * HOUR_MS);
+    add_events(b.r.x.db, ROWS + 2, 1, now_of(&b));
+    add_notifications(b.r.x.db);
+    tidy_up(&b);
+    assert_int_equal(events_of(b.r.x.db), 1);
+    assert_int_equal(rig_number(&b.r, "SELECT min(id) FROM notification"), ROWS + 2);
+    rig_stop(&b.r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_never_quiet),
         cmocka_unit_test(test_clock_set_back),
+        cmocka_unit_test(test_clock_was_ahead),
+        cmocka_unit_test(test_clock_was_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
