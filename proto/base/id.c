@@ -6,22 +6,31 @@
 #define COUNTER_COUNT 4096u
 #define NODE_SHIFT    12
 #define TIME_SHIFT    22
+/* 2094, with twelve days to borrow from: a clock beyond that makes ids of then. */
+#define LAST_MS (((int64_t)1 << 41) - ((int64_t)1 << 30))
 
 void kv_id_maker_init(kv_id_maker *m, uint32_t node)
 {
     *m = (kv_id_maker){.node = node % 1024};
 }
 
+static int64_t since_epoch(int64_t wall_ms)
+{
+    int64_t since = wall_ms > KV_ID_EPOCH_MS ? wall_ms - KV_ID_EPOCH_MS : 0;
+    return since < LAST_MS ? since : LAST_MS;
+}
+
 uint64_t kv_id_first_at(int64_t wall_ms)
 {
-    return wall_ms > KV_ID_EPOCH_MS ? (uint64_t)(wall_ms - KV_ID_EPOCH_MS) << TIME_SHIFT : 0;
+    return (uint64_t)since_epoch(wall_ms) << TIME_SHIFT;
 }
 
 uint64_t kv_id_make(kv_id_maker *m, const kv_clock *clock)
 {
-    int64_t since = kv_wall_ms(clock) - KV_ID_EPOCH_MS;
-    uint64_t now = since < 1 ? 1 : (uint64_t)since; /* never 0: with node 0 that would be no id */
+    uint64_t now = (uint64_t)since_epoch(kv_wall_ms(clock));
 
+    if (now == 0) /* with node 0 that would be no id */
+        now = 1;
     if (now > m->last_ms) {
         m->last_ms = now;
         m->counter = 0;

@@ -24,7 +24,7 @@ typedef struct kv_id_maker {
 } kv_id_maker;
 
 void kv_id_maker_init(kv_id_maker *m, uint32_t node); /* the node is taken modulo 1024 */
-/* The smallest id of that wall time; 0 before the ids began. */
+/* The smallest id of that wall time; 0 before the ids began, one of 2094 after they ended. */
 uint64_t kv_id_first_at(int64_t wall_ms);
 uint64_t kv_id_make(kv_id_maker *m, const kv_clock *clock);
 uint32_t kv_id_random_node(void); /* from getrandom(2) */

@@ -48,6 +48,28 @@ static void test_first_of_a_time(void **state)
     assert_true(kv_id_first_at(EPOCH) == 0 && kv_id_first_at(0) == 0 && kv_id_first_at(-1) == 0);
 }
 
+/* A clock that was lost may say 2106. */
+static void test_after_the_last(void **state)
+{
+    kv_fake_clock f;
+    kv_id_maker m;
+    uint64_t last = 0, parsed;
+    char text[KV_ID_TEXT + 1];
+
+    (void)state;
+    kv_fake_clock_init(&f, 4294967295000);
+    kv_id_maker_init(&m, 1023);
+    for (int i = 0; i < 10000; i++) {
+        uint64_t id = kv_id_make(&m, &f.clock);
+        assert_true(id > last && id <= INT64_MAX);
+        last = id;
+    }
+    kv_id_format(last, text);
+    assert_true(kv_id_parse(text, KV_ID_TEXT, &parsed) && parsed == last);
+    assert_true(kv_id_first_at(INT64_MAX) + ((uint64_t)1 << 48) <= INT64_MAX); /* keyed ids */
+    assert_true(kv_id_first_at(INT64_MAX) <= last);
+}
+
 static void test_never_zero(void **state)
 {
     kv_fake_clock f;
@@ -90,6 +112,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order_and_borrowing),
         cmocka_unit_test(test_first_of_a_time),
+        cmocka_unit_test(test_after_the_last),
         cmocka_unit_test(test_never_zero),
         cmocka_unit_test(test_text),
     };
