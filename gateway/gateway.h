@@ -36,7 +36,7 @@ typedef struct kv_gw {
     const kv_clock *clock;
     void *zmq;
     kv_store *store;
-    int64_t started_ms;
+    int64_t started_ms; /* mono */
     _Atomic bool draining;
     _Atomic uint32_t deletes[KV_DELETES]; /* every loop's cache looks here (static_cache.c) */
     unsigned loops;

@@ -99,7 +99,7 @@ static void put_head(kv_buf *b, const kv_gw *gw, const char *status)
     kv_json_key(b, "version");
     kv_json_cstr(b, KERVAN_VERSION);
     kv_json_key(b, "uptime_seconds");
-    kv_json_i64(b, (kv_wall_ms(gw->clock) - gw->started_ms) / 1000);
+    kv_json_i64(b, (kv_mono_ms(gw->clock) - gw->started_ms) / 1000);
 }
 
 static void finish(h2o_req_t *req, bool good, kv_buf *b)

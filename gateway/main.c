@@ -106,7 +106,7 @@ static kv_err prepare(gateway *g, const kv_config *cfg)
     kv_gw_own *own = &g->own;
     own->gw.cfg = cfg;
     own->gw.clock = &kv_clock_real;
-    own->gw.started_ms = kv_wall_ms(own->gw.clock);
+    own->gw.started_ms = kv_mono_ms(own->gw.clock);
     own->gw.loops = (unsigned)cfg->gateway_threads;
     own->id_node = kv_id_random_node();
     assert(own->gw.loops >= 1 && own->gw.loops <= KV_LOOPS_MAX);
