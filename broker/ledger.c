@@ -19,7 +19,9 @@ enum {
     BATCH_COMMANDS = 512,
     BATCH_EVENT_BYTES = 2 << 20, /* a batch ends above this, too */
     WAL_CHECK_COMMITS = 64,
-    IDLE_MS = 1000, /* quiet this long: time to tidy up */
+    FORCE_REST = 20, /* a forced checkpoint that a reader kept waiting comes again after so many
+                      * times what it took */
+    IDLE_MS = 1000,  /* quiet this long: time to tidy up */
     DISK_LOOK_MS = 1000,
     FAILURES_IN_A_ROW = 3 /* of the machine: then the rest of a batch fails with them */
 };
@@ -50,7 +52,7 @@ struct kv_ledger {
     bool batch_more;   /* in_more when it was taken */
     uint64_t commits;
     kv_tidy tidy;
-    int64_t next_disk_look_ms; /* mono */
+    int64_t next_disk_look_ms, next_force_us; /* mono */
     bool disk_low;
 };
 
@@ -259,12 +261,14 @@ static void bound_wal(kv_ledger *l)
     if (kv_db_backup_runs()) /* its snapshot would be waited for in vain */
         return;
     finish_log(l, used);
-    if (used <= WAL_FORCE_BYTES || l->commits % WAL_CHECK_COMMITS != 0)
-        return;
     int64_t begun = kv_mono_us(l->clock);
+    if (used <= WAL_FORCE_BYTES || l->commits % WAL_CHECK_COMMITS != 0 || begun < l->next_force_us)
+        return;
     kv_err err = kv_db_checkpoint(l->x.db, false, NULL);
+    int64_t took = kv_mono_us(l->clock) - begun;
+    l->next_force_us = begun + took * FORCE_REST;
     kv_log(KV_LOG_WARN, "wal_checkpoint_forced", KV_ERRNAME("code", err),
-           KV_I64("ms", (kv_mono_us(l->clock) - begun) / 1000));
+           KV_I64("ms", took / 1000));
 }
 
 /* Room in the log from the start on, where the disk has plenty. */

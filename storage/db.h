@@ -59,9 +59,9 @@ void kv_db_savepoint_rollback(kv_db *db);
  * its file at most then. */
 int64_t kv_db_wal_bytes(const kv_config *cfg); /* of the file */
 int64_t kv_db_wal_used(const kv_db *db);       /* of it, by the last commit of this writer */
-/* Passive: never waits for anyone; else RESTART: waits for readers, up to 5 s (BUSY). `ret_copied`
- * (may be NULL) gets how many bytes of the log are in the database now; -1: not known. Own handle
- * (either mode) and thread for the passive one. */
+/* Passive: never waits for anyone; else RESTART: waits for readers as long as ours may read (then
+ * BUSY). `ret_copied` (may be NULL) gets how many bytes of the log are in the database now; -1: not
+ * known. Own handle (either mode) and thread for the passive one. */
 kv_err kv_db_checkpoint(kv_db *db, bool passive, int64_t *ret_copied);
 /* Makes the file at least `bytes` long, with zeros that SQLite takes for no frames: commits that
  * write over blocks which are there sync in a third of the time of those that append (measured: 68

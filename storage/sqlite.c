@@ -15,7 +15,6 @@
 
 enum {
     READ_LIMIT_US = 100 * 1000, /* a longer read keeps the WAL from being reset */
-    WRITE_BUSY_MS = 5000,
     READ_BUSY_MS = 100,
     PROGRESS_OPS = 2000 /* about 20 µs of work */
 };
@@ -106,7 +105,7 @@ static kv_err open_handle(const char *path, int flags, kv_db_mode mode, kv_db **
         kv_db_close(&db);
         return err;
     }
-    sqlite3_busy_timeout(db->handle, WRITE_BUSY_MS);
+    sqlite3_busy_timeout(db->handle, KV_SQLITE_WRITE_BUSY_MS);
     *ret = db;
     return KV_OK;
 }

@@ -6,7 +6,11 @@
 
 #include "storage/db.h"
 
-enum { KV_SQLITE_PARAMS = 64 }; /* parameters of one statement at most */
+enum {
+    KV_SQLITE_PARAMS = 64,          /* parameters of one statement at most */
+    KV_SQLITE_WRITE_BUSY_MS = 5000, /* a writer waits for another one */
+    KV_SQLITE_LONG_READ_MS = 250 /* our own readers end after less: longer is no use waiting for */
+};
 
 struct kv_stmt {
     kv_db *db;

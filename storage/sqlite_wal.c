@@ -59,7 +59,11 @@ kv_err kv_db_checkpoint(kv_db *db, bool passive, int64_t *ret_copied)
 {
     int mode = passive ? SQLITE_CHECKPOINT_PASSIVE : SQLITE_CHECKPOINT_RESTART;
     int all = -1, copied = -1;
+    if (!passive)
+        sqlite3_busy_timeout(db->handle, KV_SQLITE_LONG_READ_MS);
     int rc = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, &all, &copied);
+    if (!passive)
+        sqlite3_busy_timeout(db->handle, KV_SQLITE_WRITE_BUSY_MS);
     if (ret_copied)
         *ret_copied = copied < 0 ? -1 : copied * db->wal_frame;
     if (rc == SQLITE_OK || (passive && (rc & 0xff) == SQLITE_BUSY))

@@ -315,6 +315,24 @@ static void checkpoints(void **state)
     kv_db_close(&db);
 }
 
+/* Who reads for ever (somebody's sqlite3) is not waited for: the ledger stands still meanwhile. */
+static void checkpoint_beside_a_long_read(void **state)
+{
+    scratch *s = *state;
+    kv_db *db = writer(s), *reader;
+    OK(kv_db_open(&s->cfg, KV_DB_READ, &reader));
+    OK(kv_db_begin(reader));
+    (void)one_number(reader, "SELECT count(*) FROM counter");
+    OK(kv_db_exec(db, "UPDATE counter SET value = 1 WHERE name = 'epoch'"));
+    int64_t begun = kv_mono_ms(&kv_clock_real);
+    assert_int_equal(kv_db_checkpoint(db, false, NULL), KV_E_BUSY);
+    assert_true(kv_mono_ms(&kv_clock_real) - begun < 4000);
+    kv_db_rollback(reader);
+    OK(kv_db_checkpoint(db, false, NULL));
+    kv_db_close(&reader);
+    kv_db_close(&db);
+}
+
 /* Zeros behind the frames: no frames to whoever reads the log, and room for those that come. */
 static void room_in_the_log(void **state)
 {
@@ -430,6 +448,7 @@ int main(void)
         T(a_reader_recovers_after_a_crash),
         T(a_long_read_is_interrupted),
         T(checkpoints),
+        T(checkpoint_beside_a_long_read),
         T(room_in_the_log),
         T(a_full_database),
         T(a_full_disk),
