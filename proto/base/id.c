@@ -8,6 +8,7 @@
 #define TIME_SHIFT    22
 /* 2094, with twelve days to borrow from: a clock beyond that makes ids of then. */
 #define LAST_MS (((int64_t)1 << 41) - ((int64_t)1 << 30))
+#define LOST_MS ((uint64_t)1 << 29)
 
 void kv_id_maker_init(kv_id_maker *m, uint32_t node)
 {
@@ -25,12 +26,32 @@ uint64_t kv_id_first_at(int64_t wall_ms)
     return (uint64_t)since_epoch(wall_ms) << TIME_SHIFT;
 }
 
+static uint32_t random_bits(void)
+{
+    uint32_t bits = 0;
+    ssize_t got = getrandom(&bits, sizeof bits, 0);
+
+    assert(got == sizeof bits); /* up to 256 bytes never fail once the pool is ready */
+    (void)got;
+    return bits;
+}
+
+/* A clock that was not set says the same after each start, and a node of 1024 comes again soon:
+ * then chance says where the ids of this process begin. Never 0: with node 0 that would be no id.
+ */
+static uint64_t time_of(const kv_id_maker *m, uint64_t since)
+{
+    bool begun = since == 0 ? m->last_ms != 0 : m->last_ms >= LAST_MS;
+
+    if (begun || (since > 0 && since < LAST_MS))
+        return since;
+    return since + 1 + random_bits() % LOST_MS;
+}
+
 uint64_t kv_id_make(kv_id_maker *m, const kv_clock *clock)
 {
-    uint64_t now = (uint64_t)since_epoch(kv_wall_ms(clock));
+    uint64_t now = time_of(m, (uint64_t)since_epoch(kv_wall_ms(clock)));
 
-    if (now == 0) /* with node 0 that would be no id */
-        now = 1;
     if (now > m->last_ms) {
         m->last_ms = now;
         m->counter = 0;
@@ -44,12 +65,7 @@ uint64_t kv_id_make(kv_id_maker *m, const kv_clock *clock)
 
 uint32_t kv_id_random_node(void)
 {
-    uint32_t node = 0;
-    ssize_t got = getrandom(&node, sizeof node, 0);
-
-    assert(got == sizeof node); /* up to 256 bytes never fail once the pool is ready */
-    (void)got;
-    return node % 1024;
+    return random_bits() % 1024;
 }
 
 static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";

@@ -70,6 +70,26 @@ static void test_after_the_last(void **state)
     assert_true(kv_id_first_at(INT64_MAX) <= last);
 }
 
+/* Two starts of a machine without a clock, with the same node by chance. */
+static void test_clock_not_set(void **state)
+{
+    static const int64_t said[] = {0, 4294967295000};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        kv_fake_clock f;
+        kv_id_maker one, two;
+        kv_fake_clock_init(&f, said[i]);
+        kv_id_maker_init(&one, 7);
+        kv_id_maker_init(&two, 7);
+        uint64_t a = kv_id_make(&one, &f.clock), b = kv_id_make(&two, &f.clock);
+        assert_true(a != b); /* once in 2^29 they are */
+        assert_true(kv_id_make(&one, &f.clock) == a + 1);
+        kv_fake_clock_init(&f, EPOCH + ((int64_t)1 << 40));
+        assert_true(i == 1 || kv_id_make(&one, &f.clock) == ((uint64_t)1 << 62 | 7 << 12));
+    }
+}
+
 static void test_never_zero(void **state)
 {
     kv_fake_clock f;
@@ -110,11 +130,9 @@ static void test_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order_and_borrowing),
-        cmocka_unit_test(test_first_of_a_time),
-        cmocka_unit_test(test_after_the_last),
-        cmocka_unit_test(test_never_zero),
-        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_order_and_borrowing), cmocka_unit_test(test_first_of_a_time),
+        cmocka_unit_test(test_after_the_last),      cmocka_unit_test(test_clock_not_set),
+        cmocka_unit_test(test_never_zero),          cmocka_unit_test(test_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
