@@ -4,8 +4,11 @@ import { DROP_MAX, filesOfDrop } from "../src/files";
 
 type Entry = { name: string; isFile: boolean; isDirectory: boolean };
 
+/** Node 18 has no File of its own. */
+const file = (name: string) => ({ name }) as File;
+
 function fileEntry(name: string): Entry {
-    return { name, isFile: true, isDirectory: false, file: (done: (f: File) => void) => done(new File(["x"], name)) } as Entry;
+    return { name, isFile: true, isDirectory: false, file: (done: (f: File) => void) => done(file(name)) } as Entry;
 }
 
 /** Gives its children in parts, as browsers do. */
@@ -26,7 +29,7 @@ function drop(entries: readonly Entry[], files: readonly File[] = []): DataTrans
 }
 
 test("plain files come as they are", async () => {
-    const files = [new File(["a"], "a.jpg"), new File(["b"], "b.jpg")];
+    const files = [file("a.jpg"), file("b.jpg")];
     assert.deepEqual(await filesOfDrop(drop(files.map((f) => fileEntry(f.name)), files)), { files, cut: false });
 });
 
