@@ -194,10 +194,15 @@ void kv_dedup_sweep_on(kv_dedup_actor *a, kv_out *out)
         end_sweep(a, kv_ending_now(out), err);
 }
 
-/* What one slice does not come to follows by the timer: uploads go on meanwhile. */
+/* What one slice does not come to follows by the timer, and by the tick: uploads go on meanwhile.
+ */
 void kv_dedup_sweep(kv_dedup_actor *a, int64_t now_us, kv_out *out)
 {
-    if (a->sweep || now_us < a->sweep_at_us || !kv_dedup_reader(a))
+    if (a->sweep) {
+        kv_dedup_sweep_on(a, out);
+        return;
+    }
+    if (now_us < a->sweep_at_us || !kv_dedup_reader(a))
         return; /* without a database nothing can be said about links: the next tick */
     if (!a->sweep_may) {
         ask_ledger(a, out);
