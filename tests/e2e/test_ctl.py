@@ -3,6 +3,7 @@ import json
 import os
 import sqlite3
 import subprocess
+import time
 
 import pytest
 from ctl import as_json, as_json_of, connect, ctl, good, queue
@@ -333,10 +334,11 @@ def test_more_dead_letters_than_are_counted_are_called_so(fresh):
     k.stop()
     db = sqlite3.connect(k.data / "kervan.db")
     (service,) = db.execute("SELECT id FROM service WHERE name = 'graveyard'").fetchone()
+    now = time.time_ns() // 1_000_000  # else retention takes them
     for more, count in ((99_999, "99999"), (1, "100000 or more"), (1, "100000 or more")):
         (last,) = db.execute("SELECT ifnull(max(job), 0) FROM dead_letter").fetchone()
         db.executemany("INSERT INTO dead_letter VALUES (?, ?)", ((service, last + 1 + i) for i in range(more)))
-        db.executemany("INSERT INTO job (id, state, service, lane, max_attempts, seq, created_at, updated_at, params) VALUES (?, 3, ?, 1, 1, 0, 1, 1, '')", ((last + 1 + i, service) for i in range(more)))
+        db.executemany("INSERT INTO job (id, state, service, lane, max_attempts, seq, created_at, updated_at, params) VALUES (?, 3, ?, 1, 1, 0, ?, ?, '')", ((last + 1 + i, service, now, now) for i in range(more)))
         db.commit()
         k.start()
         assert f"removes {count} dead letters of" in ctl(k, "purge", "graveyard", "dead").stderr

@@ -405,6 +405,7 @@ def test_polling_takes_filters(kervan):
 
 def test_a_long_poll_answers_at_once(kervan):
     """It waits for the event, not for the end of its time; what its filter does not want does not wake it."""
+    wait_for("pictures of other tests", lambda: not kervan.get("/api/media?status=PENDING").json()["items"])
     start = poll(kervan)["last"]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         began = time.monotonic()

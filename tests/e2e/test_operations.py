@@ -123,21 +123,18 @@ def test_connections_without_a_descriptor_wait():
     with Kervan({"HEADER_TIMEOUT": "600"}) as k, contextlib.ExitStack() as open_ones:
         pid = k.children()["gateway"]
         limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), limits[1]))
-        clients = []
-
-        def one_more():
-            clients.append(open_ones.enter_context(k.connect()))
-            return k.events("accept_failed")
-
-        wait_for("one that waits", one_more)
-        clients[-1].sendall(b"GET /api/v1/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
-        clients[-1].settimeout(1)  # that is ten tries
+        used = os.listdir(f"/proc/{pid}/fd")
+        first_free = min(n for n in range(len(used) + 1) if str(n) not in used)  # those below it are open as long as it runs
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (first_free, limits[1]))
+        client = open_ones.enter_context(k.connect())
+        k.wait_log("accept_failed")
+        client.sendall(b"GET /api/v1/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+        client.settimeout(1)  # that is ten tries
         with pytest.raises(TimeoutError):
-            clients[-1].recv(12)
+            client.recv(12)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
-        clients[-1].settimeout(PATIENCE)
-        assert clients[-1].recv(12) == b"HTTP/1.1 200"
+        client.settimeout(PATIENCE)
+        assert client.recv(12) == b"HTTP/1.1 200"
         assert len(k.events("accept_failed")) == 1
 
 

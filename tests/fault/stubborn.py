@@ -1,4 +1,5 @@
 """A peer that outlasts every restart of the broker, as PROTOCOL.md has it: HELLO again, send again under the same id until there is an answer. One thread."""
+import itertools
 import os
 import random
 import struct
@@ -29,10 +30,12 @@ def id_number(text):
 
 
 class Ids:
-    """Ids as PROTOCOL.md has them: milliseconds, node, counter."""
+    """Ids as PROTOCOL.md has them: milliseconds, node, counter. No two of a test have one node: one in a hundred runs would."""
+
+    nodes = itertools.count(random.SystemRandom().getrandbits(10))
 
     def __init__(self):
-        self.node, self.last, self.counter = random.SystemRandom().getrandbits(10), 0, 0
+        self.node, self.last, self.counter = next(self.nodes) % 1024, 0, 0
 
     def make(self):
         now = max(time.time_ns() // 1_000_000 - EPOCH_2025_MS, self.last)
