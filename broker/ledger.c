@@ -261,8 +261,10 @@ static void bound_wal(kv_ledger *l)
     if (kv_db_backup_runs()) /* its snapshot would be waited for in vain */
         return;
     finish_log(l, used);
+    if (used <= WAL_FORCE_BYTES || l->commits % WAL_CHECK_COMMITS != 0)
+        return;
     int64_t begun = kv_mono_us(l->clock);
-    if (used <= WAL_FORCE_BYTES || l->commits % WAL_CHECK_COMMITS != 0 || begun < l->next_force_us)
+    if (begun < l->next_force_us)
         return;
     kv_err err = kv_db_checkpoint(l->x.db, false, NULL);
     int64_t took = kv_mono_us(l->clock) - begun;
