@@ -115,14 +115,17 @@ kv_err kv_exec_notify(kv_exec *x, kv_cmd *cmd)
     const kv_notify *m = &cmd->notify;
     bool moved;
     kv_buf_clear(&x->scratch);
+    if (m->event == 0 || m->event > x->last_event) { /* it would skip what comes */
+        cmd->err = KV_E_BAD_PARAMETER;
+        return KV_OK;
+    }
     kv_err err =
         kv_merge(kv_slice_of(NULL, 0), m->json.len ? m->json : kv_slice_str("{}"), &x->scratch);
-    if (m->event == 0 || m->event > x->last_event)
-        err = KV_E_BAD_PARAMETER; /* a mark beyond the log would skip what comes */
-    if (err == KV_E_BAD_PARAMETER)
+    if (err == KV_E_BAD_PARAMETER) {
         cmd->err = err;
-    if (err != KV_OK)
-        return err == KV_E_BAD_PARAMETER ? KV_OK : err;
+        return KV_OK;
+    }
+    KV_TRY(err);
     kv_slice body = kv_buf_slice(&x->scratch);
     KV_TRY(kv_notified_set(x->db, m->event, &moved));
     if (!moved || !m->user.len)
