@@ -33,18 +33,14 @@ kv_err kv_event_newest(kv_db *db, uint64_t *ret)
 kv_err kv_event_prune(kv_db *db, const kv_oldest *o, int64_t *ret_removed)
 {
     int64_t until;
-    kv_stmt *s;
     *ret_removed = 0;
     KV_TRY(kv_oldest_find(
         db, "SELECT first, at FROM event WHERE first > $1 ORDER BY first LIMIT $2", o, &until));
     if (until == 0)
         return KV_OK;
-    KV_TRY(kv_db_prepare(db,
-                         "DELETE FROM event WHERE first IN (SELECT first FROM event WHERE "
-                         "first <= $1 ORDER BY first LIMIT $2) "
-                         "AND first < (SELECT max(first) FROM event)",
-                         &s));
-    kv_bind_i64(s, 1, until);
-    kv_bind_i64(s, 2, o->max_rows);
-    return kv_run_counted(db, s, ret_removed);
+    return kv_oldest_remove(db,
+                            "DELETE FROM event WHERE first IN (SELECT first FROM event WHERE "
+                            "first <= $1 ORDER BY first LIMIT $2) "
+                            "AND first < (SELECT max(first) FROM event)",
+                            until, o->max_rows, ret_removed);
 }

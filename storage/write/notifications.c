@@ -68,26 +68,19 @@ kv_err kv_notifications_seen(kv_db *db, kv_slice user, uint64_t upto, int max_ro
 kv_err kv_notifications_prune(kv_db *db, int64_t seen_before, const kv_oldest *made,
                               int64_t *ret_removed)
 {
-    kv_stmt *s;
     int64_t seen, until, old = 0;
-    KV_TRY(kv_db_prepare(db,
+    KV_TRY(
+        kv_oldest_remove(db,
                          "DELETE FROM notification WHERE id IN (SELECT id FROM notification WHERE "
                          "seen_at IS NOT NULL AND seen_at < $1 ORDER BY seen_at LIMIT $2)",
-                         &s));
-    kv_bind_i64(s, 1, seen_before);
-    kv_bind_i64(s, 2, made->max_rows);
-    KV_TRY(kv_run_counted(db, s, &seen));
+                         seen_before, made->max_rows, &seen));
     KV_TRY(kv_oldest_find(db, "SELECT id, at FROM notification WHERE id > $1 ORDER BY id LIMIT $2",
                           made, &until));
-    if (until != 0) {
-        KV_TRY(kv_db_prepare(db,
-                             "DELETE FROM notification WHERE id IN (SELECT id FROM notification "
-                             "WHERE id <= $1 ORDER BY id LIMIT $2)",
-                             &s));
-        kv_bind_i64(s, 1, until);
-        kv_bind_i64(s, 2, made->max_rows);
-        KV_TRY(kv_run_counted(db, s, &old));
-    }
+    if (until != 0)
+        KV_TRY(kv_oldest_remove(db,
+                                "DELETE FROM notification WHERE id IN (SELECT id FROM notification "
+                                "WHERE id <= $1 ORDER BY id LIMIT $2)",
+                                until, made->max_rows, &old));
     *ret_removed = seen + old;
     return KV_OK;
 }

@@ -1,5 +1,7 @@
 #include "storage/write/oldest.h"
 
+#include "storage/write/run.h"
+
 kv_err kv_oldest_find(kv_db *db, const char *sql, const kv_oldest *o, int64_t *ret_until)
 {
     kv_stmt *s;
@@ -20,4 +22,14 @@ kv_err kv_oldest_find(kv_db *db, const char *sql, const kv_oldest *o, int64_t *r
     }
     kv_db_done(s);
     return err;
+}
+
+kv_err kv_oldest_remove(kv_db *db, const char *sql, int64_t until, int max_rows,
+                        int64_t *ret_removed)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db, sql, &s));
+    kv_bind_i64(s, 1, until);
+    kv_bind_i64(s, 2, max_rows);
+    return kv_run_counted(db, s, ret_removed);
 }

@@ -17,4 +17,8 @@ typedef struct kv_oldest {
  * are passed: they are old when one behind them is, and keep none behind them. */
 kv_err kv_oldest_find(kv_db *db, const char *sql, const kv_oldest *o, int64_t *ret_until);
 
+/* `sql` deletes up to $2 rows by $1: a key found above, or a time. */
+kv_err kv_oldest_remove(kv_db *db, const char *sql, int64_t until, int max_rows,
+                        int64_t *ret_removed);
+
 #endif
