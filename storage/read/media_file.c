@@ -3,6 +3,7 @@
 
 #include "proto/base/id.h"
 #include "proto/base/media_name.h"
+#include "storage/read/media_oldest.h"
 
 static void copy(char *to, size_t cap, kv_slice from)
 {
@@ -12,15 +13,8 @@ static void copy(char *to, size_t cap, kv_slice from)
     to[n] = '\0';
 }
 
-/* The oldest row of the blob in the folder, by the shorter way: one file may have a row in each of
- * very many folders, and one folder very many files. */
-#define OLDEST_OF                                                                                  \
-    "(SELECT filename FROM media WHERE id = iif("                                                  \
-    "ifnull((SELECT media FROM folder WHERE name = $2), 0) < b.refs, "                             \
-    "(SELECT id FROM media INDEXED BY media_folder WHERE folder = $2 AND blob = b.id "             \
-    "ORDER BY id LIMIT 1), "                                                                       \
-    "(SELECT id FROM media INDEXED BY media_blob WHERE blob = b.id AND folder = $2 "               \
-    "ORDER BY id LIMIT 1)))"
+#define FILENAME                                                                                   \
+    "(SELECT filename FROM media WHERE id = " KV_OLDEST_MEDIA("b.id", "$2", "b.refs", "") ")"
 
 kv_err kv_media_file_find(kv_db *db, kv_slice folder, const uint8_t stored_hash[32],
                           kv_media_file *ret, kv_buf *variants_json)
@@ -29,7 +23,7 @@ kv_err kv_media_file_find(kv_db *db, kv_slice folder, const uint8_t stored_hash[
     bool row;
     KV_TRY(kv_db_prepare(db,
                          "SELECT b.id, b.size, b.status, b.mime, b.ext, b.width, b.height, "
-                         "b.created_at, b.variants, " OLDEST_OF " "
+                         "b.created_at, b.variants, " FILENAME " "
                          "FROM blob b JOIN placement p ON p.blob = b.id AND p.folder = $2 "
                          "WHERE b.stored_hash = $1 AND b.state = 0 AND p.state = 0",
                          &s));

@@ -7,6 +7,7 @@
 
 #include "proto/base/media_name.h"
 #include "storage/read/media.h"
+#include "storage/read/media_oldest.h"
 #include "storage/write/run.h"
 
 enum { LIVE, DYING };
@@ -93,21 +94,14 @@ static kv_err find_placement(kv_db *db, uint64_t blob, kv_slice folder, bool *re
     return err;
 }
 
-/* By the shorter way: one file may have a row in each of very many folders, and one folder very
- * many files. */
 static kv_err find_same(kv_db *db, uint64_t blob, const kv_media_new *m, bool *ret_found,
                         uint64_t *ret_media)
 {
     kv_stmt *s;
-    KV_TRY(kv_db_prepare(
-        db,
-        "SELECT iif(ifnull((SELECT media FROM folder WHERE name = $2), 0) < "
-        "(SELECT refs FROM blob WHERE id = $1), "
-        "(SELECT id FROM media INDEXED BY media_folder WHERE folder = $2 AND blob = $1 "
-        "AND hash = $3 ORDER BY id LIMIT 1), "
-        "(SELECT id FROM media INDEXED BY media_blob WHERE blob = $1 AND folder = $2 "
-        "AND hash = $3 ORDER BY id LIMIT 1))",
-        &s));
+    KV_TRY(kv_db_prepare(db,
+                         "SELECT " KV_OLDEST_MEDIA(
+                             "$1", "$2", "(SELECT refs FROM blob WHERE id = $1)", " AND hash = $3"),
+                         &s));
     kv_bind_i64(s, 1, (int64_t)blob);
     kv_bind_str(s, 2, m->folder);
     kv_bind_blob(s, 3, m->hash);
