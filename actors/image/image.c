@@ -51,6 +51,15 @@ static void on_report(void *self, int fd, kv_out *out);
 
 /* ---- phases ---- */
 
+static void close_report(kv_image_job *j, kv_out *out)
+{
+    if (j->report_fd < 0)
+        return;
+    kv_out_unwatch_fd(out, j->report_fd);
+    close(j->report_fd);
+    j->report_fd = -1;
+}
+
 static void take_reports(kv_image_job *j, kv_out *out)
 {
     kv_image_report r;
@@ -63,11 +72,8 @@ static void take_reports(kv_image_job *j, kv_out *out)
     }
     bool later = n < 0 && (errno == EAGAIN || errno == EINTR);
     kv_image_tell_progress(j, progress, out);
-    if (j->report_fd >= 0 && !later) { /* closed, or nonsense: its end says the rest */
-        kv_out_unwatch_fd(out, j->report_fd);
-        close(j->report_fd);
-        j->report_fd = -1;
-    }
+    if (!later) /* closed, or nonsense: its end says the rest */
+        close_report(j, out);
 }
 
 /* Two pictures at once may be more than the machine has memory for, where each alone is not. */
@@ -103,13 +109,10 @@ static void wait_or_fail(kv_image_job *j, kv_err err, const char *what, kv_out *
         kv_log(KV_LOG_WARN, "image_waits", KV_ID("jobId", j->job), KV_ERRNAME("code", err),
                KV_STR("what", what));
     j->waited = true;
-    if (j->report_fd >= 0) {
-        kv_out_unwatch_fd(out, j->report_fd);
-        close(j->report_fd);
-    }
+    close_report(j, out);
     if (j->keeping.output_fd >= 0)
         close(j->keeping.output_fd);
-    j->report_fd = j->keeping.output_fd = -1;
+    j->keeping.output_fd = -1;
     j->phase = KV_PHASE_WAITING;
 }
 
