@@ -104,6 +104,19 @@ static inline int64_t rig_number(rig *r, const char *sql)
     return v;
 }
 
+/* An ordinary job; a test changes what it is about. */
+static inline kv_cmd *rig_submit_cmd(uint64_t job, const char *service)
+{
+    kv_cmd *cmd = kv_cmd_new(KV_CMD_SUBMIT, 0);
+    cmd->submit = (kv_cmd_submit){.job = job,
+                                  .max_attempts = 3,
+                                  .lane = 1,
+                                  .service = kv_slice_str(service),
+                                  .tenant = kv_slice_str(""),
+                                  .params = kv_slice_str("{\"n\":1}")};
+    return cmd;
+}
+
 /* A job goes through a lease to its end. */
 static inline kv_err rig_move(rig *r, uint64_t job, const char *service, int from, int to,
                               uint64_t attempt, const char *result, const char *error)

@@ -355,12 +355,19 @@ static struct rlimit take_descriptors(void)
     return is;
 }
 
-static void picture_waits_for_the_machine(void **state)
+/* Job 9 comes while there are none; what was the limit before. */
+static struct rlimit send_without_descriptors(fixture *f)
 {
-    fixture *f = *state;
     store_file(f, 1, "photo.jpg", "banners/a.jpg");
     struct rlimit enough = take_descriptors();
     send_job(f, 9, "banners/a.jpg", "image/jpeg");
+    return enough;
+}
+
+static void picture_waits_for_the_machine(void **state)
+{
+    fixture *f = *state;
+    struct rlimit enough = send_without_descriptors(f);
     kv_fake_clock_advance(&f->clock, 119000);
     kv_image_actor.tick(f->actor, 0, f->out);
     assert_null(kv_out_fake_asked(f->out, 0)); /* no attempt is used up */
@@ -373,9 +380,7 @@ static void picture_waits_for_the_machine(void **state)
 static void picture_waits_for_two_minutes(void **state)
 {
     fixture *f = *state;
-    store_file(f, 1, "photo.jpg", "banners/a.jpg");
-    struct rlimit enough = take_descriptors();
-    send_job(f, 9, "banners/a.jpg", "image/jpeg");
+    struct rlimit enough = send_without_descriptors(f);
     kv_fake_clock_advance(&f->clock, 120000);
     kv_image_actor.tick(f->actor, 0, f->out);
     setrlimit(RLIMIT_NOFILE, &enough);
@@ -389,9 +394,7 @@ static void cancelled_while_it_waits(void **state)
 {
     fixture *f = *state;
     kv_msg m;
-    store_file(f, 1, "photo.jpg", "banners/a.jpg");
-    struct rlimit enough = take_descriptors();
-    send_job(f, 9, "banners/a.jpg", "image/jpeg");
+    struct rlimit enough = send_without_descriptors(f);
     kv_msg_defaults(KV_JOB_CANCEL, &m);
     m.job_cancel = (kv_job_cancel){.job = 9, .epoch = 3, .attempt = 2};
     handle(f, &m);

@@ -7,21 +7,9 @@
 #include "storage/write/events.h"
 #include "storage/write/jobs.h"
 
-static kv_cmd *submit_cmd(uint64_t job, const char *service)
-{
-    kv_cmd *cmd = kv_cmd_new(KV_CMD_SUBMIT, 0);
-    cmd->submit = (kv_cmd_submit){.job = job,
-                                  .max_attempts = 3,
-                                  .lane = 1,
-                                  .service = kv_slice_str(service),
-                                  .tenant = kv_slice_str(""),
-                                  .params = kv_slice_str("{\"n\":1}")};
-    return cmd;
-}
-
 static void submit(rig *r, uint64_t job)
 {
-    kv_cmd *cmd = rig_run(r, submit_cmd(job, "ai"));
+    kv_cmd *cmd = rig_run(r, rig_submit_cmd(job, "ai"));
     assert_int_equal(cmd->err, KV_OK);
     kv_cmd_free(&cmd);
 }
@@ -49,7 +37,7 @@ static void test_submit_and_history(void **state)
     for (int lane = 0; lane < 3; lane++) {
         static const char *const names[] = {"\"lane\":\"urgent\"", "\"lane\":\"normal\"",
                                             "\"lane\":\"background\""};
-        kv_cmd *cmd = submit_cmd(50 + (uint64_t)lane, "ai");
+        kv_cmd *cmd = rig_submit_cmd(50 + (uint64_t)lane, "ai");
         cmd->submit.lane = lane;
         rig_run(&r, cmd);
         kv_cmd_free(&cmd);
@@ -71,7 +59,7 @@ static void test_submit_twice(void **state)
     rig_start(&r);
     submit(&r, 5);
     rig_move(&r, 5, "ai", KV_JOB_QUEUED, KV_JOB_PROCESSING, 1, NULL, NULL);
-    kv_cmd *again = rig_run(&r, submit_cmd(5, "ai"));
+    kv_cmd *again = rig_run(&r, rig_submit_cmd(5, "ai"));
     assert_int_equal(again->err, KV_OK);
     assert_false(again->created);
     assert_true(again->place.found);
@@ -144,7 +132,7 @@ static void test_rollback_forgets(void **state)
     rig r;
     (void)state;
     rig_start(&r);
-    kv_cmd *cmd = submit_cmd(5, "ai");
+    kv_cmd *cmd = rig_submit_cmd(5, "ai");
     cmd->seq = 2;
     assert_int_equal(kv_exec_begin(&r.x), KV_OK);
     assert_int_equal(kv_exec_run(&r.x, cmd, NULL), KV_OK);
@@ -172,7 +160,7 @@ static void test_thread(void **state)
     assert_int_equal(kv_ledger_epoch(t.ledger), 1);
     assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
     for (uint64_t i = 1; i <= 2000; i++)
-        give(&t, &list, submit_cmd(i, "ai"));
+        give(&t, &list, rig_submit_cmd(i, "ai"));
     kv_ledger_give(t.ledger, &list, false);
     kv_cmd_list done = take(&t, 2000, &last);
     uint64_t expect = 1;
@@ -208,7 +196,7 @@ static void test_one_bad_command(void **state)
                                 "BEGIN SELECT raise(ABORT, 'no'); END"),
                      KV_OK);
     for (uint64_t i = 1; i <= 20; i++)
-        give(&t, &list, submit_cmd(i, i > 10 ? "ai" : "other"));
+        give(&t, &list, rig_submit_cmd(i, i > 10 ? "ai" : "other"));
     kv_ledger_give(t.ledger, &list, false); /* before the start: one batch */
     assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
     kv_cmd_list done = take(&t, 20, &last);
@@ -238,7 +226,7 @@ static void test_rounds_in_parts(void **state)
         int64_t commits = kv_metric_get(KV_M_COMMITS);
         assert_int_equal(kv_db_begin(other), KV_OK); /* now nobody else can begin */
         for (int part = 0; part < 3; part++) {
-            give(&t, &list, submit_cmd(job++, "ai"));
+            give(&t, &list, rig_submit_cmd(job++, "ai"));
             kv_ledger_give(t.ledger, &list, true);
         }
         kv_ledger_give(t.ledger, &list, false);
@@ -248,7 +236,7 @@ static void test_rounds_in_parts(void **state)
             assert_int_equal(cmd->err, KV_OK);
         assert_int_equal(kv_metric_get(KV_M_COMMITS) - commits, 1);
     }
-    give(&t, &list, submit_cmd(job, "ai"));
+    give(&t, &list, rig_submit_cmd(job, "ai"));
     kv_ledger_give(t.ledger, &list, true);
     kv_cmd_list done = take(&t, 1, &last);
     kv_cmd *cmd = kv_cmd_pop(&done);
@@ -263,7 +251,7 @@ static void test_rounds_in_parts(void **state)
 static void run_here(thread_rig *t, uint64_t job)
 {
     kv_cmd_list list = {.n = 0};
-    give(t, &list, submit_cmd(job, "ai"));
+    give(t, &list, rig_submit_cmd(job, "ai"));
     kv_ledger_run(t->ledger, &list);
     assert_null(list.first);
 }
@@ -271,7 +259,7 @@ static void run_here(thread_rig *t, uint64_t job)
 static void give_one(thread_rig *t, uint64_t job)
 {
     kv_cmd_list list = {.n = 0};
-    give(t, &list, submit_cmd(job, "ai"));
+    give(t, &list, rig_submit_cmd(job, "ai"));
     kv_ledger_give(t->ledger, &list, false);
 }
 
@@ -329,7 +317,7 @@ static void test_refusals_in_a_batch(void **state)
     scratch_make(&t.s);
     thread_open(&t);
     for (uint64_t i = 1; i <= 40; i++) {
-        kv_cmd *cmd = submit_cmd(i, "ai");
+        kv_cmd *cmd = rig_submit_cmd(i, "ai");
         if (i % 4 == 1) {
             cmd->submit.credits = 1;
             cmd->submit.user = kv_slice_str("poor");
@@ -404,7 +392,7 @@ static void test_lease_at_once(void **state)
     for (int told = 0; told < 2; told++) {
         rig r;
         rig_start(&r);
-        kv_cmd *cmd = submit_cmd(5, "ai");
+        kv_cmd *cmd = rig_submit_cmd(5, "ai");
         cmd->submit.user = kv_slice_str("u");
         cmd->submit.tenant = kv_slice_str("t");
         run_pair(&r, 5, told, cmd, KV_OK);
@@ -428,14 +416,14 @@ static void test_no_lease_of_a_refused_job(void **state)
     rig r;
     (void)state;
     rig_start(&r);
-    kv_cmd *cmd = submit_cmd(5, "ai");
+    kv_cmd *cmd = rig_submit_cmd(5, "ai");
     cmd->submit.user = kv_slice_str("poor");
     cmd->submit.credits = 1;
     run_pair(&r, 5, true, cmd, KV_E_CONFLICT);
     assert_int_equal(rig_number(&r, "SELECT count(*) FROM job"), 0);
     submit(&r, 6);
     rig_move(&r, 6, "ai", KV_JOB_QUEUED, KV_JOB_PROCESSING, 1, NULL, NULL);
-    run_pair(&r, 6, true, submit_cmd(6, "ai"), KV_E_CONFLICT); /* sent again */
+    run_pair(&r, 6, true, rig_submit_cmd(6, "ai"), KV_E_CONFLICT); /* sent again */
     assert_int_equal(rig_number(&r, "SELECT epoch FROM job"), 1);
     rig_stop(&r);
 }
@@ -449,9 +437,9 @@ static void test_pairs_in_batches(void **state)
     (void)state;
     scratch_make(&t.s);
     thread_open(&t);
-    give(&t, &list, submit_cmd(1, "ai")); /* the others stand on odd places */
+    give(&t, &list, rig_submit_cmd(1, "ai")); /* the others stand on odd places */
     for (uint64_t i = 2; i <= 1000; i++) {
-        give(&t, &list, submit_cmd(i, "ai"));
+        give(&t, &list, rig_submit_cmd(i, "ai"));
         give(&t, &list, lease_cmd(i, "ai"));
     }
     kv_ledger_give(t.ledger, &list, false);

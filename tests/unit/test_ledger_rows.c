@@ -1,25 +1,13 @@
 /* What the ledger says of a job's row, and the rows of its event log. */
 #include "tests/unit/exec_rig.h"
 
-static kv_cmd *submit_cmd(uint64_t job, const char *service)
-{
-    kv_cmd *cmd = kv_cmd_new(KV_CMD_SUBMIT, 0);
-    cmd->submit = (kv_cmd_submit){.job = job,
-                                  .max_attempts = 3,
-                                  .lane = 1,
-                                  .service = kv_slice_str(service),
-                                  .tenant = kv_slice_str(""),
-                                  .params = kv_slice_str("{\"n\":1}")};
-    return cmd;
-}
-
 /* What the core is told of a job it is unsure of is all that it needs to go on with it. */
 static void test_find(void **state)
 {
     rig r;
     (void)state;
     rig_start(&r);
-    kv_cmd *cmd = submit_cmd(5, "ai");
+    kv_cmd *cmd = rig_submit_cmd(5, "ai");
     cmd->submit.max_attempts = 7;
     rig_run(&r, cmd);
     kv_cmd_free(&cmd);
@@ -63,7 +51,7 @@ static void test_many_events_at_once(void **state)
     rig_start(&r);
     assert_int_equal(kv_exec_begin(&r.x), KV_OK);
     for (uint64_t job = 1; job <= JOBS; job++) {
-        kv_cmd *cmd = submit_cmd(job, job % 2 ? "ai" : "mail");
+        kv_cmd *cmd = rig_submit_cmd(job, job % 2 ? "ai" : "mail");
         cmd->seq = r.seq += 2;
         assert_int_equal(kv_exec_run(&r.x, cmd, NULL), KV_OK);
         kv_cmd_free(&cmd);

@@ -5,30 +5,17 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <cmocka.h>
 
 #include "proto/base/id.h"
 #include "storage/read/media.h"
 #include "storage/write/media.h"
+#include "tests/unit/many_rows.h"
 
 enum { CPU_MAX_US = 20000 /* a walk over so many rows takes some times that */ };
 
 #define OWN_SQL "x'0200000000000000000000000000000000000000000000000000000000000000'"
 static const uint8_t SHARED[32], OWN[32] = {2};
-
-/* Of this thread: others may use the machine. */
-static int64_t cpu_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
-static void must(kv_db *db, const char *sql)
-{
-    assert_int_equal(kv_db_exec(db, sql), KV_OK);
-}
 
 /* Blob 1 is a file of folders u/1 … u/200000; 'genel' has as many, of which the newest is it, too.
  */

@@ -1,25 +1,11 @@
 /* Queues come and go, and their names stay in the database: what was named once costs nothing. */
 #include "tests/unit/exec_rig.h"
 
-#include <time.h>
-
 #include "storage/read/dead_letters.h"
 #include "storage/read/jobs_list.h"
+#include "tests/unit/many_rows.h"
 
 enum { MANY = 300000, CPU_MAX_US = 50000 /* a walk over so many names takes ten times that */ };
-
-/* Of this thread: others may use the machine. */
-static int64_t cpu_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
-static void must(kv_db *db, const char *sql)
-{
-    assert_int_equal(kv_db_exec(db, sql), KV_OK);
-}
 
 static uint64_t jobs_of(kv_slice json)
 {

@@ -101,17 +101,22 @@ static void params_of(char out[512], const char *keys, bool variants)
              variants ? "true" : "false");
 }
 
+static void store_variant(fixture *f, kv_buf *ret_key)
+{
+    kv_buf_init(ret_key, 0);
+    kv_variant_key(ret_key, blob, 320, kv_slice_str("q80e4-00000000"), kv_slice_str("webp"));
+    store_file(f, kv_buf_str(ret_key));
+}
+
 static void keys_and_variants_go(void **state)
 {
     fixture *f = *state;
     char params[512];
     kv_buf key;
-    kv_buf_init(&key, 0);
-    kv_variant_key(&key, blob, 320, kv_slice_str("q80e4-00000000"), kv_slice_str("webp"));
+    store_variant(f, &key);
     store_file(f, "banners/a.jpg");
     store_file(f, "banners/b.jpg");
     store_file(f, "haber/a.jpg");
-    store_file(f, kv_buf_str(&key));
     params_of(params, "\"banners/a.jpg\",\"haber/a.jpg\"", false);
     assert_int_equal(reap(f, params)->code, KV_JOB_DONE);
     assert_false(stored(f, "banners/a.jpg"));
@@ -137,10 +142,8 @@ static void what_is_not_durably_gone_is_tried_again(void **state)
     fixture *f = *state;
     char params[512];
     kv_buf key;
-    kv_buf_init(&key, 0);
-    kv_variant_key(&key, blob, 320, kv_slice_str("q80e4-00000000"), kv_slice_str("webp"));
+    store_variant(f, &key);
     store_file(f, "banners/a.jpg");
-    store_file(f, kv_buf_str(&key));
     params_of(params, "\"banners/a.jpg\"", true);
     for (size_t i = 0; i < 2; i++) {
         unsyncable = folders[i];
