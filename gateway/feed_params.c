@@ -68,7 +68,7 @@ static kv_err take_wait(void *out, kv_slice v)
 
 #define TYPES                                                                                      \
     {                                                                                              \
-        "types", take_types, "names like \"media,job\""                                            \
+        "types", take_types, "media, job, notification, queue or none, joined by commas"           \
     }
 #define USER                                                                                       \
     {                                                                                              \

@@ -83,14 +83,25 @@ void kv_live_queue_release(kv_live_queue *q)
     q->user = NULL;
 }
 
+/* The first parts of the types of events; "none" is of no event. */
+static bool known_type(kv_slice word)
+{
+    static const char *const known[] = {"media", "job", "notification", "queue", "none"};
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+        if (kv_slice_is(word, known[i]))
+            return true;
+    }
+    return false;
+}
+
 kv_err kv_live_queue_types(kv_live_queue *q, kv_slice types)
 {
     if (types.len >= sizeof(q->types))
         return KV_E_BAD_PARAMETER;
-    for (size_t i = 0; i < types.len; i++) {
-        bool letter = types.ptr[i] >= 'a' && types.ptr[i] <= 'z';
-        bool comma = types.ptr[i] == ',' && i != 0 && i + 1 < types.len && types.ptr[i - 1] != ',';
-        if (!letter && !comma)
+    for (size_t i = 0, n; types.len != 0 && i <= types.len; i += n + 1) {
+        const char *comma = memchr(types.ptr + i, ',', types.len - i);
+        n = comma != NULL ? (size_t)(comma - (types.ptr + i)) : types.len - i;
+        if (!known_type(kv_slice_of(types.ptr + i, n)))
             return KV_E_BAD_PARAMETER;
     }
     if (types.len != 0)

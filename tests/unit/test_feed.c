@@ -228,7 +228,7 @@ static void test_types(void **state)
     kv_live_queue q;
     kv_live_batch b = {0};
     kv_live_queue_init(&q, KV_LIVE_SSE, 65536);
-    assert_int_equal(kv_live_queue_types(&q, S("job,mediax")), KV_OK);
+    assert_int_equal(kv_live_queue_types(&q, S("job,notification")), KV_OK);
     assert_int_equal(
         kv_live_split(
             &b, S("[{\"id\":1,\"type\":\"job.queued\"},{\"id\":2,\"type\":\"media.ready\"}]")),
@@ -236,13 +236,15 @@ static void test_types(void **state)
     assert_true(kv_live_offer(&q, &b, 0, 2));
     assert_int_equal(count(&q, "data:"), 1);
     assert_int_equal(q.pos, 2); /* what is filtered is passed all the same */
-    const char *bad[] = {",",
-                         "a,",
-                         ",a",
-                         "a,,b",
-                         "A",
-                         "a b",
-                         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+    assert_int_equal(kv_live_queue_types(&q, S("none")), KV_OK);
+    assert_int_equal(kv_live_queue_types(&q, S("media,job,notification,queue")), KV_OK);
+    assert_int_equal(kv_live_queue_types(&q, S("")), KV_OK);
+    const char *bad[] = {
+        ",",          "job,",
+        ",job",       "job,,media",
+        "JOB",        "job media",
+        "jobs",       "job,mediax",
+        "job.queued", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
         assert_int_equal(kv_live_queue_types(&q, S(bad[i])), KV_E_BAD_PARAMETER);
     kv_live_batch_release(&b);
