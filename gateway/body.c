@@ -61,6 +61,16 @@ kv_err kv_body_load(kv_slice text, json_t **ret, char why[KV_BODY_WHY])
     return KV_OK;
 }
 
+/* How far a known name is from the one given; one that ends or begins with it is near. */
+static size_t distance(kv_slice given, kv_slice known)
+{
+    if (given.len >= 4 && known.len > given.len &&
+        (memcmp(known.ptr, given.ptr, given.len) == 0 ||
+         memcmp(known.ptr + known.len - given.len, given.ptr, given.len) == 0))
+        return 1;
+    return kv_text_distance(given, known);
+}
+
 kv_err kv_body_unknown(const char *name, const char *const *first, size_t n, size_t step, char *why)
 {
     kv_slice given = kv_slice_str(name);
@@ -68,11 +78,12 @@ kv_err kv_body_unknown(const char *name, const char *const *first, size_t n, siz
     size_t least = SIZE_MAX;
     for (size_t i = 0; i < n; i++) {
         const char *known = *(const char *const *)((const char *)first + i * step);
-        size_t d = kv_text_distance(given, kv_slice_str(known));
+        size_t d = distance(given, kv_slice_str(known));
         if (d < least)
             least = d, best = known;
     }
-    if (best != NULL && least <= 1 + given.len / 2)
+    /* A wrong guess is worse than none. */
+    if (best != NULL && least <= 1 + given.len / 5)
         snprintf(why, KV_BODY_WHY, "%.64s is not known. Did you mean %s?", name, best);
     else
         snprintf(why, KV_BODY_WHY, "%.64s is not known", name);

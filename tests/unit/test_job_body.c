@@ -98,6 +98,22 @@ static void test_defaults(void **state)
     kv_job_body_release(&b);
 }
 
+/* Names of other houses: a wrong guess is worse than none. */
+static void test_no_guess(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"priority", "opts", "repeat", "name", "queue"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        char text[64], why[KV_BODY_WHY] = "";
+        kv_job_body b;
+        snprintf(text, sizeof(text), "{\"service\":\"a\",\"%s\":1}", names[i]);
+        assert_int_equal(kv_job_body_read(S(text), &b, why), KV_E_BAD_PARAMETER);
+        assert_non_null(strstr(why, "is not known"));
+        assert_null(strstr(why, "Did you mean"));
+        kv_job_body_release(&b);
+    }
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -110,6 +126,7 @@ static void test_refusals(void **state)
     refused("{\"service\":\"a\",\"prams\":{}}", KV_E_BAD_PARAMETER, "Did you mean params?");
     refused("{\"service\":\"a\",\"max_attemps\":3}", KV_E_BAD_PARAMETER,
             "Did you mean max_attempts?");
+    refused("{\"service\":\"a\",\"attempts\":3}", KV_E_BAD_PARAMETER, "Did you mean max_attempts?");
     refused("{\"service\":\"a\",\"zzzzzzzzzzzzzzzz\":3}", KV_E_BAD_PARAMETER, "is not known");
     refused("{\"service\":\"a\",\"lane\":\"fast\"}", KV_E_BAD_PARAMETER, "urgent");
     refused("{\"service\":\"a\",\"delay\":-1}", KV_E_BAD_PARAMETER, "delay");
@@ -376,10 +393,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_everything), cmocka_unit_test(test_params_limit),
-        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_depth),      cmocka_unit_test(test_times),
-        cmocka_unit_test(test_tags),       cmocka_unit_test(test_queue_body),
-        cmocka_unit_test(test_watch_body), cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_positions),  cmocka_unit_test(test_admin)};
+        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_no_guess),
+        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_times),      cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_queue_body), cmocka_unit_test(test_watch_body),
+        cmocka_unit_test(test_keys),       cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_admin)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
