@@ -2,6 +2,13 @@
 
 #include "proto/codec.h"
 
+/* Other languages make floats of numbers and bins of texts: say what is wanted. */
+#define MUST_u64     "a uint (an integer, not negative)"
+#define MUST_i64     "an int (an integer)"
+#define MUST_boolean "a bool"
+#define MUST_str     "a str (not bin)"
+#define MUST_bin     "a bin (not str)"
+
 /* All messages share one place in kv_msg: the union. */
 #define FIELD(T, type, member, limit, def, unit, text)                                             \
     {KV_FIELD_##type,                                                                              \
@@ -11,7 +18,7 @@
      def,                                                                                          \
      unit,                                                                                         \
      text,                                                                                         \
-     #member ": has another type",                                                                 \
+     #member ": must be " MUST_##type,                                                             \
      #member ": is over its limit",                                                                \
      #member ": is not valid UTF-8"},
 #define FIELDS_OF(code, NAME, name, from, answer, FIELDS, text)                                    \

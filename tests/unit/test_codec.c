@@ -258,6 +258,11 @@ static void test_hostile_bodies(void **state)
                                   "\x96\xa0\xa0\x00\xa0\x00\x91\x91\x91\x91\x91\x91\x91\x01", 14,
                                   &m, NULL),
                      KV_OK);
+    /* what libraries of other languages get wrong is told with what is wanted */
+    decode_exact(KV_HELLO, "\x91\xc4\x01x", 4, &m, &why);
+    assert_string_equal(why, "role: must be a str (not bin)");
+    decode_exact(KV_HELLO, "\x93\xa0\xa0\xcb........", 12, &m, &why);
+    assert_string_equal(why, "instance: must be a uint (an integer, not negative)");
     /* a number that is not negative, in a signed form */
     assert_int_equal(decode_exact(KV_HELLO, "\x93\xa0\xa0\xd0\x07", 5, &m, NULL), KV_OK);
     assert_int_equal(m.hello.instance, 7);
