@@ -136,6 +136,7 @@ kv_err kv_exec_media_retry(kv_exec *x, kv_cmd *cmd)
     KV_TRY(kv_media_again(x->db, cmd->id, job, x->now, &found, &where));
     if (!found || where.status != KV_STATUS_FAILED) {
         cmd->err = found ? KV_E_CONFLICT : KV_E_NOT_FOUND;
+        cmd->detail = found ? "only media that are FAILED are processed again" : NULL;
         return KV_OK;
     }
     KV_TRY(kv_exec_blob_event(x, "media.processing", where.blob));
