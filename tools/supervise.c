@@ -226,8 +226,12 @@ static void announce(supervisor *s)
         return;
     s->announced = true;
     write_url(s);
-    printf("kervan is ready: %s\n", s->url);
-    fflush(stdout);
+    if (s->readable) {
+        printf("kervan is ready: %s\n", s->url);
+        fflush(stdout);
+    } else {
+        kv_log(KV_LOG_INFO, "ready", KV_STR("url", s->url)); /* who reads JSON reads nothing else */
+    }
     kv_process_ready();
 }
 

@@ -38,11 +38,11 @@ def test_ready_tells_the_broker_is_away(fresh):
 def test_logs_are_json(kervan):
     """S1-85 S0-08: one JSON object a line."""
     kervan.upload(png())
-    lines = [line for line in kervan.lines if not line.startswith("kervan is ready")]
+    lines = [json.loads(line) for line in kervan.lines]
     assert lines
-    for line in lines:
-        o = json.loads(line)
+    for o in lines:
         assert o["time"] and o["level"] and o["process"] and o["event"]
+    assert [o["url"] for o in lines if o["event"] == "ready"] == [f"http://127.0.0.1:{kervan.port}/"]
 
 
 def test_logs_for_eyes():

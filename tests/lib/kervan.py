@@ -100,7 +100,7 @@ class Kervan:
             if self.process.poll() is not None:
                 raise AssertionError("kervan up ended:\n" + "\n".join(self.lines[-40:]))
             lines = pathlib.Path(self.log).read_text().splitlines() if self.log else self.lines[self.earlier:]
-            return any(line.startswith("kervan is ready") for line in lines)
+            return any(line.startswith("kervan is ready") or '"process":"up","event":"ready"' in line for line in lines)
 
         wait_for("kervan to be ready", up)
 
