@@ -45,6 +45,7 @@ static void answer_options(h2o_req_t *req, kv_slice path, kv_origin from)
         kv_add_header(req, "access-control-allow-methods", allow);
         kv_add_header(req, "access-control-allow-headers",
                       "content-type, accept, accept-language, authorization, idempotency-key, "
+                      "cache-control, x-requested-with, " /* of Dropzone and its like */
                       "last-event-id, range, if-range, "
                       "if-match, if-none-match, if-unmodified-since, traceparent, tracestate");
         kv_add_header(req, "access-control-max-age", "600");
