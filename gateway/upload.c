@@ -294,7 +294,7 @@ void kv_upload_body_over(kv_upload *u)
     h2o_timeout_unlink(&u->rate_timer);
     u->conn->state = KV_CONN_BUSY;
     if (u->multipart && !u->have_file) {
-        kv_upload_fail(u, KV_E_MISSING_FILE, NULL);
+        kv_upload_fail(u, u->nameless ? KV_E_BAD_FILENAME : KV_E_MISSING_FILE, NULL);
         return;
     }
     if (u->size == 0) {

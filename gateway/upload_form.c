@@ -33,13 +33,17 @@ kv_err kv_upload_set_file(kv_upload *u, kv_slice filename, kv_slice declared)
 static kv_err on_part(void *arg, const kv_part *part)
 {
     kv_upload *u = arg;
-    u->in_file = u->in_folder = false;
+    u->in_file = u->in_folder = u->in_nameless = false;
     u->field_len = 0;
+    if (kv_slice_is(part->name, "file") && !part->has_filename) {
+        u->nameless = u->in_nameless = true; /* FilePond's metadata, before its file */
+        return KV_OK;
+    }
     if (kv_slice_is(part->name, "file")) {
         if (u->have_file)
             return KV_E_TWO_FILES;
         u->have_file = u->in_file = true;
-        if (part->has_filename && part->filename.len == 0)
+        if (part->filename.len == 0)
             return KV_E_MISSING_FILE; /* what a form sends where no file was chosen */
         return kv_upload_set_file(u, part->filename, part->type);
     }
@@ -63,6 +67,8 @@ static kv_err on_data(void *arg, kv_slice bytes)
     if (u->in_file)
         return kv_upload_file_bytes(u, bytes);
     if (bytes.len > sizeof(u->field) - u->field_len) {
+        if (u->in_nameless)
+            return KV_E_BAD_FILENAME; /* it may well be the file */
         snprintf(u->detail, sizeof(u->detail), "a field is longer than 1 KiB");
         return u->in_folder ? KV_E_BAD_FOLDER : KV_E_BAD_MULTIPART;
     }

@@ -123,6 +123,8 @@ def test_type_not_in_the_list(fresh):
     (part("folder", b"a") + b"--X--\r\n", "missing_file"),
     (b"--X--\r\n", "missing_file"),
     (part("file", PICTURE, "a.png") + part("file", PICTURE, "b.png") + b"--X--\r\n", "two_files"),
+    (part("file", b"{}") + b"--X--\r\n", "bad_filename"),
+    (part("file", PICTURE * 20) + b"--X--\r\n", "bad_filename"),
     (part("file", PICTURE, "a.png"), "bad_multipart"),
     (part("file", PICTURE, "a.png") + b"--X", "bad_multipart"),
     (b"junk" * 100, "bad_multipart"),

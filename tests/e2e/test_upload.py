@@ -129,6 +129,14 @@ def request(kervan, picture, extra=b""):
     return (b"POST /api/media?filename=p.png&folder=boru HTTP/1.1\r\nHost: x\r\n" + extra + b"Content-Length: %d\r\n\r\n" % len(picture) + picture)
 
 
+def test_a_field_of_the_files_name(kervan):
+    """FilePond sends its metadata so, before the file: without a file name it is a field, and ignored as others are."""
+    picture = noise_png(31, 17)
+    for files in ([("file", (None, "{}")), ("file", ("a.png", picture))], [("file", ("a.png", picture)), ("file", (None, "{}"))]):
+        answer = kervan.post("/api/media", files=files)
+        assert answer.status_code == 201 and kervan.get(answer.json()["url"]).content == picture, answer.text
+
+
 def test_pipelined_uploads_and_gets(kervan):
     pictures = [padded_png(n) for n in (400, 70_000, 500, 300_000, 600)]
     with kervan.connect() as s:
