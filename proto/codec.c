@@ -122,7 +122,8 @@ static bool read_number(const kv_field_info *f, const kv_mp_item *item, void *to
 {
     bool is_signed = f->type == KV_FIELD_i64, negative = item->kind == KV_MP_NEGATIVE;
 
-    if (item->kind != KV_MP_UINT && !(is_signed && negative)) {
+    if ((item->kind != KV_MP_UINT && !(is_signed && negative)) ||
+        (is_signed && !negative && item->number > INT64_MAX)) {
         *why = f->bad_type;
         return false;
     }
@@ -131,7 +132,7 @@ static bool read_number(const kv_field_info *f, const kv_mp_item *item, void *to
         *(int64_t *)to = item->negative;
         return true;
     }
-    if ((f->limit && item->number > f->limit) || (is_signed && item->number > INT64_MAX))
+    if (f->limit && item->number > f->limit)
         return false;
     if (is_signed)
         *(int64_t *)to = (int64_t)item->number;

@@ -9,6 +9,9 @@
 #define MUST_str     "a str (not bin)"
 #define MUST_bin     "a bin (not str)"
 
+#define TEXT_(value) #value
+#define TEXT(value)  TEXT_(value)
+
 /* All messages share one place in kv_msg: the union. */
 #define FIELD(T, type, member, limit, def, unit, text)                                             \
     {KV_FIELD_##type,                                                                              \
@@ -19,7 +22,7 @@
      unit,                                                                                         \
      text,                                                                                         \
      #member ": must be " MUST_##type,                                                             \
-     #member ": is over its limit",                                                                \
+     #member ": is over its limit of " TEXT(limit),                                                \
      #member ": is not valid UTF-8"},
 #define FIELDS_OF(code, NAME, name, from, answer, FIELDS, text)                                    \
     static const kv_field_info fields_##name[] = {FIELDS(FIELD, name)};                            \

@@ -373,10 +373,10 @@ def handle_oddly(job):
 @pytest.mark.parametrize(
     "params, detail",
     [
-        ('"long"', "JOB_DONE was refused: 80: result: is over its limit"),
+        ('"long"', "JOB_DONE was refused: 80: result: is over its limit of 65536"),
         ('"nan"', "JOB_DONE was refused: 80: result is not valid JSON"),
         ('"detail"', "ş" * 512),
-        ('"number"', "JOB_FAIL was refused: 80: number: is over its limit"),
+        ('"number"', "JOB_FAIL was refused: 80: number: is over its limit of 65535"),
         ('"surrogate"', "ValueError: no ?.txt"),
     ],
     ids=lambda text: text.strip('"')[:9],

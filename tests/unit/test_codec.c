@@ -263,6 +263,10 @@ static void test_hostile_bodies(void **state)
     assert_string_equal(why, "role: must be a str (not bin)");
     decode_exact(KV_HELLO, "\x93\xa0\xa0\xcb........", 12, &m, &why);
     assert_string_equal(why, "instance: must be a uint (an integer, not negative)");
+    decode_exact(KV_READY, "\x92\xa0\xcd\x13\x88", 5, &m, &why);
+    assert_string_equal(why, "credit: is over its limit of 4096");
+    decode_exact(KV_QUEUE_SET, "\x94\xa0\xa0\xc2\xcf\xff.......", 13, &m, &why);
+    assert_string_equal(why, "paused: must be an int (an integer)");
     /* a number that is not negative, in a signed form */
     assert_int_equal(decode_exact(KV_HELLO, "\x93\xa0\xa0\xd0\x07", 5, &m, NULL), KV_OK);
     assert_int_equal(m.hello.instance, 7);
