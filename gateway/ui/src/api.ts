@@ -41,6 +41,7 @@ export function parseProblem(status: number, body: string, retryAfter: string | 
     } catch {
         problem.text = ""; // an HTML page of a proxy, or nothing: the status has to do
     }
+    problem.code ||= `http_${status === 504 ? 502 : status}`; // both: it is not there, or not yet
     return problem;
 }
 

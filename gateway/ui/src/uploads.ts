@@ -174,7 +174,7 @@ export class Uploads {
         const job = this.jobs.get(key)!;
         job.abort = null;
         const away = problem.code === "network"; // it may only be restarting; bytes that had arrived are known by their hash
-        const passes = away || problem.status === 429 || problem.status === 503;
+        const passes = away || [429, 502, 503, 504].includes(problem.status); // a proxy says 502 or 504 while it restarts
         if (away && !this.deps.store.get().online) {
             this.set(key, { phase: "backoff", sent: 0, speed: 0, problem, retryAt: 0 });
         } else if (passes && job.tries < AUTO_TRIES) {

@@ -61,7 +61,9 @@ test("problem+json: our sentence by code, else the server's, else the status", (
     const problem = parseProblem(422, body, null, 0);
     assert.equal(problemText("en", problem), "The content does not match the extension of the file.");
     assert.equal(problemText("tr", { ...problem, code: "new_code" }), "D");
-    assert.equal(problemText("en", parseProblem(502, "<html>", null, 0)), "An unexpected answer came (502).");
+    assert.equal(problemText("en", parseProblem(418, "<html>", null, 0)), "An unexpected answer came (418).");
+    assert.equal(problemText("en", parseProblem(504, "<html>", null, 0)), "The server is not answering now. Try again in a few seconds.");
+    assert.equal(problemText("en", parseProblem(413, "<html>", null, 0)), "The proxy in front of the server lets no file of this size through.");
     assert.equal(parseProblem(429, JSON.stringify({ code: "Rate limit" }), "7", 0).code, "rate_limit");
     assert.equal(problemText("en", parseProblem(413, JSON.stringify({ code: "too_large", detail: "Too large." }), null, 0)), "Too large.", "without the sizes the server's words are better");
     assert.equal(problemText("en", parseProblem(413, JSON.stringify({ code: "too_large" }), null, 0), { size: "9 MB", max: "5 MB" }), "The file is too large: 9 MB. The limit is 5 MB.");

@@ -81,6 +81,17 @@ test("503 and 429 wait as long as the server says, then try again", () => {
     assert.equal(row(0).phase, "done");
 });
 
+test("a proxy that finds no server, or waits for one too long, is waited for", () => {
+    for (const status of [502, 504]) {
+        const { clock, sent, uploads, row } = setUp();
+        uploads.add([file("a.jpg")], "genel");
+        sent[0]!.on.fail(problem(status));
+        assert.equal(row(0).phase, "backoff");
+        clock.advance(3000);
+        assert.equal(sent.length, 2);
+    }
+});
+
 test("a server that is away is waited for, not given up by all files at once", () => {
     const { clock, sent, store, uploads, row } = setUp();
     uploads.add(Array.from({ length: 50 }, (_, i) => file(`${i}.jpg`)), "genel");
