@@ -128,6 +128,45 @@ def test_what_is_filtered_stands_in_the_address(kervan, browser):
     browser.get(kervan.url("/?state=error#/queues"))
     wait_for("the filter of the jobs", lambda: one(browser, "jobs-status").get_property("value") == "error")
 
+def moved_by_the_wheel(browser, x, y):
+    before = browser.execute_script("return scrollY")
+    browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": 300})
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    return browser.execute_script("return scrollY") - before
+
+
+def test_what_has_the_focus_is_in_sight(kervan, browser):
+    """Not under the header, and a dialog holds the page behind it still."""
+    for i in range(24 - len(kervan.list())):
+        kervan.upload(png(60, 40 + i), f"dizi-{i}.png")
+    size = browser.get_window_size()
+    browser.set_window_size(900, 700)
+    try:
+        open_page(kervan, browser)
+        links = wait_for("tiles", lambda: browser.find_elements(By.CSS_SELECTOR, ".tile-link"))
+        browser.execute_script("arguments[0].focus()", links[-1])
+        top = "return document.activeElement.getBoundingClientRect().top - document.querySelector('.top').getBoundingClientRect().bottom"
+        for _ in links:
+            browser.switch_to.active_element.send_keys(Keys.ARROW_UP)
+            assert browser.execute_script(top) >= 0
+        assert moved_by_the_wheel(browser, 450, 400) > 0
+        browser.execute_script("arguments[0].click()", links[8])
+        one(browser, "detail")
+        assert [moved_by_the_wheel(browser, *at) for at in ((450, 45), (200, 400), (5, 400))] == [0, 0, 0]
+        one(browser, "detail-close").click()
+    finally:
+        browser.set_window_size(size["width"], size["height"])
+
+
+def test_a_cancelled_picture_says_so_in_words(kervan, browser):
+    kervan.post("/api/admin/queues/image-process/pause")
+    media = kervan.upload(noise_png(300, 200), "iptal.png").json()
+    kervan.post(f"/api/jobs/{media['jobId']}/cancel")
+    kervan.post("/api/admin/queues/image-process/resume")
+    open_page(kervan, browser)
+    tile = browser.find_element(By.CSS_SELECTOR, f'[data-id="{media["id"]}"]')
+    assert "İşleme iptal edildi." in tile.text
+
 
 def test_small_screen_and_quiet_console(kervan, browser):
     browser.set_window_size(390, 800)

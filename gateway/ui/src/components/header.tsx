@@ -43,8 +43,8 @@ export function Header() {
             {view === "library" ? <Search /> : <span class="search" />}
             <div class="top-tools">
                 <Connection />
-                <button type="button" class="btn btn-quiet lang" data-testid="lang-switch" data-lang={lang} aria-label={t("lang.switch")} lang={lang === "tr" ? "en" : "tr"} onClick={() => setLang(lang === "tr" ? "en" : "tr")}>
-                    <span class={lang === "tr" ? "on" : ""}>TR</span>
+                <button type="button" class="btn btn-quiet lang" data-testid="lang-switch" data-lang={lang} aria-label={`TR EN: ${t("lang.switch")}`} lang={lang === "tr" ? "en" : "tr"} onClick={() => setLang(lang === "tr" ? "en" : "tr")}>
+                    <span class={lang === "tr" ? "on" : ""}>TR</span>{" "}
                     <span class={lang === "en" ? "on" : ""}>EN</span>
                 </button>
                 <button
