@@ -59,11 +59,10 @@ export function fmtTime(lang: Lang, text: string | null): string {
     return when.toLocaleString(locale[lang], { dateStyle: "medium", timeStyle: "medium" });
 }
 
-/** "1,4 sn": time between two stamps, empty if either is missing. */
+/** "1,4 sn", "3 sa": time between two stamps, empty if either is missing. */
 export function fmtSpan(lang: Lang, from: string | null, to: string | null): string {
     const ms = from && to ? Date.parse(to) - Date.parse(from) : NaN;
-    if (!(ms >= 0)) return "";
-    return `${fmtNumber(lang, ms / 1000, ms < 10_000 ? 1 : 0)} ${lang === "tr" ? "sn" : "s"}`;
+    return ms >= 0 ? fmtMs(lang, ms) : "";
 }
 
 /** A rough time to wait: "12 sn", "3 dk". */

@@ -42,5 +42,6 @@ test("sizes, times and percents follow the language", () => {
     assert.equal(fmtSeconds("tr", 0.2), "1 sn");
     assert.equal(fmtSeconds("en", 61), "2 min");
     assert.equal(fmtSpan("tr", "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.440Z"), "1,4 sn");
+    assert.equal(fmtSpan("tr", "2026-01-01T00:00:00.000Z", "2026-01-02T01:30:00.000Z"), "25,5 sa", "nobody counts 91.800 seconds");
     assert.equal(fmtSpan("tr", null, "2026-01-01T00:00:01Z"), "");
 });

@@ -41,7 +41,7 @@ export function Toolbar() {
                         {filter.folder && !known && <option value={filter.folder}>{filter.folder}</option>}
                         {folders?.map((f) => (
                             <option key={f.folder} value={f.folder}>
-                                {`${f.folder} (${f.count})`}
+                                {`${f.folder} (${fmtNumber(lang, f.count)})`}
                             </option>
                         ))}
                     </select>
