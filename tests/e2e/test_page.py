@@ -136,7 +136,7 @@ def moved_by_the_wheel(browser, x, y):
 
 
 def test_what_has_the_focus_is_in_sight(kervan, browser):
-    """Not under the header, and a dialog holds the page behind it still."""
+    """Not under the header; a dialog holds the page behind it still; nothing is beside the screen of a tablet."""
     for i in range(24 - len(kervan.list())):
         kervan.upload(png(60, 40 + i), f"dizi-{i}.png")
     size = browser.get_window_size()
@@ -154,6 +154,11 @@ def test_what_has_the_focus_is_in_sight(kervan, browser):
         one(browser, "detail")
         assert [moved_by_the_wheel(browser, *at) for at in ((450, 45), (200, 400), (5, 400))] == [0, 0, 0]
         one(browser, "detail-close").click()
+        for width in (768, 820, 900):
+            browser.set_window_size(width, 700)
+            browser.execute_script("scrollTo(0, 1e6)")
+            wait_for("the button in the header", lambda: browser.find_elements(By.CSS_SELECTOR, ".top-pick"))
+            assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth"), width
     finally:
         browser.set_window_size(size["width"], size["height"])
 
