@@ -51,7 +51,7 @@ function Opened({ id }: { id: string }) {
         <Modal class="detail" label={media?.filename ?? t("detail.title")} testid="detail" onClose={() => app.openDetail(null)} onKeyDown={onKey}>
             <header class="detail-head">
                 {arrows}
-                <h2 title={media?.filename}>{media?.filename ?? t("detail.title")}</h2>
+                <h2 dir="auto" title={media?.filename}>{media?.filename ?? t("detail.title")}</h2>
                 {media && <StatusBadge media={media} />}
                 <button type="button" class="btn btn-quiet btn-icon" ref={close} data-testid="detail-close" aria-label={t("detail.close")} onClick={() => app.openDetail(null)}>
                     <Icon name="close" />

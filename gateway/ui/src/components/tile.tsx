@@ -74,7 +74,7 @@ export function Tile({ id }: { id: string }) {
                 </button>
             </div>
             <div class="tile-text">
-                <span class="tile-name" title={name}>
+                <span class="tile-name" dir="auto" title={name}>
                     {name}
                 </span>
                 <span class="tile-meta">

@@ -75,7 +75,7 @@ function Row({ upload: u }: { upload: Upload }) {
         <li class={`row row-${u.phase}`} data-testid="upload-row" data-phase={u.phase} data-name={u.name}>
             <Thumb upload={u} />
             <span class="row-main">
-                <span class="row-name" title={u.name}>
+                <span class="row-name" dir="auto" title={u.name}>
                     {u.name}
                 </span>
                 <span class={`row-state ${u.phase === "failed" ? "error-text" : ""}`}>
