@@ -163,6 +163,29 @@ def test_what_has_the_focus_is_in_sight(kervan, browser):
         browser.set_window_size(size["width"], size["height"])
 
 
+def focused(browser):
+    return browser.execute_script("return document.activeElement.dataset.testid ?? document.activeElement.tagName")
+
+
+def test_a_button_that_goes_gives_its_focus_to_its_neighbour(kervan, browser):
+    """Else the keyboard and the screen reader are at the top of the page again."""
+    for i in range(2):
+        kervan.upload(png(70, 40 + i), f"odak-{i}.png")
+    browser.get(kervan.url("/?search=odak"))
+    wait_for("two tiles", lambda: len(all_of(browser, "tile")) == 2)
+    browser.find_elements(By.CSS_SELECTOR, ".tile-link")[1].send_keys(Keys.ENTER)
+    one(browser, "detail-prev").send_keys(Keys.ENTER)
+    wait_for("the focus on the other arrow", lambda: focused(browser) == "detail-next")
+    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    one(browser, "filter-clear").send_keys(Keys.ENTER)
+    wait_for("the focus on the filter beside it", lambda: focused(browser) == "filter-folder")
+    kervan.post("/api/jobs", json={"service": "odak", "params": {}})
+    browser.get(kervan.url("/#/queues"))
+    wait_for("its button", lambda: browser.find_elements(By.CSS_SELECTOR, '[data-service="odak"] [data-testid="queue-pause"]'))[0].send_keys(Keys.ENTER)
+    one(browser, "queue-yes").send_keys(Keys.ENTER)
+    wait_for("the focus on what may be done next", lambda: focused(browser) == "queue-resume")
+
+
 def test_a_cancelled_picture_says_so_in_words(kervan, browser):
     kervan.post("/api/admin/queues/image-process/pause")
     media = kervan.upload(noise_png(300, 200), "iptal.png").json()

@@ -3,6 +3,7 @@ import { render } from "preact";
 import { createApp } from "./app";
 import type { Theme } from "./components/context";
 import { Root } from "./components/root";
+import { guardFocus } from "./focus";
 import { pickLang, type Lang } from "./i18n";
 import { readPref, savePref } from "./prefs";
 import { createStore } from "./state";
@@ -26,5 +27,7 @@ const prefs = {
         savePref("theme", next);
     },
 };
-render(<Root app={app} prefs={prefs} />, document.getElementById("app")!);
+const root = document.getElementById("app")!;
+render(<Root app={app} prefs={prefs} />, root);
+guardFocus(root);
 app.start();

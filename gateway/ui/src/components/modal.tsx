@@ -1,5 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { pathOf, refocus } from "../focus";
 import { Announcer } from "./announcer";
 
 interface Props {
@@ -23,8 +24,12 @@ export function Modal({ class: name, label, role, testid, onClose, onKeyDown, ch
     const ref = useRef<HTMLDialogElement>(null);
     useLayoutEffect(() => {
         const dialog = ref.current!;
+        const opener = pathOf(document.activeElement);
         dialog.showModal();
-        return () => dialog.close();
+        return () => {
+            dialog.close();
+            if (!opener[0]?.isConnected) refocus(opener);
+        };
     }, []);
     return (
         <dialog
