@@ -94,7 +94,7 @@ def test_end_of_a_job_is_told(kervan, c):
 
 
 def test_stuck_job_is_told(fresh):
-    """S3-27 S3-51 S3-58: a live worker without progress; the job ends, its user is told why."""
+    """S3-27 S3-29 S3-51 S3-58: a live worker without progress; the job ends, its user is told why."""
     k = fresh(STUCK_AFTER="1")
     with client.Client("tests", f"ipc://{k.data}/run/broker.sock") as c:
         worker = BareWorker(k, "stuck")
@@ -104,6 +104,8 @@ def test_stuck_job_is_told(fresh):
         assert n["kind"] == "job.error" and n["body"]["error"] == "stuck"
         assert n["body"]["error_detail"] == "İşlem zaman aşımına uğradı (Stuck Job Guard). Lütfen tekrar deneyin."
         wait_for("its worker to be told", lambda: worker.cancels)
+        ended = k.get(f"/api/jobs/{client.id_text(job)}").json()
+        assert ended["updated_at"] == ended["history"][-1]["at"] > ended["history"][-2]["at"]
         worker.session.close()
 
 

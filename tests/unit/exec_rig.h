@@ -117,6 +117,12 @@ static inline kv_cmd *rig_submit_cmd(uint64_t job, const char *service)
     return cmd;
 }
 
+/* What `sql` reads is the time of the last command. */
+static inline void rig_stamped(rig *r, const char *sql)
+{
+    assert_int_equal(rig_number(r, sql), kv_wall_ms(&r->clock.clock));
+}
+
 /* A job goes through a lease to its end. */
 static inline kv_err rig_move(rig *r, uint64_t job, const char *service, int from, int to,
                               uint64_t attempt, const char *result, const char *error)

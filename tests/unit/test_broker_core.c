@@ -178,8 +178,8 @@ static void test_fail_without_retry(void **state)
     rig_stop(&r);
 }
 
-/* S3-25 S3-26 S3-28 S3-51: the worker lives, the job does not move. Its end is a transition like
- * others, with updated_at (S3-29) and an event (S3-27). */
+/* S3-25 S3-26 S3-28 S3-51: the worker lives, the job does not move. Its end is a move like others,
+ * so the ledger stamps it (test_ledger_rows) and writes its event. */
 static void test_stuck(void **state)
 {
     rig r;

@@ -132,6 +132,31 @@ static void test_keys_of_reserves(void **state)
     rig_stop(&r);
 }
 
+/* A row says when it was made, and it and its account when they were changed last. */
+static void test_times(void **state)
+{
+    static const char account[] = "SELECT updated_at FROM user_credits",
+                      first[] = "SELECT updated_at FROM credit_transactions WHERE id = 1",
+                      hold[] = "SELECT updated_at FROM credit_transactions WHERE id = 2";
+    rig r;
+    (void)state;
+    rig_start(&r);
+    check(&r, 9, GRANT, "u", 5, "granted", ACCOUNT(5, 0, 0));
+    check(&r, 1, GRANT, "u", 5, "granted", ACCOUNT(10, 0, 0));
+    rig_stamped(&r, first);
+    rig_stamped(&r, account);
+    check(&r, 2, RESERVE, "u", 4, "held", ACCOUNT(6, 4, 0));
+    rig_stamped(&r, hold);
+    rig_stamped(&r, account);
+    int64_t made = kv_wall_ms(&r.clock.clock);
+    check(&r, 2, CONFIRM, "", 0, "spent", ACCOUNT(6, 0, 4));
+    rig_stamped(&r, hold);
+    rig_stamped(&r, account);
+    assert_int_equal(rig_number(&r, "SELECT created_at FROM credit_transactions WHERE id = 2"),
+                     made);
+    rig_stop(&r);
+}
+
 /* S4-07 S4-68 S4-69 S4-70 S4-71 S4-72 S4-73 S4-74, Y14, Y15 */
 static void test_transactions(void **state)
 {
@@ -448,10 +473,15 @@ static void test_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transactions),     cmocka_unit_test(test_keys_of_grants),
-        cmocka_unit_test(test_keys_of_reserves), cmocka_unit_test(test_holds_of_jobs),
-        cmocka_unit_test(test_retry_holds_anew), cmocka_unit_test(test_unique_key_holds_once),
-        cmocka_unit_test(test_random_histories), cmocka_unit_test(test_json),
+        cmocka_unit_test(test_times),
+        cmocka_unit_test(test_transactions),
+        cmocka_unit_test(test_keys_of_grants),
+        cmocka_unit_test(test_keys_of_reserves),
+        cmocka_unit_test(test_holds_of_jobs),
+        cmocka_unit_test(test_retry_holds_anew),
+        cmocka_unit_test(test_unique_key_holds_once),
+        cmocka_unit_test(test_random_histories),
+        cmocka_unit_test(test_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

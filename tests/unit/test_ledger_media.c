@@ -203,6 +203,7 @@ static void test_canary_folder(void **state)
     rig_stop(&r);
 }
 
+/* S0-41, and updated_at of the rows */
 static void test_processing(void **state)
 {
     rig r;
@@ -214,14 +215,15 @@ static void test_processing(void **state)
     rig_move(&r, job, "image-process", KV_JOB_QUEUED, KV_JOB_PROCESSING, 1, NULL, NULL);
     assert_true(rig_saw(&r, "media.processing"));
     assert_true(rig_saw(&r, "job.processing"));
-    assert_true(rig_number(&r, "SELECT processing_started_at FROM blob") > 0);
+    rig_stamped(&r, "SELECT processing_started_at FROM blob");
     rig_forget(&r);
     rig_move(&r, job, "image-process", KV_JOB_PROCESSING, KV_JOB_COMPLETE, 1, RESULT, NULL);
     assert_true(rig_saw(&r, "media.ready"));
     assert_true(rig_saw(&r, "\"width\":600"));
     assert_true(rig_saw(&r, "1QcSHQRnh493V4dIh4eXh1h4kJUI"));
     assert_true(rig_saw(&r, "q80e4-abc"));
-    assert_true(rig_number(&r, "SELECT processing_completed_at FROM blob") > 0);
+    rig_stamped(&r, "SELECT processing_completed_at FROM blob");
+    rig_stamped(&r, "SELECT updated_at FROM media");
     assert_int_equal(rig_number(&r, "SELECT length(thumbhash) FROM blob"), 21);
     rig_stop(&r);
 }
@@ -238,7 +240,10 @@ static void test_failed_and_retry(void **state)
     assert_true(rig_saw(&r, "media.failed"));
     assert_true(rig_saw(&r, "\"error\":\"bad_image\""));
     assert_int_equal(rig_number(&r, "SELECT status FROM media"), KV_STATUS_FAILED);
+    rig_stamped(&r, "SELECT processing_completed_at FROM blob");
+    rig_stamped(&r, "SELECT updated_at FROM media");
     assert_int_equal(rig_change(&r, KV_CMD_MEDIA_RETRY, 11), KV_OK);
+    rig_stamped(&r, "SELECT updated_at FROM media");
     assert_int_equal(r.made_n, 2);
     assert_int_equal(rig_number(&r, "SELECT status FROM media"), KV_STATUS_PENDING);
     assert_int_equal(work(&r, r.made[1].id, "image-process", RESULT, NULL), KV_OK);

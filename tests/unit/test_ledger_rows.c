@@ -39,6 +39,41 @@ static void test_find(void **state)
     rig_stop(&r);
 }
 
+static void stamped(rig *r, kv_cmd *cmd)
+{
+    if (cmd) {
+        assert_int_equal(rig_run(r, cmd)->err, KV_OK);
+        kv_cmd_free(&cmd);
+    }
+    rig_stamped(r, "SELECT updated_at FROM job");
+}
+
+/* S3-29: whatever changes a job says when, the Stuck Job Guard as any other. */
+static void test_updated_at(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r);
+    stamped(&r, rig_submit_cmd(5, "ai"));
+    int64_t made = kv_wall_ms(&r.clock.clock);
+    kv_cmd *cmd = kv_cmd_new(KV_CMD_PROMOTE, 0);
+    cmd->promote = (kv_cmd_promote){.job = 5, .new_seq = 9};
+    stamped(&r, cmd);
+    assert_int_equal(rig_move(&r, 5, "ai", KV_JOB_QUEUED, KV_JOB_PROCESSING, 1, NULL, NULL), KV_OK);
+    stamped(&r, NULL);
+    cmd = kv_cmd_new(KV_CMD_PROGRESS, 0);
+    cmd->progress = (kv_cmd_progress){.job = 5, .epoch = 1, .attempt = 1, .progress = 60};
+    stamped(&r, cmd);
+    cmd = kv_cmd_new(KV_CMD_METADATA, 0);
+    cmd->metadata = (kv_cmd_metadata){.job = 5, .patch = kv_slice_str("{\"a\":1}")};
+    stamped(&r, cmd);
+    assert_int_equal(rig_move(&r, 5, "ai", KV_JOB_PROCESSING, KV_JOB_ERROR, 1, NULL, "stuck"),
+                     KV_OK);
+    stamped(&r, NULL);
+    assert_int_equal(rig_number(&r, "SELECT created_at FROM job"), made);
+    rig_stop(&r);
+}
+
 /* Events of a large transaction are several rows: each begins behind the one before, and the log
  * says what is published. */
 static void test_many_events_at_once(void **state)
@@ -75,6 +110,7 @@ static void test_many_events_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_find),
+                                       cmocka_unit_test(test_updated_at),
                                        cmocka_unit_test(test_many_events_at_once)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
