@@ -398,9 +398,9 @@ static kv_err open_sockets(broker *b)
 static kv_err start(broker *b)
 {
     static const kv_metric own[] = {
-        KV_M_JOB_REQUEUES, KV_M_JOBS_STUCK,        KV_M_LATE_ANSWERS, KV_M_COMMIT_SECONDS,
-        KV_M_COMMIT_BATCH, KV_M_COMMIT_COMMANDS,   KV_M_COMMITS,      KV_M_COMMIT_FAILURES,
-        KV_M_EVENTS,       KV_M_PROCESSING_SECONDS};
+        KV_M_JOB_REQUEUES, KV_M_JOBS_STUCK,         KV_M_LATE_ANSWERS, KV_M_COMMIT_SECONDS,
+        KV_M_COMMIT_BATCH, KV_M_COMMIT_COMMANDS,    KV_M_COMMITS,      KV_M_COMMIT_FAILURES,
+        KV_M_EVENTS,       KV_M_PROCESSING_SECONDS, KV_M_BAD_MESSAGES};
     kv_metrics_declare(own, (int)(sizeof own / sizeof *own));
     kv_buf_init(&b->text, KV_JSON_MAX * 8);
     b->spin[0].never = b->spin[1].never = sysconf(_SC_NPROCESSORS_ONLN) < 2;

@@ -9,6 +9,7 @@
 #include "broker/table.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
+#include "proto/base/metrics.h"
 
 enum {
     PIPE_MESSAGES = 2000, /* a peer's pipe, each direction */
@@ -343,6 +344,7 @@ bool kv_router_flush(kv_router *router)
 
 static void log_bad(kv_router *r, const char *why, kv_err err)
 {
+    kv_metric_add(KV_M_BAD_MESSAGES, 1);
     int64_t second = kv_mono_ms(&kv_clock_real) / 1000;
     if (second != r->bad_second)
         r->bad_logged = 0;

@@ -4,7 +4,6 @@
 
 #include "proto/actor.h"
 #include "proto/base/log.h"
-#include "proto/base/metrics.h"
 
 /* A peer is in this process and its queue has no bound: only running out of memory can fail, and
  * then nothing here works. */
@@ -98,7 +97,6 @@ int kv_actor_take(void *pull_socket, kv_header *head, kv_msg *m, zmq_msg_t *stor
         zmq_msg_close(payload);
         if (count == 0)
             return 0;
-        kv_metric_add(KV_M_BAD_MESSAGES, 1);
         kv_log(KV_LOG_WARN, "bad_message", KV_STR("from", "inproc"), KV_STR("why", why));
     }
 }

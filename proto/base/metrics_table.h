@@ -55,7 +55,7 @@
     /* every process */ \
     M(ACTOR_MESSAGES, "kervan_actor_messages_total", COUNTER, "actor", "Messages and answers an actor handled.") \
     M(ACTOR_BUSY, "kervan_actor_busy_microseconds_total", COUNTER, "actor", "Time an actor spent in its handlers. Near 1,000,000 a second: it is the bottleneck.") \
-    M(BAD_MESSAGES, "kervan_bad_messages_total", COUNTER, "", "Messages dropped because they broke PROTOCOL.md. The log says why.")
+    M(BAD_MESSAGES, "kervan_bad_messages_total", COUNTER, "", "Messages to the broker that broke PROTOCOL.md and were refused or dropped. Its log says why (bad_message).")
 /* clang-format on */
 
 #endif

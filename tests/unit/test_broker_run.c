@@ -18,6 +18,7 @@
 
 #include "broker/broker.h"
 #include "proto/base/id.h"
+#include "proto/base/metrics.h"
 #include "proto/client.h"
 #include "tests/unit/scratch.h"
 
@@ -329,6 +330,7 @@ static void test_bad_input(void **state)
     broker_start(&b, &s);
     peer_open(&gateway, zmq, &b.cfg, "gateway", "dedup");
     wait_until(&gateway, gateway.sessions == 1);
+    int64_t bad = kv_metric_get(KV_M_BAD_MESSAGES);
     void *raw = zmq_socket(zmq, ZMQ_DEALER);
     zmq_setsockopt(raw, ZMQ_RCVTIMEO, &timeout, sizeof timeout);
     assert_int_equal(zmq_connect(raw, b.cfg.broker), 0);
@@ -344,6 +346,7 @@ static void test_bad_input(void **state)
     assert_int_equal(kv_header_decode(head, sizeof head, &h), KV_OK);
     assert_int_equal(h.code, KV_ERROR);
     assert_int_equal(h.request, 9);
+    assert_int_equal(kv_metric_get(KV_M_BAD_MESSAGES), bad + 4);
     assert_int_equal(commit_media(&gateway, 1, 'a', false), KV_OK);
     int linger = 0;
     zmq_setsockopt(raw, ZMQ_LINGER, &linger, sizeof linger);
