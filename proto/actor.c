@@ -141,9 +141,11 @@ static void take_tick(kv_actor *a)
     def->tick(a->self, a->batch_us, &a->out);
 }
 
+/* Each thread by itself: several of one actor would add up to one that never rests. */
 static void count(kv_actor *a, uint64_t handled)
 {
-    const char *name = a->spec.def->name;
+    const char *end = a->spec.inbox ? strrchr(a->spec.inbox, '/') : NULL;
+    const char *name = end ? end + 1 : a->spec.def->name; /* placer-3 */
 
     kv_metric_add_label(KV_M_ACTOR_MESSAGES, name, (int64_t)handled);
     kv_metric_add_label(KV_M_ACTOR_BUSY, name, kv_mono_us(a->spec.clock) - a->batch_us);

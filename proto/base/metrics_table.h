@@ -53,8 +53,8 @@
     M(COMMIT_FAILURES, "kervan_ledger_failures_total", COUNTER, "", "Commands that failed with an unexpected database error. The log says which.") \
     M(EVENTS, "kervan_events_total", COUNTER, "", "Events written to the log.") \
     /* every process */ \
-    M(ACTOR_MESSAGES, "kervan_actor_messages_total", COUNTER, "actor", "Messages and answers an actor handled.") \
-    M(ACTOR_BUSY, "kervan_actor_busy_microseconds_total", COUNTER, "actor", "Time an actor spent in its handlers. Near 1,000,000 a second: it is the bottleneck.") \
+    M(ACTOR_MESSAGES, "kervan_actor_messages_total", COUNTER, "actor", "Messages and answers an actor handled; each of its threads counts for itself.") \
+    M(ACTOR_BUSY, "kervan_actor_busy_microseconds_total", COUNTER, "actor", "Time an actor's thread spent in its handlers. Near 1,000,000 a second: it is the bottleneck.") \
     M(BAD_MESSAGES, "kervan_bad_messages_total", COUNTER, "", "Messages to the broker that broke PROTOCOL.md and were refused or dropped. Its log says why (bad_message).")
 /* clang-format on */
 

@@ -14,6 +14,7 @@
 #include <zmq.h>
 
 #include "proto/actor.h"
+#include "proto/base/metrics.h"
 
 #define WAIT_MS 5000
 
@@ -193,7 +194,7 @@ static int setup(void **state)
     (void)state;
     memset(&w, 0, sizeof w);
     w.zmq = zmq_ctx_new();
-    w.push = open_socket(ZMQ_PUSH, "inproc://echo", false); /* before the actor is there */
+    w.push = open_socket(ZMQ_PUSH, "inproc://echo-3", false); /* before the actor is there */
     return 0;
 }
 
@@ -216,7 +217,7 @@ static kv_err start(const kv_actor_def *d, const char *arg, bool with_broker)
                           .arg = arg,
                           .zmq = w.zmq,
                           .clock = &kv_clock_real,
-                          .inbox = "inproc://echo",
+                          .inbox = "inproc://echo-3",
                           .peers = peers};
 
     if (with_broker) {
@@ -310,6 +311,13 @@ static void test_order_and_payload(void **state)
         next++;
     }
     assert_int_equal(next, COUNT + 1);
+    kv_actor_stop(&w.actor, 1000);
+    kv_buf text; /* one series a thread: it is named by its inbox */
+    kv_buf_init(&text, 0);
+    kv_metrics_render(&text);
+    assert_non_null(strstr(kv_buf_str(&text), "kervan_actor_messages_total{actor=\"echo-3\"} "));
+    assert_null(strstr(kv_buf_str(&text), "{actor=\"echo\"}"));
+    kv_buf_release(&text);
 }
 
 static void test_bad_messages_are_dropped(void **state)
