@@ -3,6 +3,7 @@ S3-10 S3-11 S3-12 S3-13 S3-39 S3-40 S3-41"""
 import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -106,3 +107,15 @@ def test_without_a_broker_positions_are_unknown_not_absent(fresh):
     finally:
         os.kill(pid, signal.SIGCONT)
     wait_for("the position", lambda: job(k, one)["queue_position"] == 1)
+
+
+def test_ping_every_15_s(kervan):
+    """Who hears nothing for longer has a dead connection; its id is from where to go on."""
+    submit(kervan, name())
+    begun = time.monotonic()
+    sse = kervan.session.get(kervan.url("/api/events"), stream=True, timeout=PATIENCE).iter_lines(decode_unicode=True)
+    with Socket(kervan) as s:
+        ping = s.until(lambda m: m["type"] == "ping")
+        assert time.monotonic() - begun >= 14 and set(ping) == {"type", "last"} and ping["last"] > 0
+    assert next(line for line in sse if line.startswith(":")) == ": ping"
+    assert time.monotonic() - begun >= 14 and next(sse) == f"id: {ping['last']}"

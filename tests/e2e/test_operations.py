@@ -21,7 +21,11 @@ def test_health(kervan):
         assert kervan.get(path, allow_redirects=False).status_code == 200, path
     report = kervan.get("/api/v1/health/").json()
     assert report["database"]["status"] == report["broker"]["status"] == report["storage"]["status"] == "ok"
-    assert report["cache"] == "disabled"
+    assert report["cache"] == "disabled" and report["status"] == "healthy"
+    wait_for("its queues", lambda: {"image-process", "blob-reap"} <= {q["service"] for q in kervan.get("/api/v1/health/").json()["broker"]["report"]["queues"]})
+    ready, live = (kervan.get(f"/api/v1/health/{p}/").json() for p in ("ready", "live"))
+    assert ready["status"] == "ready" and ready["database"]["status"] == "ok"
+    assert live["status"] == "alive" and not {"database", "broker", "storage"} & set(live), "live asks nobody"
 
 
 def test_ready_tells_the_broker_is_away(fresh):
@@ -30,6 +34,9 @@ def test_ready_tells_the_broker_is_away(fresh):
     try:
         wait_for("not ready", lambda: k.get("/api/v1/health/ready/").status_code == 503)
         assert k.get("/api/v1/health/live/").status_code == 200
+        report = k.get("/api/v1/health/")
+        assert report.status_code == 503 and report.json()["status"] == "unhealthy"
+        assert report.json()["broker"]["error"] == "broker_away" and report.json()["database"]["status"] == "ok"
     finally:
         os.kill(k.children()["broker"], signal.SIGCONT)
     wait_for("ready", lambda: k.get("/api/v1/health/ready/").status_code == 200)
