@@ -419,6 +419,8 @@ def test_metrics_by_queue(kervan, peer):
     text = kervan.get("/metrics").text
     assert 'kervan_jobs_overdue_total{service="tight"} 0' in text and 'kervan_job_requeues_total{service="tight"} 0' in text
     assert 'kervan_ledger_commit_commands_bucket{le="1"}' in text
+    peer.submit("later", delay_ms=3_600_000)
+    wait_for("the delayed one", lambda: 'kervan_jobs_delayed{service="later"} 1' in kervan.get("/metrics").text)
     wait_for("the dead letter", lambda: 'kervan_dead_letters{service="tight"} 1' in kervan.get("/metrics").text)
     good(kervan, "--yes", "purge", "tight", "dead")
     wait_for("its end", lambda: 'kervan_dead_letters{service="tight"} 0' in kervan.get("/metrics").text)

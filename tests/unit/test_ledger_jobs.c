@@ -187,7 +187,7 @@ static void test_one_bad_command(void **state)
 {
     thread_rig t = {0};
     kv_cmd_list list = {.n = 0};
-    uint64_t last = 0;
+    uint64_t last = 0, before[6];
     (void)state;
     scratch_make(&t.s);
     thread_open(&t);
@@ -195,6 +195,10 @@ static void test_one_bad_command(void **state)
                                 "CREATE TRIGGER bad BEFORE INSERT ON job WHEN new.id = 7 "
                                 "BEGIN SELECT raise(ABORT, 'no'); END"),
                      KV_OK);
+    static const kv_metric told[] = {KV_M_COMMIT_FAILURES, KV_M_COMMIT_COMMANDS, KV_M_EVENTS,
+                                     KV_M_COMMITS,         KV_M_COMMIT_SECONDS,  KV_M_COMMIT_BATCH};
+    for (int i = 0; i < 6; i++)
+        before[i] = (uint64_t)kv_metric_get(told[i]);
     for (uint64_t i = 1; i <= 20; i++)
         give(&t, &list, rig_submit_cmd(i, i > 10 ? "ai" : "other"));
     kv_ledger_give(t.ledger, &list, false); /* before the start: one batch */
@@ -205,6 +209,10 @@ static void test_one_bad_command(void **state)
         kv_cmd_free(&cmd);
     }
     assert_int_equal(last, 19); /* no gap in the event ids */
+    for (int i = 0; i < 6; i++)
+        before[i] = (uint64_t)kv_metric_get(told[i]) - before[i];
+    assert_true(before[0] == 1 && before[1] == 19 && before[2] == 19);
+    assert_true(before[3] > 0 && before[4] == before[3] && before[5] == before[3]);
     kv_ledger_close(&t.ledger);
     scratch_remove(&t.s);
 }
