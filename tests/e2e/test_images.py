@@ -22,7 +22,8 @@ def test_variants_of_a_large_picture(kervan):
     media = kervan.upload(picture, "orman.png", folder="resim").json()
     assert media["status"] == "PENDING" and media["variants"] == []
     early = kervan.get(media["url"] + "?w=640")
-    assert early.status_code == 200 and early.headers["Cache-Control"] == "no-cache"
+    assert early.status_code == 200 and early.headers["Cache-Control"] == "no-cache" and "accept" in early.headers["Vary"].lower()
+    assert early.content == picture
     ready = kervan.wait_ready(media["id"])
     made = {(v["format"], v["width"]) for v in ready["variants"]}
     assert made == {("webp", w) for w in (320, 640, 1280, 1400)} | {("avif", w) for w in (320, 640, 1280)}
