@@ -114,7 +114,9 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
     if (from == KV_ORIGIN_LISTED)
         add_cors(req, origin);
 
-    if (!kv_host_allowed(cfg->allowed_hosts, host)) {
+    const struct sockaddr *peer = (const struct sockaddr *)&c->peer;
+    if (!kv_host_allowed(cfg->allowed_hosts, host) ||
+        (*cfg->allowed_hosts == 0 && kv_host_rebound(peer, cfg->listen, host))) {
         refuse(req, KV_E_BAD_REQUEST, "Host, ALLOWED_HOSTS");
     } else if (method == KV_METHOD_OPTIONS) {
         answer_options(req, path, from);

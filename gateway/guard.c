@@ -54,15 +54,37 @@ static bool is_loopback(const struct sockaddr *peer)
     return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
 }
 
+static bool is_ipv4(kv_slice host) /* not 127.0.0.1.example.org */
+{
+    for (size_t i = 0; i < host.len; i++)
+        if (host.ptr[i] != '.' && (host.ptr[i] < '0' || host.ptr[i] > '9'))
+            return false;
+    return true;
+}
+
 static bool names_loopback(kv_slice host)
 {
     host = without_port(host);
     if (same_nocase(host, kv_slice_str("localhost")) || kv_slice_is(host, "[::1]"))
         return true;
-    for (size_t i = 0; i < host.len; i++)
-        if (host.ptr[i] != '.' && (host.ptr[i] < '0' || host.ptr[i] > '9'))
-            return false; /* 127.0.0.1.example.org */
-    return host.len > 4 && memcmp(host.ptr, "127.", 4) == 0;
+    return is_ipv4(host) && host.len > 4 && memcmp(host.ptr, "127.", 4) == 0;
+}
+
+bool kv_host_rebound(const struct sockaddr *peer, const char *listen, kv_slice host)
+{
+    static const char own[] = ".localhost"; /* no resolver is asked for these */
+    kv_slice name = without_port(host);
+    if (!is_loopback(peer) || is_ipv4(name) || name.ptr[0] == '[' ||
+        memchr(name.ptr, '.', name.len) == NULL)
+        return false;
+    size_t tail = sizeof(own) - 1;
+    if (name.len > tail &&
+        same_nocase(kv_slice_of(name.ptr + name.len - tail, tail), kv_slice_str(own)))
+        return false;
+    const char *port = strrchr(listen, ':') + 1;
+    return host.len > name.len
+               ? kv_slice_is(kv_slice_of(name.ptr + name.len + 1, host.len - name.len - 1), port)
+               : strcmp(port, "80") == 0;
 }
 
 bool kv_admin_allowed(const struct sockaddr *peer, bool forwarded, kv_slice host)

@@ -10,6 +10,12 @@
 /* `host` is a Host header; its port does not count. An empty list allows all. */
 bool kv_host_allowed(const char *allowed_hosts, kv_slice host);
 
+/* Where nobody said which names are ours: whether `host` is a name of the DNS, for which a browser
+ * of this machine connected to us itself. Then a foreign page had its name made to point here (DNS
+ * rebinding), and its Origin would pass for our own page's. A proxy on this machine asks for the
+ * site's name too, but with the site's port, not with that of `listen`. */
+bool kv_host_rebound(const struct sockaddr *peer, const char *listen, kv_slice host);
+
 typedef enum kv_origin {
     KV_ORIGIN_NONE,   /* no Origin header: not a browser, or a plain navigation */
     KV_ORIGIN_OWN,    /* the page's own: Origin and Host name the same place */

@@ -56,7 +56,7 @@
     V(EVENT_RETENTION_HOURS, event_retention_hours, INT, "h", "72", 1, 8760, false, "How long events can be replayed.") \
     V(EVENT_CLIENT_BUFFER_KB, event_client_buffer_kb, INT, "KiB", "256", 16, 65536, false, "Events held for one slow client before it is told to resync.") \
     V(DRAIN_TIMEOUT, drain_timeout, INT, "s", "30", 1, 3600, false, "Time for uploads and jobs in flight to end at SIGTERM.") \
-    V(ALLOWED_HOSTS, allowed_hosts, LIST, "", "", 0, 0, false, "Host names answered; empty: all. Needed in production.") \
+    V(ALLOWED_HOSTS, allowed_hosts, LIST, "", "", 0, 0, false, "Host names answered; empty: all but foreign ones that point here. Needed in production.") \
     V(CORS_ALLOWED_ORIGINS, cors_allowed_origins, LIST, "", "", 0, 0, false, "Origins that may call the API and open the WebSocket besides our own.")
 /* clang-format on */
 

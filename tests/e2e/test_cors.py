@@ -96,6 +96,25 @@ def test_our_own_page_needs_no_list(fresh):
     assert k.upload(png(61, 30), headers={"Origin": SHOP}).status_code == 403
 
 
+def test_a_page_whose_name_was_made_to_point_here(fresh):
+    """DNS rebinding: to a browser it is our own page then, for Origin and Host name the same place."""
+    k = fresh()
+    media = k.upload(png(62, 30)).json()
+    page = f"evil.example:{k.port}"
+    handshake = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    for method, path, more in (("GET", "/api/media", {}), ("GET", "/", {}), ("GET", media["url"], {}), ("GET", "/api/ws", handshake), ("GET", "/api/events", {}), ("POST", "/api/jobs", {}),
+                               ("DELETE", f"/api/media/{media['id']}", {}), ("POST", "/api/media?filename=a.png", {"X-Forwarded-For": "10.0.0.1"})):
+        answer = requests.request(method, k.url(path), headers={"Host": page, "Origin": f"http://{page}", **more}, timeout=10)
+        assert answer.status_code == 400 and "ALLOWED_HOSTS" in answer.json()["detail"], (method, path)
+    assert k.upload(png(63, 30), headers={"Host": "media.example", "Origin": "https://media.example"}).status_code == 201  # through a proxy on this machine
+    assert [m["id"] for m in k.list()][-1] == media["id"]
+
+
+def test_a_name_of_our_own_port_that_is_listed(fresh):
+    k = fresh(ALLOWED_HOSTS="media.example,127.0.0.1")
+    assert k.upload(png(64, 30), headers={"Host": f"media.example:{k.port}"}).status_code == 201
+
+
 @pytest.mark.parametrize(("origin", "status"), [(SHOP, 101), (None, 101), ("own", 101), ("https://evil.example", 403), ("null", 403)])
 def test_a_websocket(kervan, origin, status):
     """Browsers open one to any host and say from where; nothing else keeps a foreign page out."""

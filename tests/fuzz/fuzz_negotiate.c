@@ -36,6 +36,7 @@ static void check_guard(kv_slice text)
         assert(text.len >= 5 &&
                (text.ptr[0] == '1' || text.ptr[0] == '[' || (text.ptr[0] | 0x20) == 'l'));
     assert(!kv_admin_allowed(peer, true, text));
+    assert(!kv_host_rebound(peer, "127.0.0.1:8080", text) || !kv_admin_allowed(peer, false, text));
     here.sin_addr.s_addr = htonl(0x7effffff);
     assert(!kv_admin_allowed(peer, false, text));
     kv_host_allowed("localhost,a.example", text);

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <netinet/in.h>
 
 #include "gateway/guard.h"
 #include "gateway/respond.h"
@@ -92,6 +93,40 @@ static void test_percent(void **state)
     assert_true(kv_percent_decode(kv_slice_str("%zz"), false, out) == SIZE_MAX);
 }
 
+static bool rebound(uint32_t address, const char *listen, const char *host)
+{
+    struct sockaddr_in peer = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(address)};
+    return kv_host_rebound((struct sockaddr *)&peer, listen, kv_slice_str(host));
+}
+
+static void test_rebound(void **state)
+{
+    (void)state;
+    static const char *const foreign[] = {"evil.example:8080", "127.0.0.1.evil.example:8080",
+                                          "localhost.evil.example:8080", "evil.:8080",
+                                          "notlocalhost.example:8080"};
+    static const char *const fine[] = {"",
+                                       "x",
+                                       "localhost:8080",
+                                       "127.0.0.1:8080",
+                                       "[::1]:8080",
+                                       "10.0.0.1:8080",
+                                       "[::ffff:127.0.0.1]:8080",
+                                       "app.localhost:8080",
+                                       "gateway:8080",
+                                       "media.example",
+                                       "media.example:443",
+                                       ":8080"};
+    for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++) {
+        assert_true(rebound(INADDR_LOOPBACK, "127.0.0.1:8080", foreign[i]));
+        assert_true(rebound(INADDR_LOOPBACK, "[::]:8080", foreign[i]));
+        assert_false(rebound(0x0a000001, "0.0.0.0:8080", foreign[i])); /* a LAN has names */
+    }
+    for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++)
+        assert_false(rebound(INADDR_LOOPBACK, "127.0.0.1:8080", fine[i]));
+    assert_true(rebound(INADDR_LOOPBACK, "127.0.0.1:80", "evil.example"));
+}
+
 static void test_hosts(void **state)
 {
     (void)state;
@@ -138,9 +173,9 @@ static void test_language(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find),     cmocka_unit_test(test_allow),
-        cmocka_unit_test(test_percent),  cmocka_unit_test(test_hosts),
-        cmocka_unit_test(test_language),
+        cmocka_unit_test(test_find),    cmocka_unit_test(test_allow),
+        cmocka_unit_test(test_percent), cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_rebound), cmocka_unit_test(test_language),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
