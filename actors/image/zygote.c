@@ -273,7 +273,7 @@ static bool prepare(zygote *z, const char *program)
     g_log_set_default_handler(on_library_message, NULL);
     kv_image_warm_up();
     offer_to_the_oom_killer();
-    (void)nice(NICER); /* -1 may be the new value; asking for less cannot be refused */
+    (void)!nice(NICER); /* -1 may be the new value; asking for less cannot be refused */
     return single_threaded();
 }
 

@@ -293,6 +293,15 @@ def test_runtime_has_every_library(dockerfile):
         assert owners & there, f"{library} of {owners}"
 
 
+def test_a_flaw_in_it_is_hard_to_use():
+    """What the release is built with: addresses by chance, no writable code or tables of calls, checked copies and stacks."""
+    shown = subprocess.run(["readelf", "-hldW", "--dyn-syms", str(ROOT / "build/release/kervan")], capture_output=True, text=True, check=True).stdout
+    assert re.search(r"Type: +DYN", shown) and re.search(r"\(FLAGS\).*BIND_NOW", shown) and "GNU_RELRO" in shown
+    assert re.search(r"GNU_STACK.* RW +0x", shown) and not re.search(r"LOAD.* RWE ", shown) and "RUNPATH" not in shown
+    for guard in ("__stack_chk_fail", "__memcpy_chk", "__snprintf_chk"):
+        assert guard in shown, guard
+
+
 def test_image_runs_as_a_user_and_stops_softly(dockerfile):
     runtime = dockerfile.split("AS runtime")[1]
     for line in ("USER kervan", "VOLUME /data", "EXPOSE 8080", "STOPSIGNAL SIGTERM", 'ENTRYPOINT ["kervan"]', 'CMD ["up"]'):
