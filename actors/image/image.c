@@ -65,14 +65,16 @@ static void take_reports(kv_image_job *j, kv_out *out)
     kv_image_report r;
     uint64_t progress = 0;
     ssize_t n = 0;
-    while (j->report_fd >= 0 &&
+    bool heard_out = false; /* it said how it ended, or nonsense */
+    while (j->report_fd >= 0 && !heard_out &&
            (n = recv(j->report_fd, &r, sizeof r, MSG_DONTWAIT)) == (ssize_t)sizeof r) {
         uint64_t p = kv_image_job_report(j, &r);
         progress = p > 0 ? p : progress;
+        heard_out = j->done || j->err != KV_OK;
     }
-    bool later = n < 0 && (errno == EAGAIN || errno == EINTR);
+    bool later = !heard_out && n < 0 && (errno == EAGAIN || errno == EINTR);
     kv_image_tell_progress(j, progress, out);
-    if (!later) /* closed, or nonsense: its end says the rest */
+    if (!later) /* its end says the rest */
         close_report(j, out);
 }
 

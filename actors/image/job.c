@@ -56,14 +56,17 @@ static bool known_width(const kv_image_settings *s, uint32_t width)
 static bool add_variant(kv_image_job *j, const kv_image_report *r)
 {
     kv_keeping *k = &j->keeping;
-    bool full = r->full && r->format == KV_IMAGE_WEBP && r->width == j->width;
+    bool full = r->full == 1 && r->format == KV_IMAGE_WEBP && r->width == j->width;
     if (k->count == KV_IMAGE_OUTPUTS_MAX || r->format >= KV_IMAGE_FORMATS || r->height == 0 ||
         r->height > SIDE_MAX || (!full && (r->full || !known_width(&k->settings, r->width))) ||
         r->size > KV_IMAGE_OUTPUT_MAX || r->offset > KV_IMAGE_OUTPUT_MAX)
         return false;
+    uint64_t all = r->size;
     for (uint32_t i = 0; i < k->count; i++) {
         const kv_image_variant *v = &k->variants[i];
-        if (v->format == r->format && v->width == r->width && v->full == full)
+        all += v->size; /* the same bytes may be told as many variants */
+        if (all > KV_IMAGE_OUTPUT_MAX ||
+            (v->format == r->format && v->width == r->width && v->full == full))
             return false;
     }
     k->variants[k->count++] = (kv_image_variant){.format = r->format,
@@ -108,7 +111,7 @@ uint64_t kv_image_job_report(kv_image_job *j, const kv_image_report *r)
         fits = j->width > 0 && add_variant(j, r);
         break;
     case KV_IMAGE_THUMB:
-        fits = r->thumb_len <= sizeof j->thumb;
+        fits = j->thumb_len == 0 && r->thumb_len > 0 && r->thumb_len <= sizeof j->thumb;
         j->thumb_len = fits ? r->thumb_len : 0;
         memcpy(j->thumb, r->thumb, sizeof j->thumb);
         break;
@@ -131,19 +134,21 @@ uint64_t kv_image_job_report(kv_image_job *j, const kv_image_report *r)
 
 /* ---- how it ended ---- */
 
-static void judge_signal(kv_image_job *j, int sig)
+static void judge_signal(kv_image_job *j, const kv_image_event *e)
 {
+    int sig = WTERMSIG(e->status);
     char detail[KV_IMAGE_DETAIL];
     kv_err err = KV_E_IMAGE_CRASH;
     const char *what = sigdescr_np(sig);
     snprintf(detail, sizeof detail, "the image process died of signal %d (%s)", sig,
              what ? what : "?");
-    if (sig == SIGXCPU || sig == SIGXFSZ) {
+    /* SIGXCPU may be held back; then SIGKILL follows */
+    bool over_time = e->cpu_us >= (uint64_t)j->keeping.settings.timeout_s * 1000000;
+    if (sig == SIGXCPU || sig == SIGXFSZ || (sig == SIGKILL && over_time)) {
         err = KV_E_IMAGE_LIMIT;
         snprintf(detail, sizeof detail, "over the limit of %s",
-                 sig == SIGXCPU ? "CPU time" : "output size");
-    }
-    if (sig == SIGKILL) { /* no limit of its own ends it so: SIGXCPU comes before the CPU's */
+                 sig == SIGXFSZ ? "output size" : "CPU time");
+    } else if (sig == SIGKILL) { /* no limit of its own ends it so */
         err = KV_E_IMAGE_LIMIT;
         j->starved = true;
         snprintf(detail, sizeof detail,
@@ -175,7 +180,7 @@ void kv_image_job_verdict(kv_image_job *j, const kv_image_event *e)
         kv_image_job_fail(j, KV_E_IMAGE_LIMIT, true,
                           "over twice IMAGE_TIMEOUT by the clock, most of it waiting");
     else if (WIFSIGNALED(e->status))
-        judge_signal(j, WTERMSIG(e->status));
+        judge_signal(j, e);
     else if (WEXITSTATUS(e->status) == 2) /* before the picture was looked at */
         kv_image_job_fail(j, KV_E_INTERNAL, true, "the sandbox could not be set up");
     else if (!j->done || WEXITSTATUS(e->status) != 0 || !output_complete(j))

@@ -154,9 +154,10 @@ static int add_conditional(scmp_filter_ctx ctx)
      * clone). */
     failed |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
                                SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
-    /* abort() raises in its own process. */
-    failed |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
+    /* abort() raises in its own process. SIGKILL would pass for the machine's want of memory. */
+    failed |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 2,
+                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0),
+                               SCMP_A2(SCMP_CMP_EQ, SIGABRT, 0));
     /* fstat of the C library */
     failed |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
                                SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH));

@@ -65,7 +65,7 @@ typedef struct kv_image_report {
     uint32_t what;
     uint32_t width, height; /* DECODED: of the turned picture; VARIANT: its own */
     uint32_t format;        /* VARIANT: kv_image_format */
-    bool full;              /* VARIANT: not reduced */
+    uint32_t full;          /* VARIANT: 1: not reduced */
     uint32_t error;         /* FAILED: kv_err */
     uint64_t offset, size;  /* VARIANT: bytes in the output file */
     uint32_t thumb_len;

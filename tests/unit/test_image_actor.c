@@ -18,6 +18,8 @@
 
 #include "actors/image/image.h"
 #include "actors/image/keeper.h"
+#include "actors/image/passfd.h"
+#include "actors/image/wire.h"
 #include "actors/image/zygote.h"
 #include "proto/base/id.h"
 #include "proto/base/media_name.h"
@@ -428,10 +430,48 @@ static void over_the_credit_is_given_back(void **state)
     }
 }
 
+/* A zygote whose child was taken over: it speaks as long as somebody listens. */
+static int hostile_zygote(void)
+{
+    kv_image_event e = {.what = KV_IMAGE_HELLO, .versions = "hostile"};
+    kv_image_order order;
+    kv_image_report r = {.what = KV_IMAGE_THUMB, .thumb_len = 25};
+    int fds[KV_PASS_FDS];
+    struct pollfd p = {.fd = KV_IMAGE_CONTROL_FD, .events = POLLIN};
+    signal(SIGPIPE, SIG_IGN);
+    if (!kv_pass_send(KV_IMAGE_CONTROL_FD, &e, sizeof e, NULL, 0) || poll(&p, 1, -1) != 1 ||
+        kv_pass_receive(KV_IMAGE_CONTROL_FD, &order, sizeof order, fds) != sizeof order)
+        return 1;
+    while (write(fds[2], &r, sizeof r) == sizeof r)
+        ;
+    e = (kv_image_event){.what = KV_IMAGE_EXITED, .id = order.id};
+    return kv_pass_send(KV_IMAGE_CONTROL_FD, &e, sizeof e, NULL, 0) && poll(&p, 1, -1) == 1;
+}
+
+static void child_that_never_stops_talking_is_not_listened_to(void **state)
+{
+    fixture *f = *state;
+    kv_image_actor.destroy(&f->actor);
+    const char *lang = getenv("LANG");
+    setenv("LANG", "hostile", 1); /* the one word of ours that a zygote is handed */
+    assert_int_equal(kv_image_actor.create(&f->s.cfg, NULL, &f->actor), KV_OK);
+    if (lang)
+        setenv("LANG", lang, 1);
+    else
+        unsetenv("LANG");
+    store_file(f, 1, "photo.jpg", "banners/a.jpg");
+    send_job(f, 9, "banners/a.jpg", "image/jpeg");
+    alarm(60); /* it would be listened to for ever */
+    expect_failure(f, KV_E_IMAGE_CRASH, false);
+    alarm(0);
+}
+
 int main(int argc, char **argv)
 {
+    const char *lang = getenv("LANG");
     if (argc > 1 && strcmp(argv[1], "image-zygote") == 0)
-        return kv_image_zygote_main(argc, argv);
+        return lang && strcmp(lang, "hostile") == 0 ? hostile_zygote()
+                                                    : kv_image_zygote_main(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(picture_becomes_variants, make, drop),
         cmocka_unit_test_setup_teardown(whose_fault_the_output_is, make, drop),
@@ -445,6 +485,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(picture_waits_for_two_minutes, make, drop),
         cmocka_unit_test_setup_teardown(cancelled_while_it_waits, make, drop),
         cmocka_unit_test_setup_teardown(over_the_credit_is_given_back, make, drop),
+        cmocka_unit_test_setup_teardown(child_that_never_stops_talking_is_not_listened_to, make,
+                                        drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -480,6 +480,12 @@ static void call_kill(void)
     kill(getpid(), 0);
 }
 
+/* It would look as if the machine's memory had ended, and slow down all pictures for minutes. */
+static void call_kill_itself(void)
+{
+    (void)!syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGKILL);
+}
+
 static void call_executable_memory(void)
 {
     void *p =
@@ -526,7 +532,8 @@ static void sandbox_refuses(void **state)
     } calls[] = {{call_socket, "call socket"},
                  {call_fork, "call clone"},
                  {call_exec, "call execve"},
-                 {call_kill, "call kill"}};
+                 {call_kill, "call kill"},
+                 {call_kill_itself, "call tgkill"}};
     kv_image_job j;
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         assert_int_equal(sandboxed(calls[i].fn, &j), 1);
@@ -558,6 +565,42 @@ static void sandbox_in_narrow_limits(void **state)
     assert_int_equal(sandboxed_after(bounded_before, succeed, &j), 7);
 }
 
+/* A picture is told once, and all of it together is no more than the output may be: the same bytes
+ * told as many variants would be stored as many times. */
+static void nothing_is_told_without_end(void **state)
+{
+    (void)state;
+    const kv_image_report said[] = {
+        {.what = KV_IMAGE_DECODED, .width = 500, .height = 300},
+        {.what = KV_IMAGE_THUMB, .thumb_len = 25},
+        {.what = KV_IMAGE_VARIANT, .width = 200, .height = 10, .size = KV_IMAGE_OUTPUT_MAX - 50},
+        {.what = KV_IMAGE_VARIANT, .width = 400, .height = 20, .size = 50},
+    };
+    const kv_image_report more[] = {
+        {.what = KV_IMAGE_VARIANT, .width = 100, .height = 5, .size = 1}, said[1], said[0]};
+    for (size_t i = 0; i < sizeof more / sizeof more[0]; i++) {
+        kv_image_job j = {.keeping = {.settings = settings(), .output_fd = -1}, .report_fd = -1};
+        for (size_t k = 0; k < sizeof said / sizeof said[0]; k++)
+            (void)kv_image_job_report(&j, &said[k]);
+        assert_int_equal(j.err, KV_OK);
+        assert_int_equal(j.keeping.count, 2);
+        (void)kv_image_job_report(&j, &more[i]);
+        assert_int_equal(j.err, KV_E_IMAGE_CRASH);
+    }
+}
+
+/* One that does not hear SIGXCPU is killed a second later; that is not the machine's memory. */
+static void cpu_limit_cannot_pass_for_want_of_memory(void **state)
+{
+    (void)state;
+    kv_image_job j = {.keeping = {.settings = settings(), .output_fd = -1}, .report_fd = -1};
+    kv_image_event e = {.what = KV_IMAGE_EXITED, .status = SIGKILL, .cpu_us = 61000000};
+    kv_image_job_verdict(&j, &e);
+    assert_int_equal(j.err, KV_E_IMAGE_LIMIT);
+    assert_false(j.retry);
+    assert_false(j.starved);
+}
+
 /* What a taken-over child could say. */
 static void reports_are_not_believed(void **state)
 {
@@ -574,8 +617,10 @@ static void reports_are_not_believed(void **state)
          .full = true},
         {.what = KV_IMAGE_VARIANT, .width = 200, .height = 10, .size = UINT64_MAX},
         {.what = KV_IMAGE_VARIANT, .width = 200, .height = 10, .offset = UINT64_MAX, .size = 2},
+        {.what = KV_IMAGE_VARIANT, .width = 500, .height = 300, .size = 50, .full = 2},
         {.what = KV_IMAGE_DECODED, .width = 5, .height = 5},
         {.what = KV_IMAGE_THUMB, .thumb_len = 4000000000u},
+        {.what = KV_IMAGE_THUMB},
         {.what = 77},
     };
     for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
@@ -631,6 +676,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(sandbox_refuses),
         cmocka_unit_test(sandbox_in_narrow_limits),
         cmocka_unit_test(reports_are_not_believed),
+        cmocka_unit_test(nothing_is_told_without_end),
+        cmocka_unit_test(cpu_limit_cannot_pass_for_want_of_memory),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
