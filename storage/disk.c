@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -79,7 +80,11 @@ static kv_err check_links(const kv_store *s, const char *data)
 static kv_err open_root(kv_store *s, const char *data)
 {
     int data_fd = -1;
-    kv_err err = kv_disk_mkdir(AT_FDCWD, data, &data_fd);
+    kv_err err = KV_OK;
+    /* its mode says who may look into it, and is not ours to change */
+    if ((mkdir(data, 0755) != 0 && errno != EEXIST) ||
+        (data_fd = open(data, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        err = kv_err_from_errno(errno);
     if (err == KV_OK)
         err = kv_disk_mkdir(data_fd, KV_DISK_ROOT, &s->root_fd);
     if (err == KV_OK)

@@ -60,7 +60,7 @@ void kv_folder_forget(kv_store *store, kv_folder *f);
 void kv_folders_forget_below(kv_store *store,
                              const char *path); /* it and what is in it is being removed */
 void kv_folders_close(kv_store *store);
-/* Makes or finds a folder, mode 0775 whatever the umask, and opens it. */
+/* Makes or finds a folder of media, mode 0775 whatever the umask, and opens it. */
 kv_err kv_disk_mkdir(int parent_fd, const char *name, int *ret_fd);
 
 /* disk_walk.c. Calls `visit` for each regular file below `folder` ("" the root, .tmp left out)

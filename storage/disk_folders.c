@@ -20,10 +20,11 @@ kv_err kv_disk_mkdir(int parent_fd, const char *name, int *ret_fd)
     if (fd < 0)
         return kv_err_from_errno(errno);
     /* Not only when we made it: a process may have died between the two calls. Others' folders are
-     * theirs. */
-    struct stat st;
-    bool good = fstat(fd, &st) == 0 && (st.st_uid != geteuid() || (st.st_mode & 0777) == 0775 ||
-                                        fchmod(fd, (st.st_mode & 07000) | 0775) == 0);
+     * theirs, and so is what a link leads to. */
+    struct stat st, entry;
+    bool good = fstat(fd, &st) == 0 && fstatat(parent_fd, name, &entry, AT_SYMLINK_NOFOLLOW) == 0 &&
+                (st.st_uid != geteuid() || st.st_ino != entry.st_ino || st.st_dev != entry.st_dev ||
+                 (st.st_mode & 0777) == 0775 || fchmod(fd, (st.st_mode & 07000) | 0775) == 0);
     if (!good) {
         kv_err err = kv_err_from_errno(errno);
         close(fd);

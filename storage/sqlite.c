@@ -164,7 +164,7 @@ kv_err kv_db_open(const kv_config *cfg, kv_db_mode mode, kv_db **ret)
         err = KV_E_DB_MISSING;
         goto done;
     }
-    if (mode == KV_DB_WRITE && mkdir(cfg->data, 0775) != 0 && errno != EEXIST) {
+    if (mode == KV_DB_WRITE && mkdir(cfg->data, 0755) != 0 && errno != EEXIST) {
         err = kv_err_from_errno(errno);
         kv_log(KV_LOG_ERROR, "data_folder", KV_STR("path", cfg->data),
                KV_STR("error", strerror(errno)));

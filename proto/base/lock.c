@@ -11,9 +11,9 @@
 #include "proto/base/buf.h"
 #include "proto/base/log.h"
 
-static bool folder_made(const char *path)
+static bool folder_made(const char *path, mode_t mode)
 {
-    return mkdir(path, 0775) == 0 || errno == EEXIST;
+    return mkdir(path, mode) == 0 || errno == EEXIST;
 }
 
 static kv_err open_and_lock(const char *path, int *ret_fd)
@@ -37,7 +37,7 @@ kv_err kv_lock_take(const char *data, const char *name, int *ret_fd)
     kv_buf path;
     kv_buf_init(&path, 0);
     kv_buf_addf(&path, "%s/run", data);
-    bool folders = kv_buf_ok(&path) && folder_made(data) && folder_made(path.data);
+    bool folders = kv_buf_ok(&path) && folder_made(data, 0755) && folder_made(path.data, 0750);
     int why = errno;
     kv_buf_addf(&path, "/%s.lock", name);
     if (!kv_buf_ok(&path)) {

@@ -284,6 +284,27 @@ static void modes_do_not_depend_on_the_umask(void **state)
     assert_int_equal(mode_of(&f->s, "media/half"), 0775);
 }
 
+/* Who keeps others out of the data folder keeps them out; what a link leads to is somebody's own.
+ */
+static void other_folders_keep_their_modes(void **state)
+{
+    (void)state;
+    scratch s, other;
+    kv_store *store;
+    char path[512];
+    scratch_make(&s); /* 0700 */
+    scratch_make(&other);
+    OK(kv_store_open_config(&s.cfg, &store));
+    assert_int_equal(mode_of(&s, "."), 0700);
+    snprintf(path, sizeof path, "%s", scratch_path(&s, "media/haber"));
+    assert_int_equal(symlink(other.dir, path), 0);
+    store_text(store, 1, "haber/a.jpg", "a");
+    assert_int_equal(mode_of(&other, "."), 0700);
+    kv_store_close(&store);
+    scratch_remove(&s);
+    scratch_remove(&other);
+}
+
 /* S0-92 */
 static void no_temporary_file_stays(void **state)
 {
@@ -435,6 +456,7 @@ int main(void)
         T(many_folders),
         T(threads_share_a_store),
         T(modes_do_not_depend_on_the_umask),
+        T(other_folders_keep_their_modes),
         T(no_temporary_file_stays),
         T(a_second_key_is_the_same_file),
         T(a_torn_file_is_replaced),
