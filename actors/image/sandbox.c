@@ -61,7 +61,8 @@ static uint64_t address_space(void)
 
 /* DATA bounds what is allocated; AS closes the way around it (shared mappings) and leaves room for
  * libraries and the address ranges that malloc only reserves. The number of processes needs no
- * limit: seccomp lets none be made. */
+ * limit: seccomp lets none be made. That of threads has none here: NPROC counts all that the user
+ * has anywhere, so the container's or the unit's limit has to hold it. */
 static bool limit_resources(const kv_image_settings *s)
 {
     uint64_t in_use = address_space();

@@ -80,6 +80,7 @@ def test_services_stop_and_start_in_order(compose):
         service = compose["services"][name]
         assert service["restart"] == "unless-stopped" and service["healthcheck"]["test"]
         assert service["stop_signal"] == "SIGTERM"
+        assert service["cap_drop"] == ["ALL"] and service["read_only"] and service["pids_limit"] > 500  # a picture's process can take no more than that away
         assert int(service["stop_grace_period"].rstrip("s")) > int(value(service["environment"]["DRAIN_TIMEOUT"]))
     for name in ("gateway", "worker"):
         assert compose["services"][name]["depends_on"]["broker"]["condition"] == "service_healthy"
