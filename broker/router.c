@@ -72,12 +72,16 @@ static bool set_int(void *socket, int option, int value)
     return zmq_setsockopt(socket, option, &value, sizeof value) == 0;
 }
 
+/* The ZAP domain has libzmq refuse peers older than ZMTP 3, which are told by a first byte that is
+ * not 0xff: an HTTP request is one, and a page of any site may send it to a tcp:// endpoint, with
+ * our messages in its body. Nobody serves ZAP; then a domain asks for nothing else. */
 static bool configure(void *socket)
 {
     int64_t largest = KV_BODY_MAX;
     return set_int(socket, ZMQ_ROUTER_MANDATORY, 1) && set_int(socket, ZMQ_SNDHWM, PIPE_MESSAGES) &&
            set_int(socket, ZMQ_RCVHWM, PIPE_MESSAGES) && set_int(socket, ZMQ_LINGER, LINGER_MS) &&
            set_int(socket, ZMQ_BACKLOG, BACKLOG) &&
+           zmq_setsockopt(socket, ZMQ_ZAP_DOMAIN, "kervan", strlen("kervan")) == 0 &&
            zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &largest, sizeof largest) == 0;
 }
 

@@ -1,9 +1,11 @@
 """The example clients against a real kervan: PROTOCOL.md in Python, proto/jobs_client.h in C."""
+import contextlib
 import datetime
 import itertools
 import json
 import shutil
 import signal
+import socket
 import threading
 import time
 
@@ -425,6 +427,27 @@ def test_tcp_on_the_loopback(language):
         submit = Program(k, language, "submit", "over-tcp", '{"ms":20}')
         submit.finish(0)
         worker.end()
+
+
+@pytest.mark.parametrize("longer", [0, 1])
+def test_a_web_page_cannot_speak_to_the_broker(longer):
+    """ZMTP 1 begins with the length of a frame: a request of HTTP is frames to it, and messages may stand in its body."""
+    def frame(data, flags):
+        return (bytes([len(data) + 1]) if len(data) < 254 else b"\xff" + (len(data) + 1).to_bytes(8, "big")) + bytes([flags]) + data
+
+    def message(name, fields, request):
+        head, body = client.frames(name, fields, request)
+        return frame(head, 1) + frame(body, 0)
+
+    port = free_port()
+    body = b"\x01" * (600 + longer) + b"\x01\x00"  # empty frames, wherever the last one of the head ends
+    body += message("HELLO", {"role": "client", "name": "page", "instance": 7, "version": "1"}, 1)
+    body += message("SUBMIT", {"job": client.new_id(), "service": "from-a-page", "params": "{}"}, 2)
+    with Kervan({"KERVAN_BROKER": f"tcp://127.0.0.1:{port}"}) as k, socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as s:
+        with contextlib.suppress(ConnectionError):
+            s.sendall(f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: https://evil.example\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert s.recv(64) == b""  # not the length and name of ZMTP 1
+        assert k.get("/api/jobs?service=from-a-page").json()["jobs"] == []
 
 
 @pytest.mark.parametrize("variable", ["KERVAN_BROKER", "KERVAN_EVENTS"])
