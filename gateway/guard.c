@@ -70,16 +70,25 @@ static bool names_loopback(kv_slice host)
     return is_ipv4(host) && host.len > 4 && memcmp(host.ptr, "127.", 4) == 0;
 }
 
+/* Top-level names that the DNS will never have, so nobody can own one in it; Docker has
+ * host.docker.internal. */
+static bool names_nobody(kv_slice name)
+{
+    static const char *const reserved[] = {".localhost", ".internal", ".test"};
+    for (size_t i = 0; i < sizeof(reserved) / sizeof(*reserved); i++) {
+        kv_slice tail = kv_slice_str(reserved[i]);
+        if (name.len > tail.len &&
+            same_nocase(kv_slice_of(name.ptr + name.len - tail.len, tail.len), tail))
+            return true;
+    }
+    return false;
+}
+
 bool kv_host_rebound(const struct sockaddr *peer, const char *listen, kv_slice host)
 {
-    static const char own[] = ".localhost"; /* no resolver is asked for these */
     kv_slice name = without_port(host);
     if (!is_loopback(peer) || is_ipv4(name) || name.ptr[0] == '[' ||
-        memchr(name.ptr, '.', name.len) == NULL)
-        return false;
-    size_t tail = sizeof(own) - 1;
-    if (name.len > tail &&
-        same_nocase(kv_slice_of(name.ptr + name.len - tail, tail), kv_slice_str(own)))
+        memchr(name.ptr, '.', name.len) == NULL || names_nobody(name))
         return false;
     const char *port = strrchr(listen, ':') + 1;
     return host.len > name.len

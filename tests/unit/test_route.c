@@ -102,9 +102,9 @@ static bool rebound(uint32_t address, const char *listen, const char *host)
 static void test_rebound(void **state)
 {
     (void)state;
-    static const char *const foreign[] = {"evil.example:8080", "127.0.0.1.evil.example:8080",
-                                          "localhost.evil.example:8080", "evil.:8080",
-                                          "notlocalhost.example:8080"};
+    static const char *const foreign[] = {
+        "evil.example:8080", "127.0.0.1.evil.example:8080", "localhost.evil.example:8080",
+        "evil.:8080",        "notlocalhost.example:8080",   "internal.example:8080"};
     static const char *const fine[] = {"",
                                        "x",
                                        "localhost:8080",
@@ -113,6 +113,8 @@ static void test_rebound(void **state)
                                        "10.0.0.1:8080",
                                        "[::ffff:127.0.0.1]:8080",
                                        "app.localhost:8080",
+                                       "host.docker.internal:8080",
+                                       "app.TEST:8080",
                                        "gateway:8080",
                                        "media.example",
                                        "media.example:443",
