@@ -103,7 +103,6 @@ static const int allowed[] = {
     SCMP_SYS(brk),
     SCMP_SYS(munmap),
     SCMP_SYS(mremap),
-    SCMP_SYS(madvise),
     /* threads */
     SCMP_SYS(futex),
     SCMP_SYS(set_robust_list),
@@ -159,6 +158,9 @@ static int add_conditional(scmp_filter_ctx ctx)
     failed |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 2,
                                SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0),
                                SCMP_A2(SCMP_CMP_EQ, SIGABRT, 0));
+    /* What lies above takes root, and pages away from the machine. */
+    failed |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(madvise), 1,
+                               SCMP_A2(SCMP_CMP_LT, MADV_HWPOISON, 0));
     /* fstat of the C library */
     failed |= seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
                                SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH));

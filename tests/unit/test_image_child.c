@@ -486,6 +486,12 @@ static void call_kill_itself(void)
     (void)!syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGKILL);
 }
 
+/* As root it would take pages away from the machine. */
+static void call_poison(void)
+{
+    (void)!madvise(NULL, 0, MADV_HWPOISON);
+}
+
 static void call_executable_memory(void)
 {
     void *p =
@@ -529,11 +535,9 @@ static void sandbox_refuses(void **state)
     static const struct {
         void (*fn)(void);
         const char *name;
-    } calls[] = {{call_socket, "call socket"},
-                 {call_fork, "call clone"},
-                 {call_exec, "call execve"},
-                 {call_kill, "call kill"},
-                 {call_kill_itself, "call tgkill"}};
+    } calls[] = {{call_socket, "call socket"},      {call_fork, "call clone"},
+                 {call_exec, "call execve"},        {call_kill, "call kill"},
+                 {call_kill_itself, "call tgkill"}, {call_poison, "call madvise"}};
     kv_image_job j;
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         assert_int_equal(sandboxed(calls[i].fn, &j), 1);
