@@ -174,6 +174,7 @@ static void forget(notifier *self)
 
 static kv_err know_mark(notifier *self)
 {
+    kv_db_close_moved(&self->db);
     if (!self->db)
         KV_TRY(kv_db_open(self->cfg, KV_DB_READ, &self->db));
     if (!self->known) {

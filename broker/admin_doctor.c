@@ -360,6 +360,15 @@ static void ask_queues(kv_admin_call *call)
 
 /* ---- the broker itself ---- */
 
+static const char *remedy_of(const char *database)
+{
+    static const kv_err lasting[] = {KV_E_DB_DAMAGED, KV_E_DB_MOVED};
+    for (size_t i = 0; i < sizeof lasting / sizeof *lasting; i++)
+        if (strcmp(database, kv_err_info_of(lasting[i])->slug) == 0)
+            return kv_err_info_of(lasting[i])->en;
+    return "Its last transaction failed: look at disk space and at \"db_error\" in the log";
+}
+
 static void on_health(kv_admin_call *call, const kv_msg *answer)
 {
     doctor *d = call->state;
@@ -376,8 +385,7 @@ static void on_health(kv_admin_call *call, const kv_msg *answer)
     const char *database = json_string_value(json_object_get(health, "database"));
     const char *broker = json_string_value(json_object_get(health, "broker"));
     if (database && strcmp(database, "ok") != 0)
-        find(d, true, "database", database,
-             "Its last transaction failed: look at disk space and at \"db_error\" in the log");
+        find(d, true, "database", database, remedy_of(database));
     if (broker && strcmp(broker, "ok") != 0)
         find(d, true, "broker", broker, "Wait until it is started again");
     if (json_integer_value(json_object_get(health, "queues_in_use")) >= KV_SERVICES_MAX)

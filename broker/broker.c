@@ -164,7 +164,8 @@ static void answer_stats(broker *b, kv_slice peer, uint64_t request, uint64_t wh
         kv_json_key(&b->text, "broker");
         kv_json_cstr(&b->text, b->stopping ? "stopping" : "ok");
         kv_json_key(&b->text, "database");
-        kv_json_cstr(&b->text, b->database == KV_OK ? "ok" : kv_err_info_of(b->database)->slug);
+        kv_err database = kv_db_state() != KV_OK ? kv_db_state() : b->database;
+        kv_json_cstr(&b->text, database == KV_OK ? "ok" : kv_err_info_of(database)->slug);
         kv_json_key(&b->text, "last_event");
         kv_json_u64(&b->text, b->last_event);
         kv_json_key(&b->text, "at_ledger");

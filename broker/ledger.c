@@ -99,13 +99,15 @@ static void hand_over(kv_ledger *l, kv_cmd_list *done, kv_err health)
 
 /* ---- the disk ---- */
 
-/* New work is refused while there is still room for what is under way. */
+/* New work is refused while there is still room for what is under way. A database that is gone is
+ * noticed although nothing is to be written. */
 static void look_at_disk(kv_ledger *l)
 {
     int64_t now = kv_mono_ms(l->clock), free_bytes, reserve = l->cfg->disk_reserve_mb << 20;
     if (now < l->next_disk_look_ms)
         return;
     l->next_disk_look_ms = now + DISK_LOOK_MS;
+    (void)kv_db_in_place(l->x.db);
     free_bytes = kv_db_free_bytes(l->cfg);
     bool low = free_bytes >= 0 ? free_bytes < reserve : l->disk_low;
     if (low == l->disk_low)
@@ -158,7 +160,7 @@ static kv_err run_alone(kv_ledger *l, kv_cmd *cmd)
 
 static bool of_the_machine(kv_err err)
 {
-    return err == KV_E_DISK_FULL || err == KV_E_IO || err == KV_E_NO_MEMORY;
+    return err == KV_E_DISK_FULL || err == KV_E_IO || err == KV_E_NO_MEMORY || err == KV_E_DB_MOVED;
 }
 
 static kv_err fail_too(kv_cmd *cmd, kv_err err)

@@ -6,6 +6,7 @@
 #include "gateway/answer.h"
 #include "gateway/route.h"
 #include "gateway/stats.h"
+#include "proto/base/json_scan.h"
 #include "storage/read/events.h"
 
 #define LEAST_FREE (4u << 20) /* bytes; below it every upload fails */
@@ -118,10 +119,25 @@ static const char *word_of(const checks *c)
     return c->low ? "degraded" : "healthy";
 }
 
+/* What the broker found that does not pass by itself. */
+static kv_err lasting(kv_slice report)
+{
+    static const kv_err errs[] = {KV_E_DB_DAMAGED, KV_E_DB_MOVED};
+    kv_slice database;
+    for (size_t i = 0; i < sizeof(errs) / sizeof(*errs); i++)
+        if (report.ptr != NULL && kv_scan_text(report, "database", &database) &&
+            kv_slice_is(database, kv_err_info_of(errs[i])->slug))
+            return errs[i];
+    return KV_OK;
+}
+
 static void on_stats(h2o_req_t *req, kv_loop *loop, kv_slice text)
 {
     checks c = run_checks(loop);
     kv_buf b;
+    kv_err worse = kv_db_state() != KV_OK ? kv_db_state() : lasting(text);
+    if (worse != KV_OK)
+        c.database = worse;
     c.broker = c.broker && text.ptr != NULL;
     put_head(&b, loop->gw, word_of(&c));
     put_checks(&b, &c, text);

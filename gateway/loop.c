@@ -129,6 +129,7 @@ static void on_session(void *arg, const kv_hello_ok *ok, bool new_epoch)
     (void)ok;
     (void)new_epoch;
     kv_loop_own *l = arg;
+    kv_db_close_moved(&l->loop.db); /* the broker may have been started on what took its place */
     if (l->loop.feed != NULL)
         kv_feed_session(l->loop.feed);
 }

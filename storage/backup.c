@@ -56,6 +56,7 @@ static kv_err failed_copy(const backup *b, int rc, const char *what)
                  : (rc & 0xff) == SQLITE_INTERRUPT ? KV_E_CLIENT_GONE
                  : (rc & 0xff) == SQLITE_NOMEM     ? KV_E_NO_MEMORY
                  : (rc & 0xff) == SQLITE_IOERR     ? KV_E_IO
+                 : (rc & 0xff) == SQLITE_CORRUPT   ? KV_E_DB_DAMAGED
                                                    : KV_E_DB;
     return failed(b, err, what, b->to ? sqlite3_errmsg(b->to) : sqlite3_errstr(rc));
 }
@@ -126,6 +127,8 @@ static kv_err begin_snapshot(backup *b)
 {
     kv_stmt *s;
     bool row;
+    if (kv_db_state() == KV_E_DB_MOVED) /* what lies there is another one */
+        return KV_E_DB_MOVED;
     KV_TRY(kv_db_open(b->cfg, KV_DB_READ, &b->from));
     KV_TRY(kv_db_begin(b->from));
     KV_TRY(kv_db_prepare(b->from, "SELECT page_count FROM pragma_page_count, counter", &s));
@@ -181,7 +184,7 @@ static kv_err check(backup *b)
     if (!said)
         err = failed_copy(b, rc, "check the copy");
     else if (strcmp(said, "ok") != 0)
-        err = failed(b, KV_E_DB, "check the copy", said);
+        err = failed(b, KV_E_DB_DAMAGED, "check the copy", said);
     sqlite3_finalize(s);
     return err;
 }

@@ -21,11 +21,21 @@ typedef enum kv_db_mode { KV_DB_READ, KV_DB_WRITE } kv_db_mode;
 
 /* The database of the configuration: SQLite at $KERVAN_DATA/kervan.db. READ: NOT_FOUND while it
  * does not exist yet or is not migrated yet, SCHEMA_NEWER when it is ahead of this program. WRITE
- * makes it where it is missing; DB_MISSING, and nothing is made, where its media are here.
+ * makes it where it is missing; DB_MISSING, and nothing is made, where its media are here. Both:
+ * DB_OTHER, and nothing is changed, for a database that is not kervan's or has the log of another.
  * DURABILITY=relaxed opens with synchronous=NORMAL. */
 kv_err kv_db_open(const kv_config *cfg, kv_db_mode mode, kv_db **ret);
 kv_err kv_db_open_memory(kv_db **ret); /* tests: private, migrated */
 void kv_db_close(kv_db **db);
+/* DB_MOVED (and a line of a writer's when that begins or ends): kervan.db is not the file any more
+ * that was opened, or for a writer its log is not. What is written then is gone with the process;
+ * kv_db_begin of a writer refuses it. */
+kv_err kv_db_in_place(kv_db *db);
+void kv_db_close_moved(
+    kv_db **db); /* if so, and nothing is open: the next open finds the new one */
+/* Of the database, as far as this process knows: DB_DAMAGED since a handle met damage, DB_MOVED while
+ * it is not in its writer's place. */
+kv_err kv_db_state(void);
 
 /* Takes a cached statement ready to bind; give it back with kv_db_done (reset). On error: DB,
  * DISK_FULL, IO … and a log line. */

@@ -1,6 +1,7 @@
 /* SQLite behind db.h: handles, transactions, checkpoints. */
 #include "storage/sqlite.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -50,6 +51,9 @@ static kv_err error_of(kv_db *db, int rc)
         int e = db && db->handle ? sqlite3_system_errno(db->handle) : 0;
         return e == ENOSPC || e == EDQUOT || e == EFBIG ? KV_E_DISK_FULL : KV_E_IO;
     }
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return KV_E_DB_DAMAGED;
     default:
         return KV_E_DB;
     }
@@ -58,6 +62,8 @@ static kv_err error_of(kv_db *db, int rc)
 kv_err kv_sqlite_fail(kv_db *db, int rc, const char *sql)
 {
     kv_err err = error_of(db, rc);
+    if (err == KV_E_DB_DAMAGED)
+        kv_sqlite_damaged();
     const char *text = db && db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(rc);
     kv_slice statement = kv_slice_str(sql);
     if (statement.len > 500)
@@ -98,10 +104,17 @@ static kv_err open_handle(const char *path, int flags, kv_db_mode mode, kv_db **
     if (!db)
         return KV_E_NO_MEMORY;
     db->mode = mode;
+    bool in_memory = strcmp(path, ":memory:") == 0;
+    db->path = in_memory ? NULL : strdup(path);
+    if (!db->path && !in_memory) {
+        free(db);
+        return KV_E_NO_MEMORY;
+    }
     int rc = sqlite3_open_v2(path, &db->handle, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
                              NULL);
     if (rc != SQLITE_OK) {
         kv_err err = kv_sqlite_fail(db, rc, "open");
+        assert(err != KV_OK);
         kv_db_close(&db);
         return err;
     }
@@ -122,6 +135,7 @@ bool kv_sqlite_path(const kv_config *cfg, const char *name, kv_buf *out)
 static kv_err setup_writer(kv_db *db, const kv_config *cfg)
 {
     bool relaxed = kv_slice_is(kv_slice_str(cfg->durability), "relaxed");
+    KV_TRY(kv_sqlite_check_ours(db));
     KV_TRY(kv_db_exec(db, WRITER_SETUP));
     kv_sqlite_watch_wal(db); /* after wal_autocheckpoint, which takes the hook */
     return kv_db_exec(db, relaxed ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=FULL");
@@ -132,6 +146,7 @@ static kv_err setup_reader(kv_db *db)
 {
     /* The last handle to close would copy the WAL into the database: that is the broker's work. */
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    KV_TRY(kv_sqlite_check_ours(db));
     KV_TRY(kv_db_exec(db, READER_SETUP));
     int version = 0;
     KV_TRY(kv_db_version(db, &version));
@@ -141,6 +156,7 @@ static kv_err setup_reader(kv_db *db)
         return KV_E_NOT_FOUND;
     sqlite3_busy_timeout(db->handle, READ_BUSY_MS);
     sqlite3_progress_handler(db->handle, PROGRESS_OPS, read_went_too_long, db);
+    kv_sqlite_learn_place(db);
     return KV_OK;
 }
 
@@ -209,6 +225,7 @@ void kv_db_close(kv_db **dbp)
         return;
     kv_sqlite_cache_release(db);
     sqlite3_close_v2(db->handle);
+    free(db->path);
     free(db);
     *dbp = NULL;
 }
@@ -237,10 +254,14 @@ kv_err kv_db_exec(kv_db *db, const char *sql)
 
 kv_err kv_db_begin(kv_db *db)
 {
-    kv_err err = run(db, db->mode == KV_DB_WRITE ? "BEGIN IMMEDIATE" : "BEGIN");
-    if (err == KV_OK)
-        db->in_transaction = true;
-    return err;
+    bool writes = db->mode == KV_DB_WRITE;
+    if (writes)
+        KV_TRY(kv_db_in_place(db));
+    KV_TRY(run(db, writes ? "BEGIN IMMEDIATE" : "BEGIN"));
+    db->in_transaction = true;
+    if (writes && !db->knows_place)
+        kv_sqlite_learn_place(db);
+    return KV_OK;
 }
 
 kv_err kv_db_commit(kv_db *db)

@@ -129,6 +129,7 @@ static void committed(kv_dedup_actor *a, kv_ending *e, const kv_media_committed 
         return;
     }
     e->committed_us = kv_ending_now(out);
+    kv_db_close_moved(&a->db); /* not before the broker, too, has the one that took its place */
     e->media = c->media;
     e->deduplicated = c->deduplicated;
     kv_buf_add(&e->json, c->json.ptr, c->json.len);
@@ -143,8 +144,8 @@ static void committed(kv_dedup_actor *a, kv_ending *e, const kv_media_committed 
  * (then the row is there), or be on its way through the ledger while the second has expired. */
 static bool leaves_doubt(kv_dedup_actor *a, const kv_ending *e, kv_err err)
 {
-    return err == KV_E_IO || err == KV_E_DB || err == KV_E_NO_MEMORY || err == KV_E_EXPIRED ||
-           kv_ending_has_row(a, e);
+    return err == KV_E_IO || err == KV_E_DB || err == KV_E_DB_DAMAGED || err == KV_E_NO_MEMORY ||
+           err == KV_E_EXPIRED || kv_ending_has_row(a, e);
 }
 
 static void on_answer(void *self, void *arg, kv_err err, const kv_msg *answered, kv_out *out)

@@ -79,7 +79,10 @@
     E(CONFIG, 89, 500, "config", "The configuration is not valid.", "Yapılandırma geçerli değil.") \
     E(LOCKED, 90, 500, "locked", "Another kervan uses this data folder.", "Bu veri klasörünü başka bir kervan kullanıyor.") \
     E(UNSUPPORTED, 91, 501, "unsupported", "This version does not have that yet.", "Bu sürümde henüz yok.") \
-    E(DB_MISSING, 92, 500, "database_missing", "There are media but no database. Put kervan.db back, from the backup if it is lost; to begin anew, move the media folder away.", "Dosyalar var ama veritabanı yok. kervan.db dosyasını yerine koyun, kaybolduysa yedekten; yeniden başlamak için media klasörünü başka yere taşıyın.")
+    E(DB_MISSING, 92, 500, "database_missing", "There are media but no database. Put kervan.db back, from the backup if it is lost; to begin anew, move the media folder away.", "Dosyalar var ama veritabanı yok. kervan.db dosyasını yerine koyun, kaybolduysa yedekten; yeniden başlamak için media klasörünü başka yere taşıyın.") \
+    E(DB_DAMAGED, 93, 500, "database_damaged", "The database is damaged. Stop kervan, keep a copy of kervan.db and kervan.db-wal, and put the last backup in their place; the manual says what else can be saved.", "Veritabanı hasarlı. kervan'ı durdurun, kervan.db ve kervan.db-wal dosyalarının kopyasını saklayıp yerlerine son yedeği koyun; başka nelerin kurtarılabileceği kılavuzda yazar.") \
+    E(DB_OTHER, 94, 500, "database_other", "kervan.db is not kervan's, or the kervan.db-wal beside it is not its own. Put the right one there; after a restore, move the old kervan.db-wal away.", "kervan.db kervan'ın değil ya da yanındaki kervan.db-wal ona ait değil. Doğru dosyayı koyun; yedekten dönüldüyse eski kervan.db-wal dosyasını başka yere taşıyın.") \
+    E(DB_MOVED, 95, 503, "database_moved", "kervan.db or its log was moved, replaced or removed under the running broker, so nothing more is taken. Put that same file back; to restore, stop all of kervan first.", "kervan.db ya da günlüğü, aracı çalışırken taşındı, değiştirildi ya da silindi; bu yüzden artık bir şey kabul edilmiyor. Aynı dosyayı yerine koyun; yedekten dönmek için önce kervan'ı tümüyle durdurun.")
 /* clang-format on */
 
 typedef enum kv_err {

@@ -1,0 +1,199 @@
+/* What lies at kervan.db: another program's database, a backup beside an old log, a file that is
+ * taken away under the running program, a damaged one. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "storage/backup.h"
+#include "storage/db.h"
+#include "tests/unit/scratch.h"
+
+#define OK(expr) assert_int_equal((expr), KV_OK)
+
+static int make(void **state)
+{
+    scratch *s = malloc(sizeof *s);
+    scratch_make(s);
+    *state = s;
+    return 0;
+}
+
+static int drop(void **state)
+{
+    scratch_remove(*state);
+    free(*state);
+    return 0;
+}
+
+static kv_db *writer(scratch *s)
+{
+    kv_db *db;
+    OK(kv_db_open(&s->cfg, KV_DB_WRITE, &db));
+    OK(kv_db_migrate(db, NULL, NULL));
+    return db;
+}
+
+static kv_err write_epoch(kv_db *db)
+{
+    KV_TRY(kv_db_begin(db));
+    KV_TRY(kv_db_exec(db, "UPDATE counter SET value = value + 1 WHERE name = 'epoch'"));
+    return kv_db_commit(db);
+}
+
+static int64_t epoch(kv_db *db)
+{
+    kv_stmt *s;
+    bool row;
+    OK(kv_db_prepare(db, "SELECT value FROM counter WHERE name = 'epoch'", &s));
+    OK(kv_db_step(s, &row));
+    int64_t v = row ? kv_col_i64(s, 0) : -1;
+    kv_db_done(s);
+    return v;
+}
+
+/* Nothing is written into it, whatever version it says. */
+static void another_programs_database(void **state)
+{
+    static const unsigned char versions[] = {0, 3, 99};
+    scratch *s = *state;
+    kv_db *db;
+    OK(kv_db_open(&s->cfg, KV_DB_WRITE, &db));
+    OK(kv_db_exec(db, "CREATE TABLE theirs (a); PRAGMA journal_mode=DELETE"));
+    kv_db_close(&db);
+    for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
+        unsigned char head[20], version[4] = {0, 0, 0, versions[i]};
+        int fd = open(scratch_path(s, "kervan.db"), O_RDWR);
+        assert_int_equal(pwrite(fd, version, sizeof version, 60), sizeof version);
+        assert_int_equal(kv_db_open(&s->cfg, KV_DB_WRITE, &db), KV_E_DB_OTHER);
+        assert_null(db);
+        assert_int_equal(pread(fd, head, sizeof head, 0), sizeof head);
+        assert_int_equal(head[18], 1); /* not even its journal mode */
+        close(fd);
+    }
+}
+
+static bool go_on(void *arg, kv_backup_step step, int64_t done, int64_t total)
+{
+    (void)arg, (void)step, (void)done, (void)total;
+    return true;
+}
+
+/* SQLite would copy the log of the database that was there before over the backup. */
+static void a_backup_beside_an_old_log(void **state)
+{
+    scratch *s = *state;
+    kv_db *db = writer(s);
+    int64_t bytes;
+    char copy[1024];
+    int status;
+    OK(write_epoch(db));
+    snprintf(copy, sizeof copy, "%s", scratch_path(s, "copy.db"));
+    OK(kv_db_backup(&s->cfg, copy, go_on, NULL, &bytes));
+    kv_db_close(&db);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (kv_db_open(&s->cfg, KV_DB_WRITE, &db) != KV_OK || write_epoch(db) != KV_OK)
+            _exit(1);
+        kill(getpid(), SIGKILL);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(rename(copy, scratch_path(s, "kervan.db")), 0);
+    assert_int_equal(kv_db_open(&s->cfg, KV_DB_WRITE, &db), KV_E_DB_OTHER);
+    assert_int_equal(kv_db_open(&s->cfg, KV_DB_READ, &db), KV_E_DB_OTHER);
+    assert_int_equal(unlink(scratch_path(s, "kervan.db-wal")), 0);
+    db = writer(s);
+    assert_int_equal(epoch(db), 1);
+    kv_db_close(&db);
+}
+
+/* What would be written is nowhere once the process ends. */
+static void files_taken_away_under_the_writer(void **state)
+{
+    static const char *const files[] = {"kervan.db", "kervan.db-wal", "kervan.db-shm"};
+    scratch *s = *state;
+    kv_db *db = writer(s);
+    char away[1024];
+    int64_t bytes;
+    OK(write_epoch(db));
+    snprintf(away, sizeof away, "%s", scratch_path(s, "away"));
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        for (int other = 0; other < 2; other++) { /* not there, and another one */
+            assert_int_equal(rename(scratch_path(s, files[i]), away), 0);
+            if (other)
+                close(open(scratch_path(s, files[i]), O_CREAT | O_WRONLY, 0644));
+            assert_int_equal(kv_db_begin(db), KV_E_DB_MOVED);
+            assert_int_equal(kv_db_state(), KV_E_DB_MOVED);
+            assert_int_equal(kv_db_backup(&s->cfg, scratch_path(s, "copy.db"), go_on, NULL, &bytes),
+                             KV_E_DB_MOVED);
+            assert_int_equal(rename(away, scratch_path(s, files[i])), 0);
+            OK(write_epoch(db));
+            OK(kv_db_state());
+        }
+    }
+    assert_int_equal(epoch(db), 7);
+    kv_db_close(&db);
+}
+
+static void a_reader_lets_go_of_a_replaced_database(void **state)
+{
+    scratch *s = *state;
+    kv_db *db = writer(s), *reader;
+    char old[1024];
+    OK(write_epoch(db));
+    kv_db_close(&db);
+    OK(kv_db_open(&s->cfg, KV_DB_READ, &reader));
+    snprintf(old, sizeof old, "%s", scratch_path(s, "old"));
+    assert_int_equal(rename(scratch_path(s, "kervan.db"), old), 0);
+    unlink(scratch_path(s, "kervan.db-wal"));
+    unlink(scratch_path(s, "kervan.db-shm"));
+    db = writer(s);
+    assert_int_equal(epoch(reader), 1);
+    kv_db_close_moved(&reader);
+    assert_null(reader);
+    OK(kv_db_open(&s->cfg, KV_DB_READ, &reader));
+    assert_int_equal(epoch(reader), 0);
+    kv_db_close_moved(&reader); /* it is in its place */
+    assert_non_null(reader);
+    kv_db_close(&reader);
+    kv_db_close(&db);
+}
+
+/* Known from then on, whoever met it. */
+static void damage_is_remembered(void **state)
+{
+    static const char noise[4096] = "noise";
+    scratch *s = *state;
+    kv_db *db = writer(s);
+    OK(write_epoch(db));
+    kv_db_close(&db);
+    OK(kv_db_state());
+    struct stat st;
+    int fd = open(scratch_path(s, "kervan.db"), O_RDWR);
+    assert_int_equal(fstat(fd, &st), 0);
+    for (off_t at = sizeof noise; at < st.st_size; at += (off_t)sizeof noise)
+        assert_int_equal(pwrite(fd, noise, sizeof noise, at), sizeof noise);
+    close(fd);
+    assert_int_equal(kv_db_open(&s->cfg, KV_DB_WRITE, &db), KV_E_DB_DAMAGED);
+    assert_int_equal(kv_db_state(), KV_E_DB_DAMAGED);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, make, drop)
+    const struct CMUnitTest tests[] = {
+        T(another_programs_database),
+        T(a_backup_beside_an_old_log),
+        T(files_taken_away_under_the_writer),
+        T(a_reader_lets_go_of_a_replaced_database),
+        T(damage_is_remembered),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
