@@ -139,12 +139,12 @@ static void read_variants(kv_static_file *f, kv_slice json)
     kv_slice one, format, params;
     for (size_t pos = 0; f->variant_count < KV_STATIC_VARIANTS && kv_scan_next(json, &pos, &one);) {
         kv_static_variant *v = &f->variants[f->variant_count];
-        uint64_t width;
+        uint64_t width, size;
         if (!kv_scan_text(one, "format", &format) || !kv_scan_text(one, "params", &params) ||
             !kv_scan_u64(one, "width", &width) || width > UINT32_MAX ||
-            params.len >= sizeof(v->params))
+            !kv_scan_u64(one, "size", &size) || params.len >= sizeof(v->params))
             continue;
-        *v = (kv_static_variant){0};
+        *v = (kv_static_variant){.size = size};
         if (kv_slice_is(format, "webp"))
             v->pick.format = KV_PICK_WEBP;
         else if (kv_slice_is(format, "avif"))
@@ -194,7 +194,7 @@ static kv_err read_body(kv_store *store, kv_static_file *f)
     return KV_OK;
 }
 
-/* What the row says: key, type, ETag, variants. */
+/* What the row says: key, type, size, ETag, variants. */
 static kv_err fill_from_row(kv_static_file *f, const kv_static_path *p, const kv_media_file *row,
                             kv_slice variants)
 {
@@ -206,10 +206,12 @@ static kv_err fill_from_row(kv_static_file *f, const kv_static_path *p, const kv
     read_variants(f, variants);
     kv_buf_init(&key, KV_STATIC_PATH_MAX);
     if (p->is_variant) {
-        if (variant_of(f, p) == NULL) {
+        const kv_static_variant *v = variant_of(f, p);
+        if (v == NULL) {
             kv_buf_release(&key);
             return KV_E_NOT_FOUND;
         }
+        f->size = v->size;
         kv_variant_key(&key, row->blob, p->width, p->params, p->ext);
         snprintf(f->mime, sizeof(f->mime), "image/%.*s", KV_SLICE_FMT(p->ext));
         if (p->width != 0)
@@ -223,6 +225,7 @@ static kv_err fill_from_row(kv_static_file *f, const kv_static_path *p, const kv
             kv_buf_release(&key);
             return KV_E_NOT_FOUND;
         }
+        f->size = row->size;
         kv_media_key(&key, p->folder, f->hash_hex, p->ext);
         snprintf(f->mime, sizeof(f->mime), "%s", row->mime);
         snprintf(f->etag, sizeof(f->etag), "\"%s\"", f->hash_hex);
@@ -231,6 +234,18 @@ static kv_err fill_from_row(kv_static_file *f, const kv_static_path *p, const kv
     bool ok = kv_buf_ok(&key);
     kv_buf_release(&key);
     return ok ? KV_OK : KV_E_NOT_FOUND;
+}
+
+/* A file that is not as long as its row says is damaged: clients would keep it for a year. */
+static kv_err check_object(kv_store *store, const kv_static_file *f)
+{
+    kv_object_info info;
+    KV_TRY(kv_store_head(store, f->key, &info));
+    if (info.size == f->size)
+        return KV_OK;
+    kv_log(KV_LOG_ERROR, "object_damaged", KV_STR("key", f->key), KV_U64("size", info.size),
+           KV_U64("expected", f->size));
+    return KV_E_IO;
 }
 
 static kv_err load(struct kv_static_cache *c, kv_slice path, kv_static_file *f)
@@ -258,9 +273,7 @@ static kv_err load(struct kv_static_cache *c, kv_slice path, kv_static_file *f)
     kv_buf_release(&variants);
     if (err != KV_OK)
         return err;
-    kv_object_info info;
-    KV_TRY(kv_store_head(c->loop->gw->store, f->key, &info));
-    f->size = info.size;
+    KV_TRY(check_object(c->loop->gw->store, f));
     KV_TRY(kv_static_file_describe(f, kv_slice_str(row.filename), p.ext));
     if (c->budget != 0 && f->size <= KV_STATIC_SMALL)
         KV_TRY(read_body(c->loop->gw->store, f));

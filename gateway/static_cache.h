@@ -15,6 +15,7 @@
 
 typedef struct kv_static_variant {
     kv_pick_variant pick;
+    uint64_t size;
     char params[32];
 } kv_static_variant;
 

@@ -1,4 +1,6 @@
 """Serving. S0-05 S0-23 S0-43 S0-54 S0-86"""
+import os
+
 import pytest
 
 from pictures import noise_png, padded_png, png
@@ -192,6 +194,23 @@ def test_sound_and_films_play_when_opened(kervan):
         assert got.headers["Content-Type"].split("/")[0] in ("audio", "video"), media
         assert got.headers["Content-Security-Policy"] == "default-src 'none'; media-src 'self'"
         assert got.headers["X-Content-Type-Options"] == "nosniff" and got.headers["Content-Disposition"].startswith("inline")
+
+
+def test_a_file_cut_short_is_not_kept_by_clients(fresh):
+    """S0-12: served as immutable it would stay in their caches. The same upload mends it."""
+    k, picture = fresh(), noise_png(700, 500)
+    media = k.wait_ready(k.upload(picture).json()["id"])
+    original = k.data / "media" / media["url"].removeprefix("/api/static/")
+    os.truncate(original, 0)
+    for name in k.variant_files():
+        os.truncate(k.data / "media/.variants" / name, 100)
+    for url in (media["url"], *(v["url"] for v in media["variants"])):
+        got = k.get(url)
+        assert got.status_code == 500 and got.json()["code"] == "io" and got.headers["Cache-Control"] == "no-store", url
+    assert k.events("object_damaged")[0]["size"] == 0 and k.events("object_damaged")[0]["expected"] == len(picture)
+    assert k.upload(picture).json()["url"] == media["url"]
+    assert k.get(media["url"]).content == picture
+    assert k.get(media["url"] + "?w=320", headers={"Accept": "image/webp"}).content == picture
 
 
 def test_processing_failed_or_off_serves_the_original(fresh):
