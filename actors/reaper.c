@@ -97,6 +97,8 @@ static kv_err reap(kv_store *store, kv_slice params)
         goto cleanup;
     err = check_keys(keys); /* all before the first is removed */
     if (err == KV_OK)
+        err = kv_store_in_place(store);
+    if (err == KV_OK)
         err = remove_keys(store, keys);
     if (err == KV_OK && variants)
         err = remove_variants(store, blob);

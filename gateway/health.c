@@ -31,6 +31,7 @@ static kv_err check_storage(kv_loop *loop, uint64_t *ret_free)
     *ret_free = kv_store_free_bytes(loop->gw->store);
     if ((kv_store_flags(loop->gw->store) & KV_STORE_LOCAL_FD) == 0)
         return KV_OK;
+    KV_TRY(kv_store_in_place(loop->gw->store));
     int n = snprintf(path, sizeof(path), "%s/media", loop->gw->cfg->data);
     if (n < 0 || (size_t)n >= sizeof(path) || access(path, W_OK) != 0)
         return KV_E_IO;

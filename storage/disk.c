@@ -89,6 +89,8 @@ static kv_err open_root(kv_store *s, const char *data)
         err = kv_disk_mkdir(data_fd, KV_DISK_ROOT, &s->root_fd);
     if (err == KV_OK)
         err = kv_disk_mkdir(s->root_fd, KV_DISK_TMP, &s->tmp_fd);
+    if (err == KV_OK && fstat(s->root_fd, &s->root) != 0)
+        err = kv_err_from_errno(errno);
     /* From here on only folders below the root are new. */
     if (err == KV_OK && !s->relaxed && (fsync(data_fd) != 0 || fsync(s->root_fd) != 0))
         err = kv_err_from_errno(errno);
@@ -111,7 +113,12 @@ kv_err kv_store_open_config(const kv_config *cfg, kv_store **ret)
     s->root_fd = s->tmp_fd = -1;
     s->relaxed = kv_slice_is(kv_slice_str(cfg->durability), "relaxed");
     pthread_mutex_init(&s->lock, NULL);
-    kv_err err = open_root(s, cfg->data);
+    kv_err err =
+        asprintf(&s->root_path, "%s/%s", cfg->data, KV_DISK_ROOT) > 0 ? KV_OK : KV_E_NO_MEMORY;
+    if (err == KV_OK)
+        err = open_root(s, cfg->data);
+    else
+        s->root_path = NULL;
     if (err == KV_OK)
         err = check_links(s, cfg->data);
     if (err != KV_OK) {
@@ -133,8 +140,33 @@ void kv_store_close(kv_store **store)
     if (s->root_fd >= 0)
         close(s->root_fd);
     pthread_mutex_destroy(&s->lock);
+    free(s->root_path);
     free(s);
     *store = NULL;
+}
+
+kv_err kv_store_in_place(kv_store *s)
+{
+    struct stat st;
+    if (stat(s->root_path, &st) != 0)
+        return errno == ENOENT || errno == ENOTDIR ? KV_E_MEDIA_MOVED : kv_err_from_errno(errno);
+    return st.st_dev == s->root.st_dev && st.st_ino == s->root.st_ino ? KV_OK : KV_E_MEDIA_MOVED;
+}
+
+kv_err kv_disk_renew_tmp(kv_store *s)
+{
+    int fd = -1;
+    pthread_mutex_lock(&s->lock);
+    kv_err err = kv_disk_mkdir(s->root_fd, KV_DISK_TMP, &fd);
+    if (err == KV_OK && ((!s->relaxed && fsync(s->root_fd) != 0) ||
+                         dup3(fd, s->tmp_fd, O_CLOEXEC) < 0)) /* the number stays */
+        err = kv_err_from_errno(errno);
+    pthread_mutex_unlock(&s->lock);
+    if (fd >= 0)
+        close(fd);
+    kv_log(KV_LOG_WARN, "tmp_folder_renewed", KV_STR("path", s->root_path),
+           KV_ERRNAME("code", err));
+    return err;
 }
 
 unsigned kv_store_flags(const kv_store *store)

@@ -36,6 +36,8 @@ typedef struct kv_folder {
 
 struct kv_store {
     int root_fd, tmp_fd;
+    char *root_path;
+    struct stat root; /* what it was when it was opened */
     bool relaxed;
     pthread_mutex_t lock; /* what follows, and refs, flags and counts of folders */
     kv_folder *newest, *oldest;
@@ -48,6 +50,9 @@ bool kv_disk_key_valid(const char *key);
 bool kv_disk_folder_valid(const char *path, size_t len);
 /* Where the last part of a key begins. */
 const char *kv_disk_base(const char *key);
+
+/* .tmp was removed under us: a new one, for all who hold it. */
+kv_err kv_disk_renew_tmp(kv_store *store);
 
 kv_object_info kv_disk_info(const struct stat *st);
 

@@ -33,7 +33,7 @@ struct kv_put {
 static kv_err put_failed(kv_put *put, int e, const char *what)
 {
     if (put->failed == KV_OK) {
-        put->failed = kv_err_from_errno(e);
+        put->failed = e == ENOENT ? KV_E_IO : kv_err_from_errno(e); /* 404 says nothing here */
         kv_log(KV_LOG_ERROR, "store_failed", KV_STR("uploadId", put->name), KV_STR("what", what),
                KV_STR("error", strerror(e)), KV_U64("size", put->size),
                KV_ERRNAME("code", put->failed));
@@ -49,6 +49,11 @@ static kv_err make_temporary(kv_put *put)
         struct stat st;
         int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
         put->fd = openat(put->store->tmp_fd, put->name, flags, 0644);
+        if (put->fd < 0 && errno == ENOENT) { /* .tmp is gone */
+            if (kv_disk_renew_tmp(put->store) != KV_OK)
+                return put_failed(put, ENOENT, "open");
+            put->fd = openat(put->store->tmp_fd, put->name, flags, 0644);
+        }
         if (put->fd < 0)
             return errno == EEXIST ? KV_E_CONFLICT : put_failed(put, errno, "open");
         int locked;
@@ -68,6 +73,7 @@ kv_err kv_put_begin(kv_store *store, uint64_t id, uint64_t length_hint, kv_put *
 {
     (void)length_hint; /* see WRITE_BACK_EVERY */
     *ret = NULL;
+    KV_TRY(kv_store_in_place(store));
     kv_put *put = calloc(1, sizeof *put);
     if (!put)
         return KV_E_NO_MEMORY;

@@ -94,6 +94,9 @@ void kv_sweep_end(kv_sweep **s, kv_sweep_result *ret); /* what it has not come t
 bool kv_store_outlived(const kv_config *cfg);
 
 /* Free bytes on the medium; 0 when not known. */
+/* MEDIA_MOVED: the media folder is another one than that which was opened, or gone. What is stored
+ * then is not there after the next start, so no put begins. */
+kv_err kv_store_in_place(kv_store *store);
 uint64_t kv_store_free_bytes(kv_store *store);
 
 #endif

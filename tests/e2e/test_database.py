@@ -1,5 +1,6 @@
-"""What disks and operators do to kervan.db: it is noticed, named, and nothing more is acknowledged than lasts."""
+"""What disks and operators do to kervan.db and media/: it is noticed, named, and nothing more is acknowledged than lasts."""
 import os
+import shutil
 import sqlite3
 
 from ctl import as_json_of, ctl, good
@@ -81,3 +82,34 @@ def test_a_damaged_page():
         submit(k, "ai")
         assert "last backup" in finding(k, "database_damaged")["remedy"]
         k.stop()
+
+
+def test_media_folder_replaced_while_it_runs():
+    """What is stored in the one without its name is not there after the next start."""
+    with Kervan() as k:
+        media = k.wait_ready(k.upload(noise_png(40, 40)).json()["id"])
+        (k.data / "media").rename(k.data / "away")
+        shutil.copytree(k.data / "away", k.data / "media")
+        refused = k.upload(noise_png(41, 40))
+        assert refused.status_code == 503 and refused.json()["code"] == "media_moved", refused.text
+        for path in ("/api/v1/health", "/api/v1/health/ready"):
+            assert k.get(path).status_code == 503 and k.get(path).json()["storage"]["error"] == "media_moved"
+        assert k.delete(f"/api/media/{media['id']}").status_code == 204
+        k.wait_log("blob_reaped", code="media_moved")
+        assert media["url"].removeprefix("/api/static/") in k.files()
+        shutil.rmtree(k.data / "media")
+        (k.data / "away").rename(k.data / "media")
+        again = k.upload(noise_png(41, 40)).json()
+        assert k.get(again["url"]).status_code == 200 and k.get("/api/v1/health/ready").status_code == 200
+        wait_for("the removal", lambda: media["url"].removeprefix("/api/static/") not in k.files())
+
+
+def test_temporary_folder_removed_while_it_runs():
+    """Somebody tidied up: it is made anew."""
+    with Kervan() as k:
+        shutil.rmtree(k.data / "media/.tmp")
+        for picture in (noise_png(40, 40), noise_png(700, 500)):  # whole, and in pieces
+            media = k.upload(picture).json()
+            assert k.wait_ready(media["id"])["variants"] and k.get(media["url"]).content == picture
+        wait_for("nothing left", lambda: not k.tmp_files())
+        assert k.events("tmp_folder_renewed", process="gateway", code="none")
