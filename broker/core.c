@@ -419,14 +419,14 @@ kv_err kv_core_load(kv_core *core, kv_now now, const kv_job_row *row)
     job->max_attempts = (uint16_t)row->max_attempts;
     job->not_before = (int64_t)row->not_before;
     job->own_wait = row->attempt > 0; /* a client's delay is over by then */
-    job->state = (uint8_t)row->state;
+    job->state = row->state == KV_JOB_PROCESSING ? KV_JOB_PROCESSING : KV_JOB_QUEUED;
     kv_lanes_restore(service, job, row->tag);
     if (!kv_task_set_extras(job, (int64_t)row->deadline_ms, row->backoff_ms, row->backoff_max_ms) ||
         !kv_orphan_held_by(core, job, row->worker)) {
         kv_task_free(core, job);
         return KV_E_NO_MEMORY;
     }
-    if (row->state == KV_JOB_PROCESSING)
+    if (job->state == KV_JOB_PROCESSING)
         kv_lease_take(core, job, NULL);
     else
         kv_task_enqueue(core, job);

@@ -33,9 +33,16 @@ void kv_db_close(kv_db **db);
 kv_err kv_db_in_place(kv_db *db);
 void kv_db_close_moved(
     kv_db **db); /* if so, and nothing is open: the next open finds the new one */
-/* Of the database, as far as this process knows: DB_DAMAGED since a handle met damage, DB_MOVED while
- * it is not in its writer's place. */
+/* Of the database, as far as this process knows: DB_DAMAGED since a handle met damage, DB_MOVED
+ * while it is not in its writer's place. */
 kv_err kv_db_state(void);
+/* Rows that cannot be like this: says where, is remembered, and is DB_DAMAGED. `id`: 0 for none. */
+void kv_db_say_damage(const char *where, uint64_t id);
+static inline kv_err kv_db_damage(const char *where, uint64_t id)
+{
+    kv_db_say_damage(where, id);
+    return KV_E_DB_DAMAGED;
+}
 
 /* Takes a cached statement ready to bind; give it back with kv_db_done (reset). On error: DB,
  * DISK_FULL, IO … and a log line. */

@@ -127,3 +127,9 @@ kv_err kv_db_state(void)
 {
     return atomic_load(&damaged) ? KV_E_DB_DAMAGED : atomic_load(&gone) ? KV_E_DB_MOVED : KV_OK;
 }
+
+void kv_db_say_damage(const char *where, uint64_t id)
+{
+    kv_sqlite_damaged();
+    kv_log(KV_LOG_ERROR, "database_damaged", KV_STR("where", where), KV_ID("id", id));
+}

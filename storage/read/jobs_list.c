@@ -189,7 +189,7 @@ static kv_err look_up(source *s, uint64_t id, candidate *c, bool *have)
     kv_bind_i64(s->row, 1, (int64_t)id);
     KV_TRY(kv_db_step(s->row, have));
     if (!*have)
-        return KV_E_DB; /* the snapshot holds it: the index is damaged */
+        return kv_db_damage("index of jobs", id); /* the snapshot holds it */
     *c = candidate_of(s->row);
     return KV_OK;
 }

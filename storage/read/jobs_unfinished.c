@@ -121,14 +121,14 @@ static int by_id(const void *wanted, const void *of)
     return (id > other) - (id < other);
 }
 
-static kv_err find_service(reading *r, int64_t id, uint32_t *ret_name)
+static kv_err find_service(reading *r, uint64_t job, int64_t id, uint32_t *ret_name)
 {
     if (!r->last || r->last->id != id)
         r->last = r->services.n
                       ? bsearch(&id, r->services.of, r->services.n, sizeof *r->last, by_id)
                       : NULL;
     if (!r->last)
-        return KV_E_DB; /* no job is written without its service */
+        return kv_db_damage("service of a job", job); /* none is written without it */
     *ret_name = r->last->name;
     return KV_OK;
 }
@@ -190,7 +190,7 @@ static kv_err keep_row(reading *r, const key *of, uint32_t *ret_number)
                 .tenant_len = tenant.len,
                 .worker = worker.at,
                 .worker_len = worker.len};
-    KV_TRY(find_service(r, kv_col_i64(s, 5), &k->service));
+    KV_TRY(find_service(r, of->id, kv_col_i64(s, 5), &k->service));
     return kv_col_i64(s, 4) ? read_options(r, k) : KV_OK;
 }
 
@@ -279,7 +279,7 @@ static kv_err go_to(reading *r, uint64_t id)
         KV_TRY(step(r));
     if (!r->walk || r->at < id)
         KV_TRY(search(r, id));
-    return r->at == id ? KV_OK : KV_E_DB; /* each key has its row */
+    return r->at == id ? KV_OK : kv_db_damage("row of a job", id); /* each key has one */
 }
 
 /* ---- in turn ---- */

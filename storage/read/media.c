@@ -198,10 +198,8 @@ static kv_err add_row(kv_stmt *s, const char *base, kv_buf *out)
 {
     row_names r = {.base = base, .folder = kv_col_str(s, C_FOLDER)};
     kv_slice stored = kv_col_blob(s, C_STORED);
-    if (stored.len != 32) {
-        kv_log(KV_LOG_ERROR, "stored_hash_damaged", KV_ID("blob", kv_col_i64(s, C_BLOB)));
-        return KV_E_DB;
-    }
+    if (stored.len != 32)
+        return kv_db_damage("stored hash of a blob", (uint64_t)kv_col_i64(s, C_BLOB));
     kv_hex_encode(stored.ptr, 32, r.hash);
     kv_buf_init(&r.url, 8192);
     kv_json_open(out, '{');

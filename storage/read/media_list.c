@@ -165,7 +165,7 @@ static kv_err next_of_merge(source *s, candidate *c, bool *have)
     bool row;
     KV_TRY(kv_db_step(s->walk, &row));
     if (!row)
-        return KV_E_DB; /* the snapshot holds it: the index is damaged */
+        return kv_db_damage("index of media", id); /* the snapshot holds it */
     *c = (candidate){id, (int)kv_col_i64(s->walk, 0), kv_col_str(s->walk, 1),
                      kv_col_str(s->walk, 2)};
     heap_replace(s, (uint64_t)kv_col_i64(s->walk, 3));

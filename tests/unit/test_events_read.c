@@ -197,7 +197,7 @@ static void unfinished_jobs_in_order(void **state)
         kv_buf_str(&s.text),
         "5:4/0/image-process/0 10:2/1/ai/1 40:1/0/image-process/0 45:5/1/image-process/2 ");
     OK(kv_db_exec(db, "INSERT INTO job_open VALUES (0, 1)")); /* of no row */
-    assert_int_equal(kv_jobs_unfinished(db, note_job, &s), KV_E_DB);
+    assert_int_equal(kv_jobs_unfinished(db, note_job, &s), KV_E_DB_DAMAGED);
     kv_buf_release(&s.text);
 }
 

@@ -122,7 +122,24 @@ static void test_what_cannot_be_read(void **state)
                                         "WHERE name = 'a-queue-with-rather-a-long-name'"),
                      KV_OK);
     kv_core *core = core_of(&r);
-    assert_int_equal(kv_load_jobs(r.x.db, core, now_of(&r)), KV_E_DB);
+    assert_int_equal(kv_load_jobs(r.x.db, core, now_of(&r)), KV_E_DB_DAMAGED);
+    kv_core_destroy(&core);
+    rig_stop(&r);
+}
+
+/* One damaged number does not keep all others from being loaded. */
+static void test_a_state_that_cannot_be(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r);
+    fill(&r);
+    assert_int_equal(kv_db_exec(r.x.db, "UPDATE job SET state = -1 WHERE id = "
+                                        "(SELECT min(id) FROM job WHERE state = 0)"),
+                     KV_OK);
+    kv_core *core = core_of(&r);
+    assert_int_equal(kv_load_jobs(r.x.db, core, now_of(&r)), KV_OK);
+    assert_int_equal(kv_core_jobs(core), JOBS);
     kv_core_destroy(&core);
     rig_stop(&r);
 }
@@ -130,6 +147,7 @@ static void test_what_cannot_be_read(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_is_read),
-                                       cmocka_unit_test(test_what_cannot_be_read)};
+                                       cmocka_unit_test(test_what_cannot_be_read),
+                                       cmocka_unit_test(test_a_state_that_cannot_be)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
