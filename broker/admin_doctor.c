@@ -366,6 +366,9 @@ static const char *remedy_of(const char *database)
     for (size_t i = 0; i < sizeof lasting / sizeof *lasting; i++)
         if (strcmp(database, kv_err_info_of(lasting[i])->slug) == 0)
             return kv_err_info_of(lasting[i])->en;
+    if (strcmp(database, kv_err_info_of(KV_E_BUSY)->slug) == 0)
+        return "Another program holds it, perhaps a sqlite3 with an open transaction: end that; "
+               "nothing has to be restarted";
     return "Its last transaction failed: look at disk space and at \"db_error\" in the log";
 }
 

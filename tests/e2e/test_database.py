@@ -113,3 +113,15 @@ def test_temporary_folder_removed_while_it_runs():
             assert k.wait_ready(media["id"])["variants"] and k.get(media["url"]).content == picture
         wait_for("nothing left", lambda: not k.tmp_files())
         assert k.events("tmp_folder_renewed", process="gateway", code="none")
+
+
+def test_held_by_another_program():
+    """Nothing is taken that cannot be written, and doctor says what to end."""
+    with Kervan() as k:
+        other = sqlite3.connect(k.data / "kervan.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        assert submit(k, "ai", expect=503)["code"] in ("busy", "broker_away")
+        assert "Another program holds it" in wait_for("the finding", lambda: finding(k, "busy"))["remedy"]
+        other.execute("ROLLBACK")
+        submit(k, "ai")
+        other.close()
