@@ -56,16 +56,19 @@ packages() {
     }
 }
 
-# build PRESET [TARGET...]: configures when needed (with $KERVAN_CMAKE) and builds; quiet unless it fails.
-build() {
+# build PRESET [TARGET...]: configures when needed (with $KERVAN_CMAKE) and builds; quiet unless it fails. One at a time: two would
+# write the same files.
+build() (
     preset=$1
     shift
+    exec 9>build/lock
+    flock -n 9 || { say "waiting for another build"; flock 9; }
     if [ ! -f "build/$preset/build.ninja" ]; then
         # shellcheck disable=SC2086
-        cmake --preset "$preset" ${KERVAN_CMAKE:-} >"$log_dir/configure-$preset.log" 2>&1 || { cat "$log_dir/configure-$preset.log" >&2; return 1; }
+        cmake --preset "$preset" ${KERVAN_CMAKE:-} >"$log_dir/configure-$preset.log" 2>&1 9>&- || { cat "$log_dir/configure-$preset.log" >&2; return 1; }
     fi
-    ninja -C "build/$preset" "$@" >"$log_dir/build-$preset.log" 2>&1 || { tail -n 60 "$log_dir/build-$preset.log" >&2; return 1; }
-}
+    ninja -C "build/$preset" "$@" >"$log_dir/build-$preset.log" 2>&1 9>&- || { tail -n 60 "$log_dir/build-$preset.log" >&2; return 1; }
+)
 
 log_dir=${KERVAN_BUILD_LOGS:-build/logs}
-mkdir -p "$log_dir"
+mkdir -p build "$log_dir"

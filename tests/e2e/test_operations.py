@@ -1,5 +1,6 @@
 """Operations. S0-08 S0-37 S0-44…S0-48 S0-50 S0-84 S0-87 S1-36 S1-37 S1-38 S1-85 S1-86"""
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -352,29 +353,68 @@ def test_packages_of_another_debian():
             assert got.stderr == f"installing: {want}\n"
 
 
+@contextlib.contextmanager
+def checkout(files):
+    """A folder with tools/, programs that do nothing in place of those that build, and `files`, {path: text}."""
+    root = os.path.join(os.path.dirname(__file__), "../..")
+    nothing = {f"bin/{name}": "#!/bin/sh\n" for name in ("cmake", "ninja", "clang-format", "clang-tidy")}
+    with tempfile.TemporaryDirectory(prefix="kv") as folder:
+        shutil.copytree(os.path.join(root, "tools"), os.path.join(folder, "tools"))
+        for name, text in ({**nothing, "tools/packages.txt": "", "build/release/build.ninja": "", **files}).items():
+            path = os.path.join(folder, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+            os.chmod(path, 0o755)
+        yield folder
+
+
 def test_tools_up_ends_what_it_started():
     """SIGTERM to tools/up alone, as a process manager sends it, must not leave kervan behind; Ctrl-C goes to both and is waited for."""
-    root = os.path.join(os.path.dirname(__file__), "../..")
-
     def as_from_a_terminal():  # whoever runs the tests may ignore them, and a shell cannot trap what it found ignored
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
     stub = "#!/bin/sh\n" + """trap 'sleep 0.3; echo ended; exit "$STATUS"' TERM INT\necho up\nwhile :; do sleep 0.05; done\n"""
-    for number, group, status, want in ((signal.SIGTERM, False, "0", 0), (signal.SIGHUP, False, "5", 5), (signal.SIGINT, True, "0", 0), (signal.SIGTERM, True, "3", 0)):
-        with tempfile.TemporaryDirectory(prefix="kv") as folder:
-            for name in ("tools", "build/release", "bin"):
-                os.makedirs(os.path.join(folder, name))
-            for name in ("tools/up", "tools/lib.sh"):
-                shutil.copy(os.path.join(root, name), os.path.join(folder, name))
-            for name, text in (("tools/packages.txt", ""), ("build/release/build.ninja", ""), ("bin/ninja", "#!/bin/sh\n"), ("build/release/kervan", stub)):
-                path = os.path.join(folder, name)
-                with open(path, "w", encoding="utf-8") as f:
-                    f.write(text)
-                os.chmod(path, 0o755)
+    for number, group, status, want in ((signal.SIGTERM, False, "0", 0), (signal.SIGHUP, False, "5", 5), (signal.SIGINT, True, "0", 0), (signal.SIGQUIT, True, "0", 0), (signal.SIGTERM, True, "3", 0)):
+        with checkout({"build/release/kervan": stub}) as folder:
             env = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "STATUS": status}
             up = subprocess.Popen(["sh", f"{folder}/tools/up"], env=env, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=as_from_a_terminal)  # noqa: PLW1509
             assert up.stdout.readline() == "up\n"
             (os.killpg if group else os.kill)(up.pid, number)
             assert up.wait(30) == want
             assert up.stdout.read() == "ended\n"
+
+
+def test_tools_find_their_checkout():
+    """A CDPATH, which cd asks first, does not lead them elsewhere."""
+    with checkout({"elsewhere/tools/x": ""}) as folder:
+        for name in ("up", "check", "bench"):
+            env = {"PATH": os.environ["PATH"], "CDPATH": f"{folder}/elsewhere"}
+            got = subprocess.run([f"tools/{name}", "--help"], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+            assert (got.returncode, got.stderr) == (0, "") and not got.stdout.startswith("/"), name
+
+
+def test_lint_without_git():
+    """An archive has no .git, and git says nothing of a checkout that belongs to another user: the sources are looked at all the same."""
+    folders = {f"{name}/a.c": "" for name in ("actors", "broker", "docs", "gateway", "proto", "storage", "tests")}
+    seen = "#!/bin/sh\necho \"$@\" >&2\nfor f; do case $f in *proto/a.c) exit 1 ;; esac; done\n"
+    with checkout({**folders, "tests/includes.py": "", "bin/clang-format": seen, "bin/clang-tidy": seen}) as folder:
+        env = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "GIT_CEILING_DIRECTORIES": folder}
+        got = subprocess.run(["tools/check", "lint"], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert got.returncode == 1 and "FAILED: format" in got.stderr and "FAILED: tidy" in got.stderr, got.stderr
+
+
+def test_one_build_at_a_time():
+    """Two tools/up, or one beside tools/check, would write the same files."""
+    with checkout({"bin/ninja": "#!/bin/sh\necho built\n"}) as folder, open(f"{folder}/build/lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        env = {"PATH": f"{folder}/bin:{os.environ['PATH']}"}
+        build = subprocess.Popen(["sh", "-euc", ". tools/lib.sh; build release"], cwd=folder, env=env, stderr=subprocess.PIPE, text=True)
+        assert build.stderr.readline() == "waiting for another build\n"
+        assert not os.path.exists(f"{folder}/build/logs/build-release.log")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert build.wait(60) == 0
+        with open(f"{folder}/build/logs/build-release.log", encoding="utf-8") as log:
+            assert log.read() == "built\n"
