@@ -12,6 +12,7 @@ import platform
 import re
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -76,14 +77,15 @@ def median(values):
     return statistics.median(values)
 
 
-def listening(port):
-    import socket
+def listening(where):
+    """`where`: a port, or the path of a unix socket."""
+    family, address = (socket.AF_INET, ("127.0.0.1", where)) if isinstance(where, int) else (socket.AF_UNIX, where)
 
     def check():
-        with socket.socket() as s:
-            return s.connect_ex(("127.0.0.1", port)) == 0
+        with socket.socket(family) as s:
+            return s.connect_ex(address) == 0
 
-    wait_for(f"port {port}", check)
+    wait_for(f"{where} to be listened on", check)
 
 
 class Peer:
@@ -125,8 +127,8 @@ def busboy(mode):
     return p.start("node", PEERS / "busboy.mjs", p.port, p.folder, mode)
 
 
-def nginx(body="", workers=1, logged=False):
-    """PUT by DAV, without hash and fsync, and static files."""
+def nginx(body="", workers=1, log="off"):
+    """PUT by DAV, without hash and fsync, and static files. `log`: what access_log says, in its folder."""
     p = Peer("nginx")
     os.chmod(p.folder, 0o777)
     (p.folder / "files").mkdir()
@@ -134,7 +136,7 @@ def nginx(body="", workers=1, logged=False):
     conf = p.folder / "nginx.conf"
     conf.write_text(f"""daemon off; worker_processes {workers}; pid {p.folder}/pid; error_log {p.folder}/error.log;
 events {{ worker_connections 1024; }}
-http {{ access_log {p.folder / "access.log" if logged else "off"}; sendfile on; tcp_nopush on; keepalive_requests 100000000; types {{ image/png png; image/jpeg jpg; }}
+http {{ access_log {log}; sendfile on; tcp_nopush on; keepalive_requests 100000000; types {{ image/png png; image/jpeg jpg; }}
   open_file_cache max=1000 inactive=60s; client_max_body_size 4g; client_body_buffer_size 1m; client_body_temp_path {p.folder}/temp;
   server {{ listen 127.0.0.1:{p.port}; root {p.folder}/files; location / {{ dav_methods PUT; create_full_put_path on; {body} }} }} }}
 """)
@@ -292,7 +294,7 @@ def line_u3(n):
         modes["busboy + both fsyncs + rows"] = "rows"
     else:
         say("better-sqlite3 is not there: busboy with rows is left out")
-    room_for((n + 1) * count * (3 + len(BARES) + len(modes)), size)
+    room_for((n + 1) * count * (4 + len(BARES) + len(modes)), size)
 
     def go(port, pid, mode, path):
         def run():
@@ -307,7 +309,7 @@ def line_u3(n):
             return go(p.port, p.process.pid, mode, path)
 
         k = stack.enter_context(kervan())
-        contenders = [("kervan", go(k.port, k.process.pid, "raw", RAW)), ("floor durable", peer(floor("durable"), "put", "/x"))]
+        contenders = [("kervan", go(k.port, k.process.pid, "raw", RAW)), ("kervan, multipart as busboy", go(k.port, k.process.pid, "multipart", "/api/media")), ("floor durable", peer(floor("durable"), "put", "/x"))]
         contenders += [(name, peer(bare(*options), "raw", "/x")) for name, options in BARES.items()]
         contenders += [(name, peer(busboy(mode), "multipart", "/")) for name, mode in modes.items()]
         contenders.append(("nginx PUT, no hash, no fsync", peer(nginx(), "put", "/u")))
@@ -359,13 +361,21 @@ def line_g1(n):
     """Both without and both with a line in a log file for each request."""
     picture = (ROOT / "build/bench/20k.bin").read_bytes()
     for logged, what in ((False, "access logs off"), (True, "access logs to a file")):
-        with kervan(LOG_LEVEL="info" if logged else "warn") as k, nginx(logged=logged) as x:
+        with contextlib.ExitStack() as stack:
+            k = stack.enter_context(kervan(LOG_LEVEL="info" if logged else "warn"))
+            logs = {"nginx, 1 worker": "access.log" if logged else "off"}
+            if logged:
+                logs["nginx, log buffered"] = "access.log combined buffer=64k flush=1s"  # kervan gathers 64 KiB, too, but for a turn at most
             answer = requests.post(k.url(RAW), data=picture, timeout=30)
             answer.raise_for_status()
             url = answer.json()["url"]
-            (x.folder / "files/a.png").write_bytes(picture)
-            os.chmod(x.folder / "files/a.png", 0o644)
-            got = rounds(n, [("kervan", lambda: wrk(k.url(url), k.children()["gateway"])), ("nginx, 1 worker", lambda: wrk(f"http://127.0.0.1:{x.port}/a.png", x.process.pid))])
+            contenders = [("kervan", lambda k=k, url=url: wrk(k.url(url), k.children()["gateway"]))]
+            for name, log in logs.items():
+                x = stack.enter_context(nginx(log=log))
+                (x.folder / "files/a.png").write_bytes(picture)
+                os.chmod(x.folder / "files/a.png", 0o644)
+                contenders.append((name, lambda x=x: wrk(f"http://127.0.0.1:{x.port}/a.png", x.process.pid)))
+            got = rounds(n, contenders)
         yield row("G1", f"static GET of 20 KB, 64 connections, {what}", "requests/s", pick(got, "per_s"), None, "kervan ≥ 0.9 × nginx")
         yield row("G1 CPU", f"the same, CPU of the server a request, {what}", "us", pick(got, "cpu_us"), None, "")
 
@@ -441,8 +451,8 @@ def image_kervan(files, keep):
         return {"cpu": (tree_cpu(pid) - before) / len(files), "rss": peak / MIB, "wall": wall, "files": sizes}
 
 
-def image_sharp(files, keep):
-    out = subprocess.run(["node", str(PEERS / "sharp.mjs"), str(keep), "1", *map(str, files)], capture_output=True, text=True, check=True)
+def image_sharp(files, keep, mode):
+    out = subprocess.run(["node", str(PEERS / "sharp.mjs"), str(keep), "1", mode, *map(str, files)], capture_output=True, text=True, check=True)
     got = json.loads(out.stdout)
     return {"cpu": got["cpu"] / len(files), "rss": got["rss"] / MIB, "wall": got["wall"], "files": got["files"]}
 
@@ -460,10 +470,13 @@ def quality(files, keep):
 
 def line_i1(n):
     files = photographs()
-    with tempfile.TemporaryDirectory() as a, tempfile.TemporaryDirectory() as b:
-        keep_k, keep_s = pathlib.Path(a), pathlib.Path(b)
-        got = rounds(n, [("kervan", lambda: image_kervan(files, keep_k)), ("sharp", lambda: image_sharp(files, keep_s))], warm=False)
-        ssim = {"kervan": quality(files, keep_k), "sharp": quality(files, keep_s)}
+    with tempfile.TemporaryDirectory() as folder:
+        keep = {name: pathlib.Path(folder) / name for name in ("kervan", "sharp", "sharp, decoded once")}
+        for path in keep.values():
+            path.mkdir()
+        got = rounds(n, [("kervan", lambda: image_kervan(files, keep["kervan"])), ("sharp", lambda: image_sharp(files, keep["sharp"], "each")),
+                         ("sharp, decoded once", lambda: image_sharp(files, keep["sharp, decoded once"], "once"))], warm=False)
+        ssim = {name: quality(files, path) for name, path in keep.items()}
     total = {name: sum(size for f, kinds in r[-1]["files"].items() for key, size in kinds.items() if all(key in r2[-1]["files"].get(f, {}) for r2 in got.values())) / MIB for name, r in got.items()}
     count = f"{len(files)} photographs, two at a time"
     yield row("I1", f"seven variants a photograph, CPU; {count}", "CPU s", pick(got, "cpu"), None, "kervan ≤ 0.75 × sharp")
@@ -472,7 +485,7 @@ def line_i1(n):
     yield row("I1 bytes", "variants that both made", "MiB", total, None, "equal")
     for kind in ssim["sharp"]:
         if kind in ssim["kervan"]:
-            yield row("I1 SSIM", kind, "SSIM", {"kervan": ssim["kervan"][kind], "sharp": ssim["sharp"][kind]}, None, "equal")
+            yield row("I1 SSIM", kind, "SSIM", {name: kinds[kind] for name, kinds in ssim.items()}, None, "equal")
 
 
 def queue_lines():
@@ -502,6 +515,18 @@ def measured(fn, n):
     share = round(100 * stolen / max(1, ran + stolen), 1)
     say(f"  the host kept {share} % of the CPU time that was wanted" + (f"; {Host.again} runs were done again, {Host.loud} stayed above {Host.quiet} %" if Host.quiet is not None else ""))
     return [{**r, "stolen_percent": share} for r in rows]
+
+
+def cpu_model():
+    return next((line.split(": ", 1)[1] for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+
+
+def versions():
+    """Of the peers and what they stand on; those from npm are those of peers/package.json."""
+    names = ("redis-server", "beanstalkd", "rabbitmq-server", "nginx-light", "libvips42", "libssl3")
+    out = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", *names], capture_output=True, text=True, check=False).stdout
+    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    return {**dict(line.split() for line in out.splitlines()), "node": node, **json.loads((PEERS / "package.json").read_text())["dependencies"]}
 
 
 def clean():
@@ -537,8 +562,8 @@ def main():
     table(rows)
     if got.json:
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-        machine = {"cpus": os.cpu_count(), "kernel": platform.release(), "arch": platform.machine(), "disk": "memory" if got.ram_disk else "the machine's"}
-        pathlib.Path(got.json).write_text(json.dumps({"machine": machine, "date": datetime.date.today().isoformat(), "commit": commit, "rows": rows}, indent=1, ensure_ascii=False) + "\n")
+        machine = {"cpus": os.cpu_count(), "cpu": cpu_model(), "kernel": platform.release(), "arch": platform.machine(), "disk": "memory" if got.ram_disk else "the machine's"}
+        pathlib.Path(got.json).write_text(json.dumps({"machine": machine, "versions": versions(), "date": datetime.date.today().isoformat(), "commit": commit, "rows": rows}, indent=1, ensure_ascii=False) + "\n")
 
 
 main()

@@ -6,7 +6,7 @@
  *   rate PER_SECOND SECONDS          end to end at a fixed rate
  *   urgent COUNT                     urgent jobs behind what waits in service "load": until begun
  *   preload COUNT                    COUNT jobs that wait: service "load", lane normal
- *   first COUNT                      a worker of "load": ms until its first job; COUNT jobs done
+ *   first COUNT                      a worker of "load": when its first job came; COUNT jobs done
  *   position QUERIES COUNT JOB0      QUERIES times 256 of the COUNT positions from job JOB0 on
  *   watch WATCHERS SECONDS JOB0      watches jobs from JOB0 on
  *
@@ -373,7 +373,6 @@ static void run_first(load *l)
     double began = now_s();
     while (l->done < l->count)
         turn(l, 100);
-    l->first_job -= began;
     l->latencies = 0;
     report(l, now_s() - began);
 }
