@@ -1,6 +1,7 @@
 """The compose folder and the manual say what the program does. S0-60 S0-87 S0-97 S0-98 S0-100 S0-101
 
 `python3 tests/e2e/test_compose.py` writes the generated parts of docs/manual.md anew."""
+import configparser
 import json
 import os
 import pathlib
@@ -357,6 +358,15 @@ def test_manual_names_real_events_and_settings():
         assert f'"{event}"' in sources, event
     for name in re.findall(r"\b[A-Z]{2,}(?:_[A-Z]+)+\b", text):
         assert name in settings(), name
+
+
+def test_unit_for_systemd():
+    """The manual's unit can be enabled as it stands, and leaves kervan the time that the manual says it wants."""
+    unit = configparser.ConfigParser()
+    unit.read_string(re.search(r"^```ini\n(.*?)^```$", MANUAL.read_text(encoding="utf-8"), re.M | re.S)[1])
+    assert unit["Install"]["WantedBy"] == "multi-user.target"
+    assert unit["Service"]["ExecStart"].split()[1:] == ["up"]
+    assert int(unit["Service"]["TimeoutStopSec"]) > 3 * int(settings()["DRAIN_TIMEOUT"])
 
 
 if __name__ == "__main__":
