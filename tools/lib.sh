@@ -72,3 +72,5 @@ build() (
 
 log_dir=${KERVAN_BUILD_LOGS:-build/logs}
 mkdir -p build "$log_dir"
+# npm writes below HOME, and a service's user has none.
+[ -w "${HOME:-}" ] || export npm_config_cache="${npm_config_cache:-$PWD/build/npm}"

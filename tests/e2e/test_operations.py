@@ -406,6 +406,16 @@ def test_lint_without_git():
         assert got.returncode == 1 and "FAILED: format" in got.stderr and "FAILED: tidy" in got.stderr, got.stderr
 
 
+def test_build_without_a_home():
+    """npm gets a folder it can write to where HOME is none."""
+    with checkout({"bin/ninja": '#!/bin/sh\necho "${npm_config_cache:-none}"\n'}) as folder:
+        for home, own, want in (("/nonexistent", {}, f"{folder}/build/npm"), (folder, {}, "none"), ("/nonexistent", {"npm_config_cache": "/mine"}, "/mine")):
+            env = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "HOME": home, **own}
+            subprocess.run(["sh", "-euc", ". tools/lib.sh; build release"], cwd=folder, env=env, timeout=60, check=True)
+            with open(f"{folder}/build/logs/build-release.log", encoding="utf-8") as log:
+                assert log.read() == f"{want}\n"
+
+
 def test_one_build_at_a_time():
     """Two tools/up, or one beside tools/check, would write the same files."""
     with checkout({"bin/ninja": "#!/bin/sh\necho built\n"}) as folder, open(f"{folder}/build/lock", "wb") as lock:
