@@ -29,7 +29,7 @@ kv_err kv_db_open_memory(kv_db **ret); /* tests: private, migrated */
 void kv_db_close(kv_db **db);
 /* DB_MOVED (and a line of a writer's when that begins or ends): kervan.db is not the file any more
  * that was opened, or for a writer its log is not. What is written then is gone with the process;
- * kv_db_begin of a writer refuses it. */
+ * kv_db_begin of a writer refuses it, at the latest 50 ms later. */
 kv_err kv_db_in_place(kv_db *db);
 void kv_db_close_moved(
     kv_db **db); /* if so, and nothing is open: the next open finds the new one */

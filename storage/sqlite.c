@@ -256,7 +256,7 @@ kv_err kv_db_begin(kv_db *db)
 {
     bool writes = db->mode == KV_DB_WRITE;
     if (writes)
-        KV_TRY(kv_db_in_place(db));
+        KV_TRY(kv_sqlite_in_place(db));
     KV_TRY(run(db, writes ? "BEGIN IMMEDIATE" : "BEGIN"));
     db->in_transaction = true;
     if (writes && !db->knows_place)

@@ -41,7 +41,8 @@ struct kv_db {
     char *path;                         /* NULL: in memory */
     kv_sqlite_file at[KV_SQLITE_FILES]; /* what `path` and its log were, once knows_place */
     bool knows_place, moved;
-    kv_stmt **cache; /* open addressing by text pointer; a power of two */
+    int64_t looked_us; /* at them */
+    kv_stmt **cache;   /* open addressing by text pointer; a power of two */
     size_t cache_cap, cache_len;
 };
 
@@ -56,6 +57,9 @@ void kv_sqlite_watch_wal(kv_db *db);
 /* DB_OTHER: a database of something else, or a log of another one beside it; nothing is changed. */
 kv_err kv_sqlite_check_ours(kv_db *db);
 void kv_sqlite_damaged(void); /* for kv_db_state */
+/* kv_db_in_place, looked up at most every 50 ms while it is: three names a commit are an eighth of
+ * a small commit's CPU. */
+kv_err kv_sqlite_in_place(kv_db *db);
 void kv_sqlite_learn_place(kv_db *db); /* for kv_db_in_place; all files are there */
 
 #endif

@@ -5,10 +5,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "storage/sqlite.h"
 
-enum { HEAD = 20, READS_AT = 19 }; /* of the file: 1 rollback journal, 2 write-ahead log */
+enum {
+    HEAD = 20,
+    READS_AT = 19, /* of the file: 1 rollback journal, 2 write-ahead log */
+    LOOK_US = 50000
+};
 
 static const char *const tails[KV_SQLITE_FILES] = {"", "-wal", "-shm"};
 
@@ -99,6 +104,7 @@ kv_err kv_db_in_place(kv_db *db)
 {
     struct stat st;
     bool moved = false;
+    db->looked_us = kv_mono_us(&kv_clock_real);
     for (int i = 0; i < files_of(db) && db->knows_place && !moved; i++)
         moved = look(db, i, &st) ? st.st_dev != db->at[i].dev || st.st_ino != db->at[i].ino
                                  : errno == ENOENT || errno == ENOTDIR;
@@ -112,9 +118,15 @@ kv_err kv_db_in_place(kv_db *db)
     return moved ? KV_E_DB_MOVED : KV_OK;
 }
 
+kv_err kv_sqlite_in_place(kv_db *db)
+{
+    bool lately = kv_mono_us(&kv_clock_real) - db->looked_us < LOOK_US;
+    return lately && !db->moved ? KV_OK : kv_db_in_place(db);
+}
+
 void kv_db_close_moved(kv_db **db)
 {
-    if (*db && (*db)->open_stmts == 0 && !(*db)->in_transaction && kv_db_in_place(*db) != KV_OK)
+    if (*db && (*db)->open_stmts == 0 && !(*db)->in_transaction && kv_sqlite_in_place(*db) != KV_OK)
         kv_db_close(db);
 }
 

@@ -129,6 +129,7 @@ static void files_taken_away_under_the_writer(void **state)
             assert_int_equal(rename(scratch_path(s, files[i]), away), 0);
             if (other)
                 close(open(scratch_path(s, files[i]), O_CREAT | O_WRONLY, 0644));
+            assert_int_equal(kv_db_in_place(db), KV_E_DB_MOVED);
             assert_int_equal(kv_db_begin(db), KV_E_DB_MOVED);
             assert_int_equal(kv_db_state(), KV_E_DB_MOVED);
             assert_int_equal(kv_db_backup(&s->cfg, scratch_path(s, "copy.db"), go_on, NULL, &bytes),
