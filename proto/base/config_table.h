@@ -25,7 +25,7 @@
     V(UPLOAD_MIN_RATE, upload_min_rate, INT, "bytes/s", "1024", 1, 1073741824, false, "A body slower than this over 10 s is ended with 408.") \
     V(UPLOAD_RATE_LIMIT, upload_rate_limit, INT, "uploads/min", "600", 0, 10000000, false, "Uploads a minute and client address; 0: no limit. 429 above it.") \
     V(HEADER_TIMEOUT, header_timeout, INT, "s", "10", 1, 600, false, "Time a client has to send a request head.") \
-    V(KEEPALIVE_TIMEOUT, keepalive_timeout, INT, "s", "60", 1, 3600, false, "Idle time before a connection is closed.") \
+    V(KEEPALIVE_TIMEOUT, keepalive_timeout, INT, "s", "60", 1, 3600, false, "Idle time before a connection is closed. An answer of which nothing is read for as long (30 s at least) ends, too.") \
     V(MAX_CONNECTIONS, max_connections, INT, "", "10000", 16, 1000000, false, "Open connections at most.") \
     V(GATEWAY_THREADS, gateway_threads, INT, "", "1", 1, 64, false, "HTTP event loops.") \
     V(INGEST_PIPELINES, ingest_pipelines, INT, "", "1", 1, 16, false, "Scanner, hasher and store threads, one of each a pipeline.") \

@@ -323,6 +323,13 @@ def test_proxy_streams_and_limits(compose):
     assert size > int(settings()["MAX_UPLOAD_SIZE_MB"]) and size <= int(settings()["MAX_UPLOAD_SIZE_MB"]) + 2
 
 
+def test_proxy_lets_go_first_and_reads_on(compose):
+    """An idle connection is closed by who would use it again, and a large file is read as fast as its client takes it."""
+    conf = (COMPOSE / "nginx.conf").read_text(encoding="utf-8")
+    assert int(re.search(r"\n    keepalive_timeout (\d+)s;", conf).group(1)) < int(settings()["KEEPALIVE_TIMEOUT"])
+    assert "\n    proxy_max_temp_file_size 0;" in conf
+
+
 # ---- docs/manual.md ----
 
 
