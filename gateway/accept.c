@@ -12,6 +12,8 @@
 
 #define ACCEPTS_A_TURN 64
 #define BACKLOG        1024
+#define UNSENT_MAX                                                                                 \
+    (256 << 10) /* bytes the kernel holds of an answer that its client does not read */
 
 /* "127.0.0.1:8080", "[::1]:8080", ":8080" (all addresses). */
 static bool split(const char *address, char host[256], char port[8])
@@ -144,8 +146,9 @@ static void on_acceptable(h2o_socket_t *listener, const char *err)
                                              ? 30
                                              : l->loop.gw->cfg->keepalive_timeout) *
                               1000;
-        setsockopt(h2o_socket_get_fd(sock), IPPROTO_TCP, TCP_USER_TIMEOUT, &stalled_ms,
-                   sizeof(stalled_ms));
+        int unsent = UNSENT_MAX, fd = h2o_socket_get_fd(sock);
+        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &stalled_ms, sizeof(stalled_ms));
+        setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
         kv_tap_new(l, sock);
     }
 }

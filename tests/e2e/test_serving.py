@@ -1,8 +1,10 @@
 """Serving. S0-05 S0-23 S0-43 S0-54 S0-86"""
 import os
+import socket
 
 import pytest
 
+from kervan import wait_for
 from pictures import noise_png, padded_png, png
 
 
@@ -175,6 +177,33 @@ def test_large_file_in_pieces(kervan):
     m = kervan.upload_raw(picture, "buyuk.png").json()
     assert kervan.get(m["url"]).content == picture
     assert kervan.get(m["url"], headers={"Range": "bytes=4000000-4999999"}).content == picture[4_000_000:]
+
+
+def unsent(port, client):
+    """Bytes the kernel holds for this client, and whether it waits for its window to open."""
+    with open("/proc/net/tcp", encoding="ascii") as lines:
+        for line in lines:
+            words = line.split()
+            if words[1].endswith(f":{port:04X}") and words[2].endswith(f":{client:04X}"):
+                return int(words[4].split(":")[0], 16), words[5].startswith("04")
+    return 0, False
+
+
+def test_the_kernel_holds_little_for_who_does_not_read(kervan):
+    """It would take 4 MiB a connection, and some hundred of them are all that it has for TCP."""
+    m = kervan.upload_raw(padded_png(8_000_000), "uzun.png").json()
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.connect(("127.0.0.1", kervan.port))
+        s.sendall(f"GET {m['url']} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        seen = []
+
+        def full():
+            seen.append(unsent(kervan.port, s.getsockname()[1]))
+            return seen[-1][1] and seen[-3:] == [seen[-1]] * 3
+
+        wait_for("a full socket", full)
+        assert 0 < seen[-1][0] < 1 << 20, seen[-1]
 
 
 def test_not_an_image_is_harmless(kervan):
