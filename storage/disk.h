@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "storage/object.h"
@@ -37,7 +38,8 @@ typedef struct kv_folder {
 struct kv_store {
     int root_fd, tmp_fd;
     char *root_path;
-    struct stat root; /* what it was when it was opened */
+    struct stat root;       /* what it was when it was opened */
+    atomic_llong looked_us; /* when it was last seen in its place by a put */
     bool relaxed;
     pthread_mutex_t lock; /* what follows, and refs, flags and counts of folders */
     kv_folder *newest, *oldest;

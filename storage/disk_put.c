@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "proto/base/clock.h"
 #include "proto/base/id.h"
 #include "proto/base/log.h"
 
@@ -19,6 +20,8 @@
  * dirty pages (730..1,660 MB/s; they stay near 120 MB without); fallocate of the whole length
  * (1,760..2,060 MB/s but 380 MB of dirty pages, and a cost for each small file). */
 #define WRITE_BACK_EVERY ((uint64_t)8 << 20)
+
+enum { LOOK_US = 50000 }; /* at the name of the media folder */
 
 struct kv_put {
     kv_store *store;
@@ -69,11 +72,21 @@ static kv_err make_temporary(kv_put *put)
     }
 }
 
+static kv_err look_in_place(kv_store *s)
+{
+    int64_t now = kv_mono_us(&kv_clock_real);
+    if (now - atomic_load(&s->looked_us) < LOOK_US)
+        return KV_OK;
+    KV_TRY(kv_store_in_place(s));
+    atomic_store(&s->looked_us, now);
+    return KV_OK;
+}
+
 kv_err kv_put_begin(kv_store *store, uint64_t id, uint64_t length_hint, kv_put **ret)
 {
     (void)length_hint; /* see WRITE_BACK_EVERY */
     *ret = NULL;
-    KV_TRY(kv_store_in_place(store));
+    KV_TRY(look_in_place(store));
     kv_put *put = calloc(1, sizeof *put);
     if (!put)
         return KV_E_NO_MEMORY;

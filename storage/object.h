@@ -93,10 +93,10 @@ void kv_sweep_end(kv_sweep **s, kv_sweep_result *ret); /* what it has not come t
  * store need not be open, nothing is made. */
 bool kv_store_outlived(const kv_config *cfg);
 
-/* Free bytes on the medium; 0 when not known. */
 /* MEDIA_MOVED: the media folder is another one than that which was opened, or gone. What is stored
- * then is not there after the next start, so no put begins. */
+ * then is not there after the next start, so no put begins (50 ms later at the latest). */
 kv_err kv_store_in_place(kv_store *store);
+/* Free bytes on the medium; 0 when not known. */
 uint64_t kv_store_free_bytes(kv_store *store);
 
 #endif
