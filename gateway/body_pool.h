@@ -51,8 +51,8 @@ kv_body_pool *kv_body_pool_new(size_t budget, const int *wake_fds, unsigned loop
 
 /* NULL: the budget is used up, or memory. Reference count 1: the caller's. */
 kv_body_buf *kv_body_arena(kv_body_pool *pool);
-/* A buffer of its own, for `slices` slices. Within the budget unless `force` (small copies always
- * go through). */
+/* A buffer of its own, for `slices` slices. Within the budget unless `force`: for what stands
+ * nowhere else, or in a buffer whose slices are used up. */
 kv_body_buf *kv_body_single(kv_body_pool *pool, size_t cap, unsigned slices, bool force);
 void kv_body_drop(kv_body_buf *buf); /* one reference; any thread */
 /* Whether the caller holds the only reference; then the arena is empty again. */

@@ -169,11 +169,16 @@ static void begin(kv_upload *u)
 /* A payload of bytes that stand in `buf` (else, or where they would hold too much, of a copy). */
 static kv_err make_payload(kv_upload *u, kv_body_buf *buf, kv_slice bytes, zmq_msg_t *ret)
 {
+    kv_body_pool *pool = kv_gw_inside(&u->loop->loop)->pool;
     bool inside = buf != NULL && bytes.ptr >= buf->bytes && bytes.ptr < buf->bytes + buf->cap;
-    if (inside && (bytes.len >= KV_BODY_COPY || buf == u->whole) &&
-        kv_body_message(buf, u->credit, bytes, ret))
+    bool copied = bytes.len < KV_BODY_COPY && buf != u->whole;
+    kv_body_buf *own = NULL;
+    if (inside && copied) /* where the budget has no room for it, what is counted already serves */
+        own = kv_body_single(pool, bytes.len, 1, false);
+    if (inside && own == NULL && kv_body_message(buf, u->credit, bytes, ret))
         return KV_OK;
-    kv_body_buf *own = kv_body_single(kv_gw_inside(&u->loop->loop)->pool, bytes.len, 1, true);
+    if (own == NULL)
+        own = kv_body_single(pool, bytes.len, 1, true);
     if (own == NULL)
         return KV_E_NO_MEMORY;
     memcpy(own->bytes, bytes.ptr, bytes.len);

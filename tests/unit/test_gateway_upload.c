@@ -300,6 +300,40 @@ static void test_scarce_memory(void **state)
     free(bytes);
 }
 
+/* The same in pieces so small that they are copied: the copies count, too. */
+static void test_scarce_memory_for_small_pieces(void **state)
+{
+    (void)state;
+    enum { CONNECTIONS = 16, BUDGET = 4 * MB, PIECE = 3000, PIECES = 150 };
+    server s;
+    char body[4096], head[256];
+    int fds[CONNECTIONS];
+    int64_t most = 0;
+    start(&s, "UPLOAD_RATE_LIMIT=0", "UPLOAD_BUFFER_MB=4");
+    char *bytes = bytes_of((size_t)PIECE * PIECES);
+    for (int i = 0; i < CONNECTIONS; i++) {
+        fds[i] = dial(&s);
+        send_all(fds[i], head,
+                 raw_head(head, sizeof(head), "filename=slow", (size_t)PIECE * PIECES));
+    }
+    for (int k = 0; k < PIECES; k++) {
+        for (int i = 0; i < CONNECTIONS; i++)
+            send_all(fds[i], bytes + (size_t)k * PIECE, PIECE);
+        usleep(2000); /* or they are read as one, which is not copied */
+        int64_t held = kv_metric_get(KV_M_UPLOAD_BUFFER_BYTES);
+        most = held > most ? held : most;
+    }
+    for (int i = 0; i < CONNECTIONS; i++) {
+        assert_int_equal(answer(fds[i], body), 201);
+        expect_hash(body, bytes, (size_t)PIECE * PIECES);
+        close(fds[i]);
+    }
+    assert_in_range(most, BUDGET / 2, BUDGET);
+    ask_stop(&s);
+    finish(&s);
+    free(bytes);
+}
+
 /* A form whose file comes in one piece, though its folder follows and the parser stumbles. */
 static void test_form_pieces(void **state)
 {
@@ -479,9 +513,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bodies),        cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_scarce_memory), cmocka_unit_test(test_form_pieces),
-        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_buffered),      cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_scarce_memory), cmocka_unit_test(test_scarce_memory_for_small_pieces),
+        cmocka_unit_test(test_form_pieces),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_drain),         cmocka_unit_test(test_buffered),
+        cmocka_unit_test(test_rate),
     };
     kv_log_setup("gateway", KV_LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
