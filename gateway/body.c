@@ -61,12 +61,17 @@ kv_err kv_body_load(kv_slice text, json_t **ret, char why[KV_BODY_WHY])
     return KV_OK;
 }
 
-/* How far a known name is from the one given; one that ends or begins with it is near. */
+static bool ends_or_begins_with(kv_slice longer, kv_slice part)
+{
+    return part.len >= 4 && longer.len > part.len &&
+           (memcmp(longer.ptr, part.ptr, part.len) == 0 ||
+            memcmp(longer.ptr + longer.len - part.len, part.ptr, part.len) == 0);
+}
+
+/* How far a known name is from the one given; "attempts" and "delay_ms" are near. */
 static size_t distance(kv_slice given, kv_slice known)
 {
-    if (given.len >= 4 && known.len > given.len &&
-        (memcmp(known.ptr, given.ptr, given.len) == 0 ||
-         memcmp(known.ptr + known.len - given.len, given.ptr, given.len) == 0))
+    if (ends_or_begins_with(known, given) || ends_or_begins_with(given, known))
         return 1;
     return kv_text_distance(given, known);
 }

@@ -127,6 +127,7 @@ static void test_refusals(void **state)
     refused("{\"service\":\"a\",\"max_attemps\":3}", KV_E_BAD_PARAMETER,
             "Did you mean max_attempts?");
     refused("{\"service\":\"a\",\"attempts\":3}", KV_E_BAD_PARAMETER, "Did you mean max_attempts?");
+    refused("{\"service\":\"a\",\"delay_ms\":3}", KV_E_BAD_PARAMETER, "Did you mean delay?");
     refused("{\"service\":\"a\",\"zzzzzzzzzzzzzzzz\":3}", KV_E_BAD_PARAMETER, "is not known");
     refused("{\"service\":\"a\",\"lane\":\"fast\"}", KV_E_BAD_PARAMETER, "urgent");
     refused("{\"service\":\"a\",\"delay\":-1}", KV_E_BAD_PARAMETER, "delay");
