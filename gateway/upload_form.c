@@ -9,8 +9,10 @@ kv_err kv_upload_set_folder(kv_upload *u, kv_slice folder)
 {
     if (folder.len == 0)
         folder = kv_slice_str("genel");
-    if (folder.len > KV_FOLDER_MAX || !kv_folder_valid(folder))
+    if (folder.len > KV_FOLDER_MAX || !kv_folder_valid(folder)) {
+        u->folder[0] = 0; /* the log line names none */
         return KV_E_BAD_FOLDER;
+    }
     memcpy(u->folder, folder.ptr, folder.len);
     u->folder[folder.len] = 0;
     return KV_OK;
