@@ -535,6 +535,16 @@ def clean():
     shutil.rmtree(RUNS, ignore_errors=True)
 
 
+STOPS = (signal.SIGTERM, signal.SIGINT)
+
+
+def stop(number, _):
+    """Through every finally, once: no peer is left."""
+    for ignored in STOPS:
+        signal.signal(ignored, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 def main():
     args = argparse.ArgumentParser(description="measure kervan beside its peers")
     args.add_argument("name", choices=NAMES)
@@ -545,8 +555,8 @@ def main():
     args.add_argument("--quiet", type=float, metavar="PERCENT", help="do a run again, whoever's it is, during which the host kept more of the CPU than this")
     got = args.parse_args()
     Host.quiet = got.quiet
-    for number in (signal.SIGTERM, signal.SIGINT):  # nohup's shells ignore the second
-        signal.signal(number, lambda number, _: sys.exit(128 + number))  # through every finally: no peer is left
+    for number in STOPS:  # nohup's shells ignore the second
+        signal.signal(number, stop)
     sample = ROOT / "build/bench/20k.bin"
     if not sample.exists():
         sample.write_bytes(padded_png(20_000, seed=1))

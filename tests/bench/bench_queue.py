@@ -39,12 +39,18 @@ def name():
 # ---- peers ----
 
 class Server:
-    """`where` it listens: a port, or a unix socket, which it gets if it can (kervan has one, and TCP costs some 10 % more). `after`: what else is run when it has ended."""
+    """`where` it listens: a port, or a unix socket, which it gets if it can (kervan has one, and TCP costs some 10 % more). `settle`: seconds until it is itself once it listens. `after`: what else is run when it has ended."""
 
-    def __init__(self, what, command, where, env=None, after=()):
+    def __init__(self, what, command, where, env=None, settle=0, after=()):
         self.what, self.where, self.after = what, where, after
-        self.process = subprocess.Popen([str(c) for c in command], env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        B.listening(where)
+        # a session of its own: Ctrl-C would end a start script, and leave the server behind
+        self.process = subprocess.Popen([str(c) for c in command], env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            B.listening(where)
+            time.sleep(settle)
+        except BaseException:
+            self.__exit__()
+            raise
 
     def run(self, *args, timeout=600):
         out = subprocess.run(["node", str(B.PEERS / "queue.mjs"), self.what, str(self.where), *map(str, args)], capture_output=True, text=True, timeout=timeout, check=False, env={**os.environ, "LOAD_QUEUE": name()})
@@ -87,9 +93,7 @@ def rabbitmq():
     os.chmod(folder, 0o750)
     env = {"RABBITMQ_NODENAME": f"kvbench{port}@localhost", "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1", "RABBITMQ_NODE_PORT": str(port), "RABBITMQ_DIST_PORT": str(B.free_port()), "ERL_EPMD_PORT": str(names),
            "RABBITMQ_MNESIA_BASE": folder, "RABBITMQ_LOG_BASE": folder, "HOME": folder}
-    server = Server("rabbitmq", ["rabbitmq-server"], port, env, after=("epmd", "-port", names, "-kill"))
-    time.sleep(3)  # it listens before it has settled
-    return server
+    return Server("rabbitmq", ["rabbitmq-server"], port, env, settle=3, after=("epmd", "-port", names, "-kill"))
 
 
 def disk(*args):
