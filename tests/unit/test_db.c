@@ -13,32 +13,7 @@
 
 #include "proto/base/clock.h"
 #include "storage/db.h"
-#include "tests/unit/scratch.h"
-
-#define OK(expr) assert_int_equal((expr), KV_OK)
-
-static int make(void **state)
-{
-    scratch *s = malloc(sizeof *s);
-    scratch_make(s);
-    *state = s;
-    return 0;
-}
-
-static int drop(void **state)
-{
-    scratch_remove(*state);
-    free(*state);
-    return 0;
-}
-
-static kv_db *writer(scratch *s)
-{
-    kv_db *db;
-    OK(kv_db_open(&s->cfg, KV_DB_WRITE, &db));
-    OK(kv_db_migrate(db, NULL, NULL));
-    return db;
-}
+#include "tests/unit/db_rig.h"
 
 static int64_t one_number(kv_db *db, const char *sql)
 {

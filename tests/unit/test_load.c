@@ -111,37 +111,42 @@ static void test_all_is_read(void **state)
     rig_stop(&r);
 }
 
+/* Loads a database in which `damage` was done; *ret_jobs: what is known then. */
+static kv_err load_damaged(const char *damage, uint64_t *ret_jobs)
+{
+    rig r;
+    rig_start(&r);
+    fill(&r);
+    assert_int_equal(kv_db_exec(r.x.db, damage), KV_OK);
+    kv_core *core = core_of(&r);
+    kv_err err = kv_load_jobs(r.x.db, core, now_of(&r));
+    *ret_jobs = kv_core_jobs(core);
+    kv_core_destroy(&core);
+    rig_stop(&r);
+    return err;
+}
+
 /* Said, not passed over: a broker that knew a part of the jobs would lose the others. */
 static void test_what_cannot_be_read(void **state)
 {
-    rig r;
+    uint64_t jobs;
     (void)state;
-    rig_start(&r);
-    fill(&r);
-    assert_int_equal(kv_db_exec(r.x.db, "PRAGMA foreign_keys = OFF; DELETE FROM service "
-                                        "WHERE name = 'a-queue-with-rather-a-long-name'"),
-                     KV_OK);
-    kv_core *core = core_of(&r);
-    assert_int_equal(kv_load_jobs(r.x.db, core, now_of(&r)), KV_E_DB_DAMAGED);
-    kv_core_destroy(&core);
-    rig_stop(&r);
+    assert_int_equal(load_damaged("PRAGMA foreign_keys = OFF; DELETE FROM service "
+                                  "WHERE name = 'a-queue-with-rather-a-long-name'",
+                                  &jobs),
+                     KV_E_DB_DAMAGED);
 }
 
 /* One damaged number does not keep all others from being loaded. */
 static void test_a_state_that_cannot_be(void **state)
 {
-    rig r;
+    uint64_t jobs;
     (void)state;
-    rig_start(&r);
-    fill(&r);
-    assert_int_equal(kv_db_exec(r.x.db, "UPDATE job SET state = -1 WHERE id = "
-                                        "(SELECT min(id) FROM job WHERE state = 0)"),
+    assert_int_equal(load_damaged("UPDATE job SET state = -1 WHERE id = "
+                                  "(SELECT min(id) FROM job WHERE state = 0)",
+                                  &jobs),
                      KV_OK);
-    kv_core *core = core_of(&r);
-    assert_int_equal(kv_load_jobs(r.x.db, core, now_of(&r)), KV_OK);
-    assert_int_equal(kv_core_jobs(core), JOBS);
-    kv_core_destroy(&core);
-    rig_stop(&r);
+    assert_int_equal(jobs, JOBS);
 }
 
 int main(void)
