@@ -362,10 +362,9 @@ static void ask_queues(kv_admin_call *call)
 
 static const char *remedy_of(const char *database)
 {
-    static const kv_err lasting[] = {KV_E_DB_DAMAGED, KV_E_DB_MOVED};
-    for (size_t i = 0; i < sizeof lasting / sizeof *lasting; i++)
-        if (strcmp(database, kv_err_info_of(lasting[i])->slug) == 0)
-            return kv_err_info_of(lasting[i])->en;
+    kv_err lasting = kv_db_state_named(kv_slice_str(database));
+    if (lasting != KV_OK)
+        return kv_err_info_of(lasting)->en;
     if (strcmp(database, kv_err_info_of(KV_E_BUSY)->slug) == 0)
         return "Another program holds it, perhaps a sqlite3 with an open transaction: end that; "
                "nothing has to be restarted";

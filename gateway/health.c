@@ -123,13 +123,10 @@ static const char *word_of(const checks *c)
 /* What the broker found that does not pass by itself. */
 static kv_err lasting(kv_slice report)
 {
-    static const kv_err errs[] = {KV_E_DB_DAMAGED, KV_E_DB_MOVED};
     kv_slice database;
-    for (size_t i = 0; i < sizeof(errs) / sizeof(*errs); i++)
-        if (report.ptr != NULL && kv_scan_text(report, "database", &database) &&
-            kv_slice_is(database, kv_err_info_of(errs[i])->slug))
-            return errs[i];
-    return KV_OK;
+    return report.ptr != NULL && kv_scan_text(report, "database", &database)
+               ? kv_db_state_named(database)
+               : KV_OK;
 }
 
 static void on_stats(h2o_req_t *req, kv_loop *loop, kv_slice text)

@@ -36,6 +36,7 @@ void kv_db_close_moved(
 /* Of the database, as far as this process knows: DB_DAMAGED since a handle met damage, DB_MOVED
  * while it is not in its writer's place. */
 kv_err kv_db_state(void);
+kv_err kv_db_state_named(kv_slice slug); /* the same, as another process says it */
 /* Rows that cannot be like this: says where, is remembered, and is DB_DAMAGED. `id`: 0 for none. */
 void kv_db_say_damage(const char *where, uint64_t id);
 static inline kv_err kv_db_damage(const char *where, uint64_t id)

@@ -140,6 +140,15 @@ kv_err kv_db_state(void)
     return atomic_load(&damaged) ? KV_E_DB_DAMAGED : atomic_load(&gone) ? KV_E_DB_MOVED : KV_OK;
 }
 
+kv_err kv_db_state_named(kv_slice slug)
+{
+    static const kv_err states[] = {KV_E_DB_DAMAGED, KV_E_DB_MOVED};
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++)
+        if (kv_slice_is(slug, kv_err_info_of(states[i])->slug))
+            return states[i];
+    return KV_OK;
+}
+
 void kv_db_say_damage(const char *where, uint64_t id)
 {
     kv_sqlite_damaged();
