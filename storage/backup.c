@@ -18,6 +18,11 @@ enum {
     CHECK_OPS = 100000
 };
 
+/* Nobody can have been given these since: 2^53 / LEAP_EVENTS is how often a copy of a copy's copy
+ * can be made before a browser's numbers end. */
+#define LEAP_EVENTS "1099511627776" /* 2^40 */
+#define LEAP_EPOCHS "1000"          /* starts of a broker */
+
 static atomic_bool runs;
 
 typedef struct backup {
@@ -159,7 +164,13 @@ static kv_err copy(backup *b)
     int end = sqlite3_backup_finish(copying);
     if (!on)
         return failed(b, KV_E_CLIENT_GONE, "copy", "nobody waits for it");
-    return rc == SQLITE_DONE && end == SQLITE_OK ? KV_OK : failed_copy(b, end ? end : rc, "copy");
+    if (rc != SQLITE_DONE || end != SQLITE_OK)
+        return failed_copy(b, end ? end : rc, "copy");
+    /* the copy says WAL in its head, as the original does: a file that is complete in itself does
+     * not */
+    rc = sqlite3_exec(b->to, "PRAGMA journal_mode=DELETE; PRAGMA journal_mode=OFF", NULL, NULL,
+                      NULL);
+    return rc == SQLITE_OK ? KV_OK : failed_copy(b, rc, "copy");
 }
 
 static int checking(void *arg)
@@ -168,15 +179,34 @@ static int checking(void *arg)
     return !b->go_on(b->arg, KV_BACKUP_CHECK, b->pages, b->pages);
 }
 
+/* The database goes on behind this moment, and so do those who follow its log and hold its leases.
+ * Were the copy to go on with the same numbers, after a restore they would stand for other events
+ * and other leases: so it goes on far behind them. A part of the log each time: SQLite keeps the
+ * keys it is to change in memory. */
+static kv_err leap(backup *b)
+{
+    static const char first[] =
+        "PRAGMA temp_store=MEMORY;"
+        "UPDATE counter SET value = value + " LEAP_EPOCHS " WHERE name = 'epoch';"
+        "UPDATE counter SET value = value + " LEAP_EVENTS
+        " WHERE name = 'notified' AND EXISTS (SELECT 1 FROM event);"
+        "CREATE TEMP TABLE newest AS SELECT max(first) AS id FROM event";
+    static const char part[] =
+        "UPDATE event SET first = first + " LEAP_EVENTS ", last = last + " LEAP_EVENTS
+        " WHERE first IN (SELECT first FROM event WHERE first <= (SELECT id FROM newest) ORDER BY "
+        "first LIMIT 10000)";
+    int rc = sqlite3_exec(b->to, first, NULL, NULL, NULL);
+    do {
+        if (rc == SQLITE_OK)
+            rc = sqlite3_exec(b->to, part, NULL, NULL, NULL);
+    } while (rc == SQLITE_OK && sqlite3_changes(b->to) > 0);
+    return rc == SQLITE_OK ? KV_OK : failed_copy(b, rc, "count on in the copy");
+}
+
 static kv_err check(backup *b)
 {
     sqlite3_stmt *s = NULL;
-    sqlite3_progress_handler(b->to, CHECK_OPS, checking, b);
-    /* the copy says WAL in its head, as the original does: a file that is complete in itself does
-     * not */
-    int rc = sqlite3_exec(b->to, "PRAGMA journal_mode=DELETE", NULL, NULL, NULL);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_prepare_v2(b->to, "PRAGMA integrity_check(1)", -1, &s, NULL);
+    int rc = sqlite3_prepare_v2(b->to, "PRAGMA integrity_check(1)", -1, &s, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(s);
     const char *said = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : NULL;
@@ -244,6 +274,8 @@ static kv_err run(backup *b, int64_t *ret_bytes)
     KV_TRY(make_tmp(b));
     KV_TRY(copy(b));
     end_snapshot(b);
+    sqlite3_progress_handler(b->to, CHECK_OPS, checking, b);
+    KV_TRY(leap(b));
     KV_TRY(check(b));
     sqlite3_close(b->to);
     b->to = NULL;

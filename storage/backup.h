@@ -10,6 +10,9 @@ typedef enum kv_backup_step { KV_BACKUP_COPY, KV_BACKUP_CHECK } kv_backup_step;
  * 0600) by a connection of its own, held against integrity_check, synced, renamed. It is one file,
  * complete in itself. One backup a process at a time.
  *
+ * In the copy the ids of events and the broker's epoch go on far ahead of what they are here, so
+ * that after a restore no follower's or lease's number of since then is given again.
+ *
  * It reads one snapshot, and what is written meanwhile stays in the WAL: the ledger forces no
  * checkpoint until then (kv_db_backup_runs). `go_on` is called some hundred times a second; false
  * ends it with CLIENT_GONE. On error nothing is left. BUSY: another one runs. CONFLICT: `path` or

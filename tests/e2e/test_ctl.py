@@ -205,6 +205,10 @@ def test_lines_from_stdin(kervan):
     assert got.returncode == 2 and "bogus" in got.stderr and "kervan" in got.stdout
 
 
+def poll(k, **params):
+    return k.get("/api/events", params=params, headers={"Accept": "application/json"}).json()
+
+
 def test_backup(kervan, peer, tmp_path):
     job = peer.submit("kept", {"x": 1})
     env = {"PATH": os.environ["PATH"], "KERVAN_DATA": str(kervan.data), "ASAN_OPTIONS": "detect_leaks=0"}
@@ -222,10 +226,16 @@ def test_backup(kervan, peer, tmp_path):
     again = ctl(kervan, "backup", str(copy))
     assert again.returncode == 1 and "exists" in again.stderr
     assert ctl(kervan, "backup", str(tmp_path / "no/such/folder.db")).returncode == 1
+    peer.submit("after-the-backup")
+    seen = poll(kervan)["last"]
     restored = Kervan()
     (restored.data / "kervan.db").write_bytes(copy.read_bytes())
     with restored:
         assert as_json(restored, "job", job)["params"] == {"x": 1}
+        with Peer(restored) as other:
+            for _ in range(20):  # as many events as the follower knew, and more
+                other.submit("restored")
+        assert poll(restored, after=seen)["resync"] is True
 
 
 # ---- a broker that hangs ----

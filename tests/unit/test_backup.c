@@ -13,6 +13,7 @@
 
 #include "proto/base/log.h"
 #include "storage/backup.h"
+#include "storage/read/events.h"
 #include "tests/unit/scratch.h"
 
 #define OK(expr) assert_int_equal((expr), KV_OK)
@@ -34,7 +35,7 @@ typedef struct rig {
     kv_db *db;
     int calls, end_after; /* 0: never */
     bool second_refused;
-    char path[300];
+    char path[320];
 } rig;
 
 static int make(void **state)
@@ -127,6 +128,53 @@ static void a_copy_of_one_moment(void **state)
     assert_false(exists(scratch_path(&r->s, "copy.db.tmp-wal")));
 }
 
+static bool to_the_end(void *arg, kv_backup_step step, int64_t done, int64_t total)
+{
+    return (void)arg, (void)step, done <= total;
+}
+
+static bool on_event(void *arg, uint64_t first, uint64_t last, kv_slice json_array)
+{
+    (void)json_array;
+    ((uint64_t *)arg)[0] += last - first + 1;
+    return true;
+}
+
+/* What the database gives after this moment the copy must not give again after a restore: neither
+ * the ids of events, which followers ask from, nor epochs, which leases are told apart by. */
+static void a_copy_counts_on_far_ahead(void **state)
+{
+    rig *r = *state;
+    char folder[300];
+    int64_t bytes = 0;
+    uint64_t n = 0, newest, leap = UINT64_C(1) << 40;
+    kv_config cfg = r->s.cfg;
+    kv_db *copy = NULL;
+    OK(kv_db_exec(r->db, "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE "
+                         "i < 25000) INSERT INTO event SELECT 101 + 2 * i, 102 + 2 * i, 1, '[]' "
+                         "FROM n; UPDATE counter SET value = 5 WHERE name = 'epoch';"
+                         "UPDATE counter SET value = 50000 WHERE name = 'notified'"));
+    snprintf(folder, sizeof folder, "%s/restored", r->s.dir);
+    snprintf(r->path, sizeof r->path, "%s/kervan.db", folder);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    OK(kv_db_backup(&r->s.cfg, r->path, to_the_end, r, &bytes));
+    cfg.data = folder;
+    OK(kv_db_open(&cfg, KV_DB_READ, &copy));
+    assert_int_equal(count(copy, "SELECT value FROM counter WHERE name = 'epoch'"), 1005);
+    assert_int_equal(count(copy, "SELECT value FROM counter WHERE name = 'notified'"),
+                     leap + 50000);
+    OK(kv_events_last(copy, &newest));
+    assert_int_equal(newest, leap + 50102);
+    /* the log is whole, and reaches back to none of the old ids, nor to those given since */
+    OK(kv_events_after(copy, leap + 100, 100000, on_event, &n));
+    assert_int_equal(n, 50002);
+    static const uint64_t olds[] = {1, 100, 50102, 50103, 1000000};
+    for (size_t i = 0; i < sizeof olds / sizeof *olds; i++)
+        assert_int_equal(kv_events_after(copy, olds[i], 1, on_event, &n), KV_E_NOT_FOUND);
+    kv_db_close(&copy);
+    assert_int_equal(count(r->db, "SELECT max(last) FROM event"), 50102); /* here it stays */
+}
+
 static void nothing_is_replaced(void **state)
 {
     rig *r = *state;
@@ -201,6 +249,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_copy_of_one_moment, make, drop),
+        cmocka_unit_test_setup_teardown(a_copy_counts_on_far_ahead, make, drop),
         cmocka_unit_test_setup_teardown(nothing_is_replaced, make, drop),
         cmocka_unit_test_setup_teardown(broken_off_nothing_is_left, make, drop),
         cmocka_unit_test_setup_teardown(a_name_that_may_not_last_is_taken_back, make, drop),
