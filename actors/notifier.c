@@ -6,6 +6,7 @@
 
 #include "proto/base/log.h"
 #include "proto/base/text.h"
+#include "proto/base/words.h"
 #include "storage/read/events.h"
 #include "storage/read/notifications.h"
 
@@ -42,9 +43,8 @@ typedef struct notifier {
 
 static bool tells(const char *type)
 {
-    static const char *const ends[] = {"job.complete", "job.error", "job.cancelled"};
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        if (strcmp(type, ends[i]) == 0)
+    for (int i = KV_EVENT_JOB_COMPLETE; i <= KV_EVENT_JOB_CANCELLED; i++) {
+        if (kv_slice_is(kv_event_names[i], type))
             return true;
     }
     return false;

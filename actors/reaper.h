@@ -7,8 +7,6 @@
 
 #include "proto/actor.h"
 
-#define KV_REAPER_SERVICE "blob-reap"
-
 extern const kv_actor_def kv_reaper_actor;
 
 #endif

@@ -12,6 +12,7 @@
 #include "proto/actor.h"
 #include "proto/base/log.h"
 #include "proto/base/process.h"
+#include "proto/base/words.h"
 
 #define KNOWN "image, reaper, notifier"
 
@@ -26,8 +27,8 @@ static const struct {
     const kv_actor_def *def;
     uint64_t (*credit)(const kv_config *cfg);
 } table[] = {
-    {"image", KV_IMAGE_SERVICE, &kv_image_actor, kv_image_credit},
-    {"reaper", KV_REAPER_SERVICE, &kv_reaper_actor, no_credit}, /* takes it when it is its turn */
+    {"image", KV_SERVICE_IMAGE, &kv_image_actor, kv_image_credit},
+    {"reaper", KV_SERVICE_REAP, &kv_reaper_actor, no_credit}, /* takes it when it is its turn */
     {"notifier", NULL, &kv_notifier_actor, no_credit}, /* takes no jobs: it reads the event log */
 };
 enum { ACTORS = sizeof table / sizeof table[0] };

@@ -4,12 +4,11 @@
 #include "broker/admin_inspect.h"
 #include "broker/admin_retry.h"
 #include "proto/base/json_scan.h"
+#include "proto/base/words.h"
 #include "storage/read/jobs.h"
 #include "storage/read/jobs_list.h"
 
 enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 1000000, VALUE_MAX = 400 };
-
-static const char *const lanes[] = {"urgent", "normal", "background"};
 
 /* ---- lists ---- */
 
@@ -108,20 +107,8 @@ static void list_page(kv_admin_call *call)
         kv_admin_again(call, 1, list_page);
 }
 
-static bool word_of(const char *const *words, int n, kv_slice word, int *ret)
-{
-    for (int i = 0; i < n; i++) {
-        if (kv_slice_is(word, words[i])) {
-            *ret = i;
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool read_state(kv_admin_call *call, int *ret)
 {
-    static const char *const states[] = {"queued", "processing", "complete", "error", "cancelled"};
     kv_slice word = kv_admin_option(call, "status"), same = kv_admin_option(call, "state");
     const char *name = word.ptr ? "status" : "state";
     if (word.ptr && same.ptr) {
@@ -129,10 +116,10 @@ static bool read_state(kv_admin_call *call, int *ret)
         return false;
     }
     word = word.ptr ? word : same;
-    if (!word.ptr || word_of(states, 5, word, ret))
+    if (!word.ptr)
         return true;
-    *ret = -2;
-    if (kv_slice_is(word, "unfinished"))
+    *ret = kv_slice_is(word, "unfinished") ? -2 : kv_word_find(kv_state_names, KV_STATES, word);
+    if (*ret != -1)
         return true;
     kv_admin_error(call, "bad_parameter",
                    "%s= is queued, processing, complete, error, cancelled or unfinished.", name);
@@ -141,7 +128,8 @@ static bool read_state(kv_admin_call *call, int *ret)
 
 static bool read_lane(kv_admin_call *call, kv_slice word, int *ret)
 {
-    if (word_of(lanes, 3, word, ret))
+    *ret = kv_word_find(kv_lane_names, KV_LANES, word);
+    if (*ret >= 0)
         return true;
     kv_admin_error(call, "bad_parameter", "A lane is urgent, normal or background.");
     return false;
@@ -413,13 +401,13 @@ static void on_promote(kv_admin_call *call, const kv_msg *answer)
     kv_slice lane = kv_admin_word(call, 1);
     (void)answer;
     kv_admin_done(call, "it is the last of lane %.*s now",
-                  KV_SLICE_FMT(lane.len ? lane : kv_slice_str(lanes[0])));
+                  KV_SLICE_FMT(lane.len ? lane : kv_slice_str(kv_lane_names[KV_LANE_URGENT])));
 }
 
 static void promote(kv_admin_call *call)
 {
     kv_slice word = kv_admin_word(call, 1);
-    int lane = 0;
+    int lane = KV_LANE_URGENT;
     kv_msg m;
     kv_msg_defaults(KV_PROMOTE, &m);
     if (!kv_admin_id(call, kv_admin_word(call, 0), &m.promote.job) ||

@@ -214,14 +214,15 @@ static bool row_begin(kv_exec *x)
 }
 
 /* In one piece: a million of them a minute are written. */
-kv_buf *kv_exec_event(kv_exec *x, const char *type)
+kv_buf *kv_exec_event(kv_exec *x, kv_event_type type)
 {
     if ((!x->row || x->row->body.len > ROW_BYTES) && !row_begin(x))
         return NULL;
     kv_buf *b = &x->row->body;
-    size_t type_len = strlen(type), at_len = strlen(x->at);
+    kv_slice name = kv_event_names[type];
+    size_t at_len = strlen(x->at);
     x->event_bytes -= b->len;
-    char *p = kv_buf_reserve(b, 64 + type_len + at_len);
+    char *p = kv_buf_reserve(b, 64 + name.len + at_len);
     if (!p)
         return NULL;
     if (b->len > 1)
@@ -231,7 +232,7 @@ kv_buf *kv_exec_event(kv_exec *x, const char *type)
     *p++ = ',';
     x->type_at = (size_t)(p - b->data);
     p = kv_put(p, "\"type\":\"", 8);
-    p = kv_put(p, type, type_len);
+    p = kv_put(p, name.ptr, name.len);
     *p++ = '"';
     x->at_at = (size_t)(p - b->data);
     p = kv_put(p, ",\"at\":", 6);
@@ -272,7 +273,7 @@ void kv_exec_add_id(kv_buf *b, const char *key, uint64_t id)
     kv_buf_addc(b, '"');
 }
 
-kv_err kv_exec_media_event(kv_exec *x, const char *type, uint64_t media, kv_slice json)
+kv_err kv_exec_media_event(kv_exec *x, kv_event_type type, uint64_t media, kv_slice json)
 {
     kv_buf *b = kv_exec_event(x, type);
     if (!b)
@@ -283,7 +284,7 @@ kv_err kv_exec_media_event(kv_exec *x, const char *type, uint64_t media, kv_slic
     return kv_exec_event_end(x);
 }
 
-kv_err kv_exec_blob_event(kv_exec *x, const char *type, uint64_t blob)
+kv_err kv_exec_blob_event(kv_exec *x, kv_event_type type, uint64_t blob)
 {
     uint64_t *ids = malloc(EVENT_MEDIA_MAX * sizeof *ids);
     int n = 0;

@@ -13,6 +13,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/config.h"
 #include "proto/base/id.h"
+#include "proto/base/words.h"
 #include "storage/db.h"
 #include "storage/write/jobs.h"
 
@@ -80,12 +81,12 @@ void kv_event_rows_free(kv_event_row **rows);
 
 /* Begins an event: {"id":…,"type":…,"at":…  Add members to the returned buffer, then
  * kv_exec_event_end. NULL: out of memory. */
-kv_buf *kv_exec_event(kv_exec *x, const char *type);
+kv_buf *kv_exec_event(kv_exec *x, kv_event_type type);
 kv_err kv_exec_event_end(kv_exec *x);
 /* An event of a media row with the row as JSON. */
-kv_err kv_exec_media_event(kv_exec *x, const char *type, uint64_t media, kv_slice json);
+kv_err kv_exec_media_event(kv_exec *x, kv_event_type type, uint64_t media, kv_slice json);
 /* The same for the newest rows of a blob (at most 1000: what has more is a test, not a gallery). */
-kv_err kv_exec_blob_event(kv_exec *x, const char *type, uint64_t blob);
+kv_err kv_exec_blob_event(kv_exec *x, kv_event_type type, uint64_t blob);
 /* A job of a literal `service`; the core is told after the commit. `id` 0: made here. `retry_of`:
  * an ended job that it does again; 0: none. */
 kv_err kv_exec_make_job(kv_exec *x, uint64_t id, const char *service, kv_slice params,

@@ -131,7 +131,7 @@ kv_err kv_exec_notify(kv_exec *x, kv_cmd *cmd)
     if (!moved || !m->user.len)
         return KV_OK;
     KV_TRY(kv_notification_add(x->db, m->event, m->user, m->kind, x->now, body));
-    kv_buf *b = kv_exec_event(x, "notification.created");
+    kv_buf *b = kv_exec_event(x, KV_EVENT_NOTIFICATION_CREATED);
     if (!b)
         return KV_E_NO_MEMORY;
     kv_json_key(b, "user");
@@ -151,7 +151,7 @@ kv_err kv_exec_seen(kv_exec *x, kv_cmd *cmd)
     cmd->other = upto > newest ? upto : 0;
     if (newest == 0)
         return KV_OK;
-    kv_buf *b = kv_exec_event(x, "notification.seen");
+    kv_buf *b = kv_exec_event(x, KV_EVENT_NOTIFICATION_SEEN);
     if (!b)
         return KV_E_NO_MEMORY;
     kv_json_key(b, "user");

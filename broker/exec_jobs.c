@@ -5,14 +5,11 @@
 #include <stdlib.h>
 
 #include "broker/put.h"
+#include "proto/base/words.h"
 #include "storage/read/jobs.h"
 #include "storage/write/credits.h"
 
 /* ---- events ---- */
-
-static const char *const event_type[] = {"job.queued", "job.processing", "job.complete",
-                                         "job.error", "job.cancelled"};
-static const char *const lane_name[] = {"urgent", "normal", "background"};
 
 static void add_text(kv_buf *b, const char *key, kv_slice text)
 {
@@ -23,7 +20,7 @@ static void add_text(kv_buf *b, const char *key, kv_slice text)
 /* In one piece but for what few events have: there are three of them a job. */
 kv_err kv_exec_job_event(kv_exec *x, const kv_job_event *e)
 {
-    kv_buf *b = kv_exec_event(x, event_type[e->state]);
+    kv_buf *b = kv_exec_event(x, KV_EVENT_JOB_QUEUED + (kv_event_type)e->state);
     const char *status = kv_job_state_name(e->state);
     char *p = b ? kv_buf_reserve(b, 128 + e->service.len) : NULL;
     char id[KV_ID_TEXT + 1];
@@ -38,9 +35,9 @@ kv_err kv_exec_job_event(kv_exec *x, const kv_job_event *e)
     p = kv_put(p, status, strlen(status));
     p = kv_put(p, "\",\"attempt\":", 12);
     p = kv_put_u64(p, e->attempt);
-    if (e->lane >= 0 && e->lane <= 2) {
+    if (e->lane >= 0 && e->lane < KV_LANES) {
         p = kv_put(p, ",\"lane\":\"", 9);
-        p = kv_put(p, lane_name[e->lane], strlen(lane_name[e->lane]));
+        p = kv_put(p, kv_lane_names[e->lane], strlen(kv_lane_names[e->lane]));
         *p++ = '"';
     }
     *p = '\0';

@@ -82,7 +82,8 @@ kv_err kv_exec_media_commit(kv_exec *x, kv_cmd *cmd)
     kv_buf_reserve(&cmd->text, ROW_USUAL);
     KV_TRY(kv_media_get_json(x->db, x->base, added.media, &cmd->text));
     if (added.outcome == KV_MEDIA_MADE)
-        KV_TRY(kv_exec_media_event(x, "media.created", added.media, kv_buf_slice(&cmd->text)));
+        KV_TRY(
+            kv_exec_media_event(x, KV_EVENT_MEDIA_CREATED, added.media, kv_buf_slice(&cmd->text)));
     return added.wants_job ? submit_image(x, media.job, &added, m) : KV_OK;
 }
 
@@ -91,7 +92,7 @@ kv_err kv_exec_media_commit(kv_exec *x, kv_cmd *cmd)
 static kv_err deleted_event(kv_exec *x, uint64_t media, const kv_media_where *where)
 {
     char id[KV_ID_TEXT + 1];
-    kv_buf *b = kv_exec_event(x, "media.deleted");
+    kv_buf *b = kv_exec_event(x, KV_EVENT_MEDIA_DELETED);
     if (!b)
         return KV_E_NO_MEMORY;
     kv_id_format(media, id);
@@ -139,6 +140,6 @@ kv_err kv_exec_media_retry(kv_exec *x, kv_cmd *cmd)
         cmd->detail = found ? "only media that are FAILED are processed again" : NULL;
         return KV_OK;
     }
-    KV_TRY(kv_exec_blob_event(x, "media.processing", where.blob));
+    KV_TRY(kv_exec_blob_event(x, KV_EVENT_MEDIA_PROCESSING, where.blob));
     return kv_hooks_submit_image(x, job, &where, where.job);
 }

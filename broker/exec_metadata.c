@@ -43,7 +43,7 @@ static kv_err write_metadata(kv_exec *x, uint64_t job, kv_job_face *face)
         return KV_OK;
     face->version++;
     KV_TRY(kv_job_set_metadata(x->db, job, face->version, metadata, x->now));
-    kv_buf *b = kv_exec_event(x, "job.metadata");
+    kv_buf *b = kv_exec_event(x, KV_EVENT_JOB_METADATA);
     if (!b)
         return KV_E_NO_MEMORY;
     kv_exec_add_id(b, ",\"jobId\":\"", job);
@@ -95,7 +95,7 @@ static kv_err write_progress(kv_exec *x, const kv_cmd_progress *m, const kv_job_
     KV_TRY(kv_job_set_progress(x->db, m->job, m->progress, x->now));
     if (!worth_an_event(face, m->progress))
         return KV_OK;
-    kv_buf *b = kv_exec_event(x, "job.progress");
+    kv_buf *b = kv_exec_event(x, KV_EVENT_JOB_PROGRESS);
     if (!b)
         return KV_E_NO_MEMORY;
     kv_exec_add_id(b, ",\"jobId\":\"", m->job);

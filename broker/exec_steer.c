@@ -10,7 +10,7 @@ kv_err kv_exec_queue_set(kv_exec *x, kv_cmd *cmd)
     const kv_queue_set *m = &cmd->queue_set;
     kv_setting set = kv_cmd_setting(cmd);
     KV_TRY(kv_setting_set(x->db, &set, &cmd->setting_removed));
-    kv_buf *b = kv_exec_event(x, "queue.changed");
+    kv_buf *b = kv_exec_event(x, KV_EVENT_QUEUE_CHANGED);
     if (!b)
         return KV_E_NO_MEMORY;
     kv_json_key(b, "service");

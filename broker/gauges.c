@@ -5,6 +5,7 @@
 #include "broker/lanes.h"
 #include "broker/pace.h"
 #include "proto/base/metrics.h"
+#include "proto/base/words.h"
 
 /* Two places of 64 are kept for kervan's own services, one is "other". */
 enum { OWN_LABELS = 61, LABEL = 96 };
@@ -70,14 +71,13 @@ static void set_pair(kv_metric m, const char *service, const char *second, int64
 
 static void set_all(const char *label, const readings *r)
 {
-    static const char *const lanes[] = {"urgent", "normal", "background"};
-    static const char *const outcomes[] = {"complete", "error", "cancelled"};
     int64_t waiting = 0;
     for (int i = 0; i < KV_LANES; i++) {
-        set_pair(KV_M_LANE_WAITING, label, lanes[i], r->waiting[i]);
-        set_pair(KV_M_JOBS_ENDED, label, outcomes[i], r->ended[i]);
+        set_pair(KV_M_LANE_WAITING, label, kv_lane_names[i], r->waiting[i]);
         waiting += r->waiting[i];
     }
+    for (int i = KV_JOB_COMPLETE; i < KV_STATES; i++)
+        set_pair(KV_M_JOBS_ENDED, label, kv_state_names[i], r->ended[i - KV_JOB_COMPLETE]);
     kv_metric_set_label(KV_M_JOBS_WAITING, label, waiting);
     kv_metric_set_label(KV_M_JOBS_DELAYED, label, r->delayed);
     kv_metric_set_label(KV_M_JOBS_RUNNING, label, r->running);

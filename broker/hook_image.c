@@ -165,7 +165,7 @@ static kv_err begun(kv_exec *x, const kv_hook_job *job)
     if (!blob_of(job, &blob))
         return KV_OK;
     KV_TRY(kv_blob_begun(x->db, blob, job->id, x->now, &live));
-    return live ? kv_exec_blob_event(x, "media.processing", blob) : KV_OK;
+    return live ? kv_exec_blob_event(x, KV_EVENT_MEDIA_PROCESSING, blob) : KV_OK;
 }
 
 static kv_err mark_failed(kv_exec *x, uint64_t blob, const kv_hook_job *job, kv_slice slug,
@@ -173,7 +173,7 @@ static kv_err mark_failed(kv_exec *x, uint64_t blob, const kv_hook_job *job, kv_
 {
     bool live;
     KV_TRY(kv_blob_failed(x->db, blob, job->id, x->now, slug, detail, &live));
-    return live ? kv_exec_blob_event(x, "media.failed", blob) : KV_OK;
+    return live ? kv_exec_blob_event(x, KV_EVENT_MEDIA_FAILED, blob) : KV_OK;
 }
 
 static kv_err complete(kv_exec *x, const kv_hook_job *job, kv_slice result)
@@ -191,7 +191,7 @@ static kv_err complete(kv_exec *x, const kv_hook_job *job, kv_slice result)
     }
     kv_err err = kv_blob_processed(x->db, blob, x->now, &p.result, &live);
     if (err == KV_OK && live)
-        err = kv_exec_blob_event(x, "media.ready", blob);
+        err = kv_exec_blob_event(x, KV_EVENT_MEDIA_READY, blob);
     else if (err == KV_OK) /* deleted meanwhile: what was made for it goes, too */
         err = kv_hooks_submit_reap(x, blob, kv_slice_of(NULL, 0), true, 0);
     parsed_release(&p);
@@ -261,7 +261,7 @@ kv_err kv_hooks_image_again(kv_exec *x, const kv_hook_job *old, uint64_t new_job
     if (!own)
         return KV_OK;
     KV_TRY(kv_blob_set_job(x->db, blob, new_job, x->now));
-    KV_TRY(kv_exec_blob_event(x, "media.processing", blob));
+    KV_TRY(kv_exec_blob_event(x, KV_EVENT_MEDIA_PROCESSING, blob));
     return kv_hooks_submit_image(x, new_job, &where, old->id);
 }
 

@@ -7,6 +7,7 @@
 #include "broker/pace.h"
 #include "broker/services.h"
 #include "proto/base/id.h"
+#include "proto/base/words.h"
 
 enum {
     PAGE_BYTES = KV_JSON_MAX * 6, /* a page ends above this; an item is far below the rest */
@@ -14,8 +15,6 @@ enum {
     PLACE_MASK = (1 << PLACE_BITS) - 1,
     TENANT_BITS = 40 /* of a cursor: place among the tenants of a queue */
 };
-
-static const char *const lane_names[] = {"urgent", "normal", "background"};
 
 /* One answer being written. `next`: where the following page begins; 0: nowhere. */
 typedef struct page {
@@ -108,7 +107,7 @@ static void put_counts(page *p, const kv_service *s)
     kv_json_key(out, "lanes");
     kv_json_open(out, '{');
     for (int i = 0; i < KV_LANES; i++)
-        put_u64(out, lane_names[i], kv_lanes_waiting(s, i));
+        put_u64(out, kv_lane_names[i], kv_lanes_waiting(s, i));
     kv_json_close(out, '}');
     put_u64(out, "waiting", kv_lanes_waiting(s, -1));
     put_u64(out, "delayed", s->delayed);
@@ -271,7 +270,7 @@ static void put_lease(page *p, const kv_task *t)
         kv_json_cstr(out, t->offer->session->name);
     else
         kv_json_null(out); /* not heard of since the restart */
-    put_text(out, "lane", lane_names[t->lane]);
+    put_text(out, "lane", kv_lane_names[t->lane]);
     put_text(out, "tenant", kv_tenant_name(t->tenant));
     put_u64(out, "attempt", kv_task_attempts(t));
     put_u64(out, "max_attempts", t->max_attempts);

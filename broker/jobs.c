@@ -10,6 +10,7 @@
 #include "broker/services.h"
 #include "broker/watch.h"
 #include "proto/base/metrics.h"
+#include "proto/base/words.h"
 
 /* ---- tasks ---- */
 
@@ -111,10 +112,8 @@ static bool may_go(int from, int to)
 
 static void count_change(const kv_core *c, const kv_task *t, int to)
 {
-    static const char *const outcome[] = {
-        [KV_JOB_COMPLETE] = "complete", [KV_JOB_ERROR] = "error", [KV_JOB_CANCELLED] = "cancelled"};
     if (to >= KV_JOB_COMPLETE)
-        kv_metric_add_label(KV_M_JOBS_DONE, outcome[to], 1);
+        kv_metric_add_label(KV_M_JOBS_DONE, kv_state_names[to], 1);
     if (to == KV_JOB_ERROR)
         kv_metric_add_label(KV_M_JOB_FAILURES, kv_gauges_label(t->service), 1);
     if (to == KV_JOB_COMPLETE && strcmp(t->service->name, KV_SERVICE_IMAGE) == 0)

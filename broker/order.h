@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { KV_LANES = 3 };
+#include "proto/base/words.h"
 
 typedef struct kv_order {
     uint32_t share;    /* LANE_SHARE: 0, or 2 and more */

@@ -3,10 +3,7 @@
 #ifndef KV_BROKER_SERVICES_H
 #define KV_BROKER_SERVICES_H
 
-#include "proto/base/slice.h"
-
-#define KV_SERVICE_IMAGE "image-process"
-#define KV_SERVICE_REAP  "blob-reap"
+#include "proto/base/words.h"
 
 enum { KV_SERVICES_MAX = 1024 }; /* of clients, in use at once; kervan's own come on top */
 enum {

@@ -7,6 +7,7 @@
 #include "gateway/queue_api.h"
 #include "proto/base/id.h"
 #include "proto/base/log.h"
+#include "proto/base/words.h"
 #include "storage/read/jobs.h"
 
 #define ASK_MS 10000
@@ -88,7 +89,7 @@ static bool ended(kv_feed_watch *f, uint64_t job, kv_buf *status)
     kv_buf_init(&row, 0);
     kv_err err = db == NULL ? KV_E_BROKER_AWAY : kv_job_get_json(db, job, &row);
     bool read = err == KV_OK && kv_scan_text(kv_buf_slice(&row), "status", &text);
-    bool over = read && !kv_slice_is(text, "queued") && !kv_slice_is(text, "processing");
+    bool over = read && kv_state_ends(text);
     if (over)
         kv_json_str(status, text);
     else if (err == KV_E_NOT_FOUND)

@@ -3,6 +3,7 @@
 #include "gateway/watch.h"
 #include "proto/base/id.h"
 #include "proto/base/text.h"
+#include "proto/base/words.h"
 
 #include <stdio.h>
 
@@ -32,15 +33,11 @@ static kv_err take_service(kv_body *b, const char *name, const json_t *v)
 
 static kv_err take_lane(kv_body *b, const char *name, const json_t *v)
 {
-    static const char *const lanes[] = {"urgent", "normal", "background"};
     (void)name;
     kv_slice s;
-    for (uint64_t i = 0; kv_body_str(v, 16, &s) && i < 3; i++)
-        if (kv_slice_is(s, lanes[i])) {
-            job_of(b)->submit.lane = i;
-            return KV_OK;
-        }
-    return KV_E_BAD_PARAMETER;
+    int lane = kv_body_str(v, 16, &s) ? kv_word_find(kv_lane_names, KV_LANES, s) : -1;
+    job_of(b)->submit.lane = (uint64_t)lane;
+    return kv_body_judged(lane >= 0);
 }
 
 static kv_err take_params(kv_body *b, const char *name, const json_t *v)

@@ -10,37 +10,26 @@
 #include "gateway/query.h"
 #include "gateway/route.h"
 #include "proto/base/id.h"
+#include "proto/base/words.h"
 #include "storage/read/jobs.h"
 #include "storage/read/jobs_list.h"
 
 #define LIST_DEFAULT   50
 #define ANY_UNFINISHED (-2)
 
-static bool name_in(const char *const *names, int n, kv_slice v, int *ret)
-{
-    for (int i = 0; i < n; i++)
-        if (kv_slice_is(v, names[i])) {
-            *ret = i;
-            return true;
-        }
-    return false;
-}
-
 static kv_err take_status(void *out, kv_slice v)
 {
-    static const char *const names[] = {"queued", "processing", "complete", "error", "cancelled"};
     kv_jobs_query *q = out;
-    if (kv_slice_is(v, "unfinished")) {
-        q->state = ANY_UNFINISHED;
-        return KV_OK;
-    }
-    return kv_body_judged(name_in(names, 5, v, &q->state));
+    q->state =
+        kv_slice_is(v, "unfinished") ? ANY_UNFINISHED : kv_word_find(kv_state_names, KV_STATES, v);
+    return kv_body_judged(q->state != -1);
 }
 
 static kv_err take_lane(void *out, kv_slice v)
 {
-    static const char *const names[] = {"urgent", "normal", "background"};
-    return kv_body_judged(name_in(names, 3, v, &((kv_jobs_query *)out)->lane));
+    int lane = kv_word_find(kv_lane_names, KV_LANES, v);
+    ((kv_jobs_query *)out)->lane = lane;
+    return kv_body_judged(lane >= 0);
 }
 
 static kv_err take_limit(void *out, kv_slice v)

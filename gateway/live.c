@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "proto/base/json_scan.h"
+#include "proto/base/words.h"
 
 #define FRAME_EXTRA 128 /* framing of one event besides its JSON and type */
 #define USER_MAX    64
@@ -83,17 +84,6 @@ void kv_live_queue_release(kv_live_queue *q)
     q->user = NULL;
 }
 
-/* The first parts of the types of events; "none" is of no event. */
-static bool known_type(kv_slice word)
-{
-    static const char *const known[] = {"media", "job", "notification", "queue", "none"};
-    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
-        if (kv_slice_is(word, known[i]))
-            return true;
-    }
-    return false;
-}
-
 kv_err kv_live_queue_types(kv_live_queue *q, kv_slice types)
 {
     if (types.len >= sizeof(q->types))
@@ -101,7 +91,8 @@ kv_err kv_live_queue_types(kv_live_queue *q, kv_slice types)
     for (size_t i = 0, n; types.len != 0 && i <= types.len; i += n + 1) {
         const char *comma = memchr(types.ptr + i, ',', types.len - i);
         n = comma != NULL ? (size_t)(comma - (types.ptr + i)) : types.len - i;
-        if (!known_type(kv_slice_of(types.ptr + i, n)))
+        kv_slice kind = kv_slice_of(types.ptr + i, n);
+        if (!kv_event_kind_known(kind) && !kv_slice_is(kind, "none")) /* "none" is of no event */
             return KV_E_BAD_PARAMETER;
     }
     if (types.len != 0)

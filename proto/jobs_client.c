@@ -8,6 +8,7 @@
 
 #include "proto/base/id.h"
 #include "proto/base/json_scan.h"
+#include "proto/base/words.h"
 #include "proto/batch.h"
 #include "proto/jobs_state.h"
 
@@ -396,7 +397,7 @@ static void told(waiting *w, const json_t *entry)
         .lane_position = position_of(entry, "lane_position"),
         .eta_low_ms = (uint64_t)json_number_value(json_array_get(eta, 0)) * 1000,
         .eta_high_ms = (uint64_t)json_number_value(json_array_get(eta, 1)) * 1000};
-    w->over = !status || (strcmp(status, "queued") != 0 && strcmp(status, "processing") != 0);
+    w->over = !status || kv_state_ends(kv_slice_str(status));
     if (status)
         copy_status(s.status, kv_slice_str(status));
     if (!w->over && w->fn)
@@ -441,11 +442,6 @@ static kv_err watch(kv_job_client *self, waiting *w, int64_t until_us)
     return err;
 }
 
-static bool ended(const kv_job_client_state *s)
-{
-    return strcmp(s->status, "queued") != 0 && strcmp(s->status, "processing") != 0;
-}
-
 kv_err kv_job_client_wait(kv_job_client *self, uint64_t job, int64_t timeout_ms,
                           kv_job_client_position_fn fn, void *arg, kv_buf *ret_json)
 {
@@ -461,7 +457,7 @@ kv_err kv_job_client_wait(kv_job_client *self, uint64_t job, int64_t timeout_ms,
         err = watch(self, &w, until_us);
         if (err == KV_OK && w.over)
             err = kv_job_client_get(self, job, &state, ret_json);
-        if (err == KV_OK && w.over && ended(&state))
+        if (err == KV_OK && w.over && kv_state_ends(kv_slice_str(state.status)))
             break;
         if (err == KV_E_BROKER_AWAY && !past(until_us))
             err = KV_OK;              /* it may come back in time */

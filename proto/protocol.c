@@ -1,6 +1,7 @@
 /* The generated part of PROTOCOL.md. */
 #include "proto/codec.h"
 #include "proto/codec_table.h"
+#include "proto/base/words.h"
 
 #define INGEST_FIRST 0x60
 
@@ -88,6 +89,18 @@ static void add_errors(kv_buf *out)
 #undef ADD
 }
 
+static void add_events(kv_buf *out)
+{
+    kv_buf_adds(out,
+                "\n### Types of events\n\n| Type | Members besides id, type, at |\n|---|---|\n");
+#define ADD(name, kind, what, members)                                                             \
+    kv_buf_adds(out, "| `" kind "." what "` | ");                                                  \
+    add_cell(out, members);                                                                        \
+    kv_buf_adds(out, " |\n");
+    KV_EVENT_TYPES(ADD)
+#undef ADD
+}
+
 void kv_protocol_tables(kv_buf *out)
 {
     const kv_message_info *m;
@@ -105,5 +118,6 @@ void kv_protocol_tables(kv_buf *out)
         }
         add_message(m, out);
     }
+    add_events(out);
     add_errors(out);
 }

@@ -12,8 +12,6 @@
 
 #include "proto/actor.h"
 
-#define KV_IMAGE_SERVICE "image-process"
-
 extern const kv_actor_def kv_image_actor;
 
 /* Pictures at once: IMAGE_CONCURRENCY, or one a core. */

@@ -1,6 +1,7 @@
 #include "storage/read/job_row.h"
 
 #include "proto/base/id.h"
+#include "proto/base/words.h"
 #include "storage/read/job_history.h"
 #include "storage/read/jobs.h"
 
@@ -34,8 +35,7 @@ enum {
 
 static const char *lane_name(int64_t lane)
 {
-    static const char *const names[] = {"urgent", "normal", "background"};
-    return lane >= 0 && lane < 3 ? names[lane] : "background";
+    return kv_lane_names[lane >= 0 && lane < KV_LANES ? lane : KV_LANE_BACKGROUND];
 }
 
 static void add_str(kv_buf *out, const char *key, kv_slice s)

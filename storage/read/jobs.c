@@ -5,8 +5,7 @@
 
 const char *kv_job_state_name(int state)
 {
-    static const char *const names[] = {"queued", "processing", "complete", "error", "cancelled"};
-    return state >= 0 && state <= KV_JOB_CANCELLED ? names[state] : "error";
+    return kv_state_names[state >= 0 && state < KV_STATES ? state : KV_JOB_ERROR];
 }
 
 kv_err kv_job_get_json(kv_db *db, uint64_t id, kv_buf *out)

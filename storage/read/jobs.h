@@ -3,10 +3,10 @@
 #define KV_STORAGE_READ_JOBS_H
 
 #include "proto/base/buf.h"
+#include "proto/base/words.h"
 #include "storage/db.h"
 
-enum { KV_JOB_QUEUED, KV_JOB_PROCESSING, KV_JOB_COMPLETE, KV_JOB_ERROR, KV_JOB_CANCELLED };
-const char *kv_job_state_name(int state); /* "queued" … */
+const char *kv_job_state_name(int state); /* of a row; "error" where it has none of them */
 
 /* job.options, bits. 0: a plain job, which has no row but its own. */
 enum {

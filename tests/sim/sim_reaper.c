@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "actors/reaper.h"
+#include "proto/base/words.h"
 #include "tests/sim/sim_media.h"
 #include "tests/sim/sim_os.h"
 
@@ -24,7 +25,7 @@ void sim_reaper_init(sim_media *md, int i)
     sim_shell *sh = &md->reapers[i];
     snprintf(name, sizeof name, "reap%d", i);
     sim_shell_init(s, sh, &kv_reaper_actor, SIM_REAPER + i, name, "worker");
-    sh->service = KV_REAPER_SERVICE;
+    sh->service = KV_SERVICE_REAP;
     sh->send = nobody;
     sh->node.instance = ++s->next_instance;
     sim_connect(s, &sh->node);

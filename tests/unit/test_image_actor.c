@@ -23,6 +23,7 @@
 #include "actors/image/zygote.h"
 #include "proto/base/id.h"
 #include "proto/base/media_name.h"
+#include "proto/base/words.h"
 #include "proto/out.h"
 #include "storage/object.h"
 #include "tests/unit/scratch.h"
@@ -111,7 +112,7 @@ static void send_job(fixture *f, uint64_t job, const char *key, const char *mime
     m.job.job = job;
     m.job.epoch = 3;
     m.job.attempt = 2;
-    m.job.service = kv_slice_str(KV_IMAGE_SERVICE);
+    m.job.service = kv_slice_str(KV_SERVICE_IMAGE);
     m.job.params = kv_slice_str(params);
     handle(f, &m);
 }

@@ -9,6 +9,7 @@
 
 #include "gateway/openapi.h"
 #include "gateway/routes.h"
+#include "proto/base/words.h"
 
 typedef struct route {
     const char *method, *path;
@@ -134,10 +135,46 @@ static void test_refs_and_version(void **state)
     json_decref(doc);
 }
 
+/* schemas.<schema>.properties.<member> has just these words. */
+static void check_words(json_t *doc, const char *schema, const char *member, const kv_slice *words,
+                        size_t n)
+{
+    json_t *properties, *words_there;
+    if (json_unpack(doc, "{s:{s:{s:{s:o}}}}", "components", "schemas", schema, "properties",
+                    &properties) != 0 ||
+        json_unpack(properties, "{s:{s:o}}", member, "enum", &words_there) != 0)
+        fail_msg("%s.%s has no words in openapi.json", schema, member);
+    size_t known = 0, i;
+    json_t *word;
+    json_array_foreach(words_there, i, word)
+    {
+        for (size_t k = 0; k < n; k++)
+            known += kv_slice_is(words[k], json_string_value(word));
+    }
+    if (known != n || json_array_size(words_there) != n)
+        fail_msg("%s.%s of openapi.json has other words than proto/base/words.h", schema, member);
+}
+
+static void test_words_are_those_of_the_tables(void **state)
+{
+    (void)state;
+    json_t *doc = load();
+    kv_slice states[KV_STATES], lanes[KV_LANES];
+    for (int i = 0; i < KV_STATES; i++)
+        states[i] = kv_slice_str(kv_state_names[i]);
+    for (int i = 0; i < KV_LANES; i++)
+        lanes[i] = kv_slice_str(kv_lane_names[i]);
+    check_words(doc, "Job", "status", states, KV_STATES);
+    check_words(doc, "Job", "lane", lanes, KV_LANES);
+    check_words(doc, "Event", "type", kv_event_names, KV_EVENT_COUNT);
+    json_decref(doc);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_route_is_described),
                                        cmocka_unit_test(test_every_description_has_a_route),
+                                       cmocka_unit_test(test_words_are_those_of_the_tables),
                                        cmocka_unit_test(test_refs_and_version)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

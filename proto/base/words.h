@@ -1,0 +1,77 @@
+/* The words that stand for numbers at every door: JSON, options, labels, PROTOCOL.md. Each list
+ * once; enums and names come from it. Any thread. */
+#ifndef KV_BASE_WORDS_H
+#define KV_BASE_WORDS_H
+
+#include <stdbool.h>
+
+#include "proto/base/slice.h"
+
+/* X(NAME, "word"): the numbers are those of job.state in the database. */
+#define KV_JOB_STATES(X)                                                                           \
+    X(QUEUED, "queued")                                                                            \
+    X(PROCESSING, "processing")                                                                    \
+    X(COMPLETE, "complete")                                                                        \
+    X(ERROR, "error")                                                                              \
+    X(CANCELLED, "cancelled")
+
+/* Of job.lane, in the order in which they go. */
+#define KV_JOB_LANES(X)                                                                            \
+    X(URGENT, "urgent")                                                                            \
+    X(NORMAL, "normal")                                                                            \
+    X(BACKGROUND, "background")
+
+/* X(NAME, "kind", "what", members besides id, type and at): the event "kind.what". Those of a job's
+ * states are in the order of the states. */
+#define KV_EVENT_TYPES(X)                                                                          \
+    X(JOB_QUEUED, "job", "queued",                                                                 \
+      "jobId, service, status, attempt (as `attempts` of the job), "                               \
+      "lane; where there is one: user, tenant")                                                    \
+    X(JOB_PROCESSING, "job", "processing",                                                         \
+      "jobId, service, status, attempt; where there is one: user, tenant")                         \
+    X(JOB_COMPLETE, "job", "complete",                                                             \
+      "jobId, service, status, attempt; where there is one: user, tenant")                         \
+    X(JOB_ERROR, "job", "error",                                                                   \
+      "jobId, service, status, attempt; where there is one: user, tenant, error, error_detail")    \
+    X(JOB_CANCELLED, "job", "cancelled",                                                           \
+      "jobId, service, status, attempt; where there is one: user, tenant")                         \
+    X(JOB_PROGRESS, "job", "progress",                                                             \
+      "jobId, progress; where there is one: user, tenant. Not for every step")                     \
+    X(JOB_METADATA, "job", "metadata",                                                             \
+      "jobId, version, metadata (after the merge); where there is one: user, tenant")              \
+    X(NOTIFICATION_CREATED, "notification", "created", "user, notification")                       \
+    X(NOTIFICATION_SEEN, "notification", "seen", "user, upto")                                     \
+    X(QUEUE_CHANGED, "queue", "changed", "service")                                                \
+    X(MEDIA_CREATED, "media", "created", "mediaId, media: the row as `GET /api/media/:id` has it") \
+    X(MEDIA_PROCESSING, "media", "processing", "mediaId, media")                                   \
+    X(MEDIA_READY, "media", "ready", "mediaId, media")                                             \
+    X(MEDIA_FAILED, "media", "failed", "mediaId, media")                                           \
+    X(MEDIA_DELETED, "media", "deleted", "mediaId, folder, stored_hash")
+
+/* The services of kervan's own workers. */
+#define KV_SERVICE_IMAGE "image-process"
+#define KV_SERVICE_REAP  "blob-reap"
+
+#define KV_WORD_STATE(name, word)                KV_JOB_##name,
+#define KV_WORD_LANE(name, word)                 KV_LANE_##name,
+#define KV_WORD_EVENT(name, kind, what, members) KV_EVENT_##name,
+enum { KV_JOB_STATES(KV_WORD_STATE) KV_STATES };
+enum { KV_JOB_LANES(KV_WORD_LANE) KV_LANES };
+typedef enum kv_event_type { KV_EVENT_TYPES(KV_WORD_EVENT) KV_EVENT_COUNT } kv_event_type;
+#undef KV_WORD_STATE
+#undef KV_WORD_LANE
+#undef KV_WORD_EVENT
+
+extern const char *const kv_state_names[KV_STATES];
+extern const char *const kv_lane_names[KV_LANES];
+extern const kv_slice kv_event_names[KV_EVENT_COUNT]; /* "job.queued" … */
+
+/* The place of `word` among n; -1: none. */
+int kv_word_find(const char *const *words, int n, kv_slice word);
+/* Whether `status` is the word of a state that nothing follows on: all but "queued" and
+ * "processing". */
+bool kv_state_ends(kv_slice status);
+/* Whether events have it before the dot: "job", "media" … */
+bool kv_event_kind_known(kv_slice kind);
+
+#endif
