@@ -99,6 +99,10 @@ class Kervan:
         def up():
             if self.process.poll() is not None:
                 raise AssertionError("kervan up ended:\n" + "\n".join(self.lines[-40:]))
+            if self.env.get("LOG_LEVEL") in ("warn", "error"):  # the event "ready" is of level info
+                with contextlib.suppress(requests.ConnectionError):
+                    return self.get("/api/v1/health/ready").status_code == 200
+                return False
             lines = pathlib.Path(self.log).read_text().splitlines() if self.log else self.lines[self.earlier:]
             return any(line.startswith("kervan is ready") or '"process":"up","event":"ready"' in line for line in lines)
 
