@@ -65,7 +65,7 @@ kv_err kv_exec_attach(kv_db *db, const char *base, uint64_t job_max_attempts, co
     return err;
 }
 
-kv_err kv_exec_open(const kv_config *cfg, const kv_clock *clock, kv_exec *x)
+static kv_err open_once(const kv_config *cfg, const kv_clock *clock, kv_exec *x)
 {
     kv_db *db;
     int from, to;
@@ -80,6 +80,12 @@ kv_err kv_exec_open(const kv_config *cfg, const kv_clock *clock, kv_exec *x)
         kv_log(KV_LOG_INFO, "database_migrated", KV_I64("from", from), KV_I64("to", to));
     return kv_exec_attach(db, cfg->media_base_url ? cfg->media_base_url : "",
                           (uint64_t)cfg->job_max_attempts, clock, x);
+}
+
+kv_err kv_exec_open(const kv_config *cfg, const kv_clock *clock, kv_exec *x)
+{
+    kv_err err = open_once(cfg, clock, x);
+    return err == KV_E_DISK_FULL && kv_db_spare_give(cfg) ? open_once(cfg, clock, x) : err;
 }
 
 void kv_exec_close(kv_exec *x)

@@ -53,7 +53,7 @@ struct kv_ledger {
     uint64_t commits;
     kv_tidy tidy;
     int64_t next_disk_look_ms, next_force_us; /* mono */
-    bool disk_low;
+    bool disk_low, spare_kept;
 };
 
 /* ---- results ---- */
@@ -110,6 +110,8 @@ static void look_at_disk(kv_ledger *l)
     (void)kv_db_in_place(l->x.db);
     free_bytes = kv_db_free_bytes(l->cfg);
     bool low = free_bytes >= 0 ? free_bytes < reserve : l->disk_low;
+    if (!l->spare_kept)
+        l->spare_kept = kv_db_spare_keep(l->cfg, free_bytes);
     if (low == l->disk_low)
         return;
     l->disk_low = low;

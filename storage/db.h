@@ -87,6 +87,12 @@ kv_err kv_db_checkpoint(kv_db *db, bool passive, int64_t *ret_copied);
 kv_err kv_db_wal_extend(kv_db *db, int64_t bytes);
 /* Bytes free for us on the file system of KERVAN_DATA; -1: not known. */
 int64_t kv_db_free_bytes(const kv_config *cfg);
+/* Room for a start on a full disk, KERVAN_DATA/kervan.spare, 4 MiB: made if it is missing and
+ * `free_bytes` leave enough beside it and DISK_RESERVE_MB. False: they do not, ask again later. May
+ * wait for the disk. */
+bool kv_db_spare_keep(const kv_config *cfg, int64_t free_bytes);
+/* Removes it, for a start that found the disk full. True: there was one, so try again. */
+bool kv_db_spare_give(const kv_config *cfg);
 
 /* Migrations: numbered files of storage/migrations, embedded; forward only. SCHEMA_NEWER when the
  * database is ahead. */

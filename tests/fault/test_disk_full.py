@@ -1,9 +1,19 @@
 """Disk full: 507, nothing left behind, and it goes on when there is space. S0-57"""
+import contextlib
 import shutil
 
 from ctl import ctl, good
 from kervan import Kervan, wait_for
 from pictures import padded_png
+
+
+def fill(path):
+    """To the last block."""
+    with open(path, "wb", buffering=0) as f:
+        for size in (1 << 20, 4096):
+            with contextlib.suppress(OSError):
+                while f.write(bytes(size)):
+                    pass
 
 
 def test_disk_full(small_disk):
@@ -43,3 +53,23 @@ def test_pictures_wait_for_room(small_disk):
         assert k.get(f"/api/jobs/{row['jobId']}").json()["attempts"] == 0
         ballast.unlink()
         assert k.wait_ready(new["id"])["variants"]
+
+
+def test_a_start_on_a_full_disk(small_disk):
+    """After an orderly stop neither log nor index is there, and there is no block left to make them: the spare room is."""
+    env = {"IMAGE_PROCESSING_ENABLED": "false", "DISK_RESERVE_MB": "4"}
+    spare = small_disk / "kervan.spare"
+    with Kervan(env, data=small_disk) as k:
+        kept = k.upload_raw(padded_png(1 << 20)).json()
+        wait_for("the spare room", lambda: spare.exists() and spare.stat().st_blocks * 512 >= 4 << 20)
+        k.stop()
+        fill(small_disk / "ballast")
+        k.start()
+        k.wait_log("spare_used")
+        assert not spare.exists()
+        assert k.get(kept["url"]).status_code == 200
+        assert k.upload_raw(padded_png(1 << 20)).status_code == 507
+        assert k.delete(f"/api/media/{kept['id']}").status_code == 204
+        (small_disk / "ballast").unlink()
+        wait_for("the spare room again", spare.exists)
+        assert k.upload_raw(padded_png(1 << 20)).status_code == 201
