@@ -86,9 +86,13 @@ static bool add_value(kv_buf *out, json_t *v, int depth)
 {
     switch (json_typeof(v)) {
     case JSON_OBJECT:
-        return depth < KV_MERGE_DEPTH && add_object(out, v, depth + 1);
+        if (depth == KV_MERGE_DEPTH || !add_object(out, v, depth + 1))
+            return false;
+        break;
     case JSON_ARRAY:
-        return depth < KV_MERGE_DEPTH && add_array(out, v, depth + 1);
+        if (depth == KV_MERGE_DEPTH || !add_array(out, v, depth + 1))
+            return false;
+        break;
     case JSON_STRING:
         kv_json_str(out, kv_slice_of(json_string_value(v), json_string_length(v)));
         break;

@@ -107,12 +107,37 @@ static void test_limits(void **state)
     nest(deep + 5, 30000, "[", "]"); /* no deeper than the stack */
     strcat(deep, "}");
     refuse("", deep);
+}
 
+/* Of `total` bytes, all but the frame in one text. */
+static void fill(char *to, size_t total, const char *open, const char *close)
+{
+    size_t head = strlen(open), tail = strlen(close);
+    memset(to, 'x', total);
+    memcpy(to, open, head);
+    memcpy(to + total - tail, close, tail + 1);
+}
+
+/* To the byte: what is over by its closing brackets alone is refused, too, not cut. */
+static void test_bytes(void **state)
+{
+    static const char *const frames[][2] = {{"{\"a\":\"", "\"}"},
+                                            {"{\"a\":{\"b\":\"", "\"}}"},
+                                            {"{\"a\":[[\"", "\"]]}"},
+                                            {"{\"a\":\"", "\",\"b\":{}}"},
+                                            {"{\"a\":\"", "\",\"b\":[[]]}"}};
     char *big = malloc(KV_MERGE_BYTES + 100);
-    memset(big, 'x', KV_MERGE_BYTES + 100);
-    memcpy(big, "{\"a\":\"", 6);
-    memcpy(big + KV_MERGE_BYTES - 2, "\"}", 3);
-    check("", big, big); /* just fits */
+    (void)state;
+    for (size_t i = 0; i < sizeof frames / sizeof *frames; i++) {
+        fill(big, KV_MERGE_BYTES, frames[i][0], frames[i][1]);
+        check("", big, big); /* just fits */
+        for (size_t over = 1; over < 8; over++) {
+            fill(big, KV_MERGE_BYTES + over, frames[i][0], frames[i][1]);
+            refuse("", big);
+            refuse(big, "{}");
+        }
+    }
+    fill(big, KV_MERGE_BYTES, frames[0][0], frames[0][1]);
     refuse(big, "{\"b\":1}");
     check(big, "{\"a\":1}", "{\"a\":1}");
     free(big);
@@ -121,10 +146,9 @@ static void test_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_values_stay),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_rules),   cmocka_unit_test(test_values_stay),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_bytes),
     };
     kv_buf_init(&merged, 0);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
