@@ -80,6 +80,7 @@ struct kv_task {
     bool unsure : 1;    /* its worker said HELLO again and did not yet say that it has it */
     bool watched : 1;   /* c->watched has it */
     bool doubtful : 1;  /* a command failed: the row's word counts once nothing is in flight */
+    bool promoting : 1; /* a PROMOTE is at the ledger */
     bool withdrawn : 1; /* what it works on was deleted: a failure is nobody's */
     bool own_wait : 1;  /* not_before is a wait that kervan made: among c->waits; changed in none */
 };

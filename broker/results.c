@@ -273,6 +273,7 @@ static void take_promote(kv_core *c, const kv_cmd *cmd)
     kv_reply_done(c, cmd, p->job);
     if (!t)
         return;
+    t->promoting = false;
     if (cmd->err != KV_OK) {
         kv_task_detach(c, t);
         t->lane = (uint8_t)p->old_lane;

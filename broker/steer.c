@@ -140,8 +140,8 @@ static void take_set(kv_core *c, const kv_cmd *cmd)
 
 static kv_err promote_wrong(const kv_task *t, const char **ret_detail)
 {
-    *ret_detail = NULL;
-    if (t->doubtful)
+    *ret_detail = t->promoting ? "the job is being promoted already" : NULL;
+    if (t->doubtful || t->promoting)
         return KV_E_BUSY;
     *ret_detail = kv_cmd_job_is(t->state);
     return t->at == KV_AT_LANE || t->at == KV_AT_DELAY ? KV_OK : KV_E_CONFLICT;
@@ -177,6 +177,7 @@ void kv_steer_promote(kv_core *c, const kv_from *from, const kv_promote *m)
     t->node.seq = cmd->promote.new_seq = kv_core_seq(c);
     t->tag = cmd->promote.tag = kv_lanes_tag(t->service, t->tenant, t->lane);
     t->not_before = 0;
+    t->promoting = true;
     t->in_flight++;
     kv_task_enqueue(c, t);
     kv_pace_leave(t); /* it has waited before */
