@@ -265,7 +265,8 @@ static void take_move(kv_core *c, const kv_cmd *cmd)
     settle(c, t, cmd->err != KV_OK);
 }
 
-/* Where it failed, the job goes back to where it was; nothing else depends on it. */
+/* Where it failed, the job stands where it stood. What has begun meanwhile goes on: its lease asks
+ * nothing of its place in the queue. */
 static void take_promote(kv_core *c, const kv_cmd *cmd)
 {
     const kv_cmd_promote *p = &cmd->promote;
@@ -273,14 +274,16 @@ static void take_promote(kv_core *c, const kv_cmd *cmd)
     kv_reply_done(c, cmd, p->job);
     if (!t)
         return;
+    bool misplaced = cmd->err != KV_OK && t->state == KV_JOB_QUEUED;
     t->promoting = false;
-    if (cmd->err != KV_OK) {
+    if (misplaced)
         kv_task_detach(c, t);
+    if (cmd->err != KV_OK) {
         t->lane = (uint8_t)p->old_lane;
         t->node.seq = p->old_seq;
         t->tag = p->old_tag;
     }
-    settle(c, t, cmd->err != KV_OK);
+    settle(c, t, misplaced);
 }
 
 static void take_progress(kv_core *c, const kv_cmd *cmd)

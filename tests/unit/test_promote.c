@@ -56,10 +56,46 @@ static void test_twice_at_once(void **state)
     text_stop(&t);
 }
 
+/* It began at once, and its lease was written: it goes on, whatever lane its row is in. */
+static void test_fails_behind_a_lease(void **state)
+{
+    text_rig t;
+    (void)state;
+    start(&t);
+    rig_hello(&t.r, "w", "worker", "w", 2);
+    rig_ready(&t.r, "w", "ai", 1);
+    kv_msg later = rig_job(1, "ai", 2);
+    later.submit.delay_ms = 60000;
+    rig_say(&t.r, "c", &later);
+    text_commit(&t);
+    uint64_t request = promote(&t, 1, 0);
+    rig_answer(&t.r, KV_E_DISK_FULL);
+    rig_expect_error(&t.r, request, KV_E_DISK_FULL);
+    assert_int_equal(t.r.commands.first->type, KV_CMD_MOVE);
+    rig_commit(&t.r);
+    const rig_sent *job = rig_last(&t.r, "w", KV_JOB);
+    assert_non_null(job);
+    assert_int_equal(job->m.job.attempt, 1);
+    uint64_t failed = rig_fail(&t.r, "w", 1, 1, 1, true);
+    rig_commit(&t.r);
+    rig_expect_code(&t.r, failed, KV_OKAY);
+    rig_ready(&t.r, "w", "ai", 0);
+    rig_submit(&t.r, "c", 2, "ai", 1);
+    rig_commit(&t.r);
+    for (int i = 0; i < 100; i++) { /* until its wait is over */
+        rig_beat(&t.r, "c", 0);
+        rig_beat(&t.r, "w", 0);
+        text_wait(&t, 100);
+    }
+    assert_int_equal(rank(&t, 1), 1); /* in its old lane */
+    text_stop(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_twice_at_once),
+        cmocka_unit_test(test_fails_behind_a_lease),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
