@@ -138,13 +138,30 @@ static bool add_like(const likes *l, uint64_t id, kv_slice at, kv_slice event, k
     return true;
 }
 
+/* Of before migration 7, with all its members: only its ids are no longer what they were, if the
+ * log was moved since. */
+static void add_of_before(uint64_t first, kv_slice kept, kv_buf *out)
+{
+    size_t copied = 0;
+    for (size_t from = 1; from < kept.len; from = kv_event_end(kept, from) + 1, first++) {
+        size_t at = from;
+        if (!pass(kept, &at, "{\"id\":"))
+            break;
+        kv_buf_add(out, kept.ptr + copied, at - copied);
+        kv_buf_addu(out, first);
+        pass_digits(kept, &at);
+        copied = at;
+    }
+    kv_buf_add(out, kept.ptr + copied, kept.len - copied);
+}
+
 void kv_event_text(uint64_t first, int64_t at_ms, kv_slice kept, kv_buf *out)
 {
     kv_buf at;
     likes l = {.n = 0};
     kv_buf_clear(out);
-    if (kept.len < 2 || !begins(kept, 1)) { /* of before, with all its members */
-        kv_buf_add(out, kept.ptr, kept.len);
+    if (kept.len < 2 || !begins(kept, 1)) {
+        add_of_before(first, kept, out);
         return;
     }
     kv_buf_init(&at, 0);

@@ -1,6 +1,6 @@
 /* How the log keeps the events of a commit: "[{"type":…},…]", without the members "id" and "at",
- * which are the row's `first`, counted on, and its `at`. Rows of before migration 7 have them; they
- * are taken as they are. Any thread.
+ * which are the row's `first`, counted on, and its `at`. Rows of before migration 7 have them; all
+ * but their ids is taken as it is. Any thread.
  *
  * Since migration 8 a job's event that says of another job what an earlier one of its row said is
  * {"0":"06yc01sk9smxh"}: the number of that one among the row's first KV_EVENT_LIKES whole events

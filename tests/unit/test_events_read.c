@@ -36,6 +36,12 @@ static bool note(void *arg, uint64_t first, uint64_t last, kv_slice json)
     return --s->stop_after != 0;
 }
 
+static bool note_text(void *arg, uint64_t first, uint64_t last, kv_slice json)
+{
+    kv_buf_add(arg, json.ptr, json.len);
+    return first <= last;
+}
+
 static void check_after(kv_db *db, uint64_t after, int max, int stop_after, kv_err err,
                         const char *want)
 {
@@ -85,6 +91,25 @@ static void events_have_their_ids_and_times_again(void **state)
         "{\"id\":3,\"type\":\"b\",\"at\":\"2026-09-21T14:13:20.123Z\",\"l\":"
         "[{\"type\":\"x\"},\"]},\\\"{\"]},"
         "{\"id\":4,\"type\":\"c\",\"at\":\"2026-09-21T14:13:20.123Z\",\"n\":{\"type\":\"y\"}}] ");
+}
+
+/* A backup moves the rows, and with them the ids that rows of before say themselves. */
+static void rows_of_before_that_were_moved(void **state)
+{
+    kv_db *db = *state;
+    OK(kv_db_exec(
+        db, "INSERT INTO event VALUES (1099511627777, 1099511627778, 5, '[{\"id\":1,\"type\":\"a\","
+            "\"at\":null,\"media\":{\"id\":1,\"l\":[{\"id\":1},{\"id\":2}]}},"
+            "{\"id\":2,\"type\":\"b\",\"at\":null}]')"));
+    kv_buf text;
+    kv_buf_init(&text, 0);
+    OK(kv_events_after(db, 0, 1, note_text, &text));
+    assert_string_equal(
+        kv_buf_str(&text),
+        "[{\"id\":1099511627777,\"type\":\"a\",\"at\":null,\"media\":{\"id\":1,\"l\":"
+        "[{\"id\":1},{\"id\":2}]}},"
+        "{\"id\":1099511627778,\"type\":\"b\",\"at\":null}]");
+    kv_buf_release(&text);
 }
 
 /* Rows that nobody wrote like this: no read behind their end. */
@@ -207,6 +232,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(events_after_an_id),
         T(events_have_their_ids_and_times_again),
+        T(rows_of_before_that_were_moved),
         cmocka_unit_test(torn_events_stay_torn),
         T(what_was_pruned_needs_a_resync),
         T(a_job_as_json),
