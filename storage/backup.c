@@ -15,8 +15,11 @@
 
 enum {
     STEP_PAGES = 256, /* 1 MiB of 4 KiB pages */
-    CHECK_OPS = 100000
+    CHECK_OPS = 100000,
+    WAL_AT = 18 /* of the file: how it is written, and read: 1 rollback journal, 2 log */
 };
+
+static const char no_wal[] = {1, 1};
 
 /* Nobody can have been given these since: 2^53 / LEAP_EVENTS is how often a copy of a copy's copy
  * can be made before a browser's numbers end. */
@@ -115,14 +118,8 @@ static kv_err make_tmp(backup *b)
 
 static void drop_tmp(backup *b)
 {
-    static const char *const tails[] = {"", "-wal", "-shm", "-journal"};
-    size_t len = b->tmp.len;
-    for (int i = 0; i < 4 && b->made; i++) {
-        b->tmp.len = len;
-        kv_buf_adds(&b->tmp, tails[i]);
-        if (kv_buf_ok(&b->tmp))
-            unlink(b->tmp.data);
-    }
+    if (b->made)
+        unlink(b->tmp.data);
 }
 
 /* ---- copy and check ---- */
@@ -143,18 +140,45 @@ static kv_err begin_snapshot(backup *b)
     return err;
 }
 
+/* Without a journal: it is synced as a whole, and thrown away if anything fails. */
+static kv_err open_copy(backup *b)
+{
+    int rc =
+        sqlite3_open_v2(b->tmp.data, &b->to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(b->to, "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF", NULL, NULL,
+                          NULL);
+    return rc == SQLITE_OK ? KV_OK : failed_copy(b, rc, "open the copy");
+}
+
+static void close_copy(backup *b)
+{
+    sqlite3_close(b->to);
+    b->to = NULL;
+}
+
+/* The copy says WAL in its head, as the original does; a file that is complete in itself does not.
+ * SQLite would change it by way of a log and a journal beside the copy, which stay there should the
+ * broker be killed meanwhile. */
+static kv_err leave_wal(backup *b)
+{
+    close_copy(b);
+    int fd = open(b->tmp.data, O_WRONLY | O_CLOEXEC);
+    bool done = fd >= 0 && pwrite(fd, no_wal, sizeof no_wal, WAL_AT) == (ssize_t)sizeof no_wal;
+    kv_err err = done ? KV_OK : failed_here(b, "copy");
+    if (fd >= 0)
+        close(fd);
+    return err == KV_OK ? open_copy(b) : err;
+}
+
 static kv_err copy(backup *b)
 {
     const struct timespec pause = {.tv_nsec = 1000000}; /* others want the disk, too */
-    int rc =
-        sqlite3_open_v2(b->tmp.data, &b->to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE, NULL);
-    if (rc == SQLITE_OK) /* it is synced as a whole, and thrown away if anything fails */
-        rc = sqlite3_exec(b->to, "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF", NULL, NULL,
-                          NULL);
-    sqlite3_backup *copying =
-        rc == SQLITE_OK ? sqlite3_backup_init(b->to, "main", b->from->handle, "main") : NULL;
+    int rc = SQLITE_OK;
+    KV_TRY(open_copy(b));
+    sqlite3_backup *copying = sqlite3_backup_init(b->to, "main", b->from->handle, "main");
     if (!copying)
-        return failed_copy(b, rc == SQLITE_OK ? sqlite3_errcode(b->to) : rc, "open the copy");
+        return failed_copy(b, sqlite3_errcode(b->to), "open the copy");
     bool on = true;
     while (on && (rc = sqlite3_backup_step(copying, STEP_PAGES)) == SQLITE_OK) {
         int64_t total = sqlite3_backup_pagecount(copying);
@@ -166,11 +190,7 @@ static kv_err copy(backup *b)
         return failed(b, KV_E_CLIENT_GONE, "copy", "nobody waits for it");
     if (rc != SQLITE_DONE || end != SQLITE_OK)
         return failed_copy(b, end ? end : rc, "copy");
-    /* the copy says WAL in its head, as the original does: a file that is complete in itself does
-     * not */
-    rc = sqlite3_exec(b->to, "PRAGMA journal_mode=DELETE; PRAGMA journal_mode=OFF", NULL, NULL,
-                      NULL);
-    return rc == SQLITE_OK ? KV_OK : failed_copy(b, rc, "copy");
+    return leave_wal(b);
 }
 
 static int checking(void *arg)
@@ -277,8 +297,7 @@ static kv_err run(backup *b, int64_t *ret_bytes)
     sqlite3_progress_handler(b->to, CHECK_OPS, checking, b);
     KV_TRY(leap(b));
     KV_TRY(check(b));
-    sqlite3_close(b->to);
-    b->to = NULL;
+    close_copy(b);
     return place(b, ret_bytes);
 }
 
@@ -294,7 +313,7 @@ kv_err kv_db_backup(const kv_config *cfg, const char *path,
     kv_buf_addf(&b.tmp, "%s.tmp", path);
     kv_err err = kv_buf_ok(&b.tmp) ? run(&b, ret_bytes) : KV_E_NO_MEMORY;
     end_snapshot(&b);
-    sqlite3_close(b.to);
+    close_copy(&b);
     drop_tmp(&b);
     kv_buf_release(&b.tmp);
     atomic_store(&runs, false);

@@ -6,7 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -175,6 +177,27 @@ static void a_copy_counts_on_far_ahead(void **state)
     assert_int_equal(count(r->db, "SELECT max(last) FROM event"), 50102); /* here it stays */
 }
 
+/* Not even for a moment: whoever is killed then would leave them, and SQLite takes a journal that
+ * lies beside a database for its own. */
+static void nothing_else_is_made_beside_it(void **state)
+{
+    rig *r = *state;
+    int64_t bytes;
+    _Alignas(struct inotify_event) char news[4096];
+    int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    assert_true(watch >= 0 && inotify_add_watch(watch, r->s.dir, IN_CREATE) >= 0);
+    OK(kv_db_backup(&r->s.cfg, r->path, to_the_end, r, &bytes));
+    ssize_t n = read(watch, news, sizeof news);
+    close(watch);
+    for (ssize_t i = 0; i < n;) {
+        const struct inotify_event *made = (const void *)(news + i);
+        if (strncmp(made->name, "copy.db", 7) == 0 && strcmp(made->name, "copy.db") != 0)
+            assert_string_equal(made->name, "copy.db.tmp");
+        i += (ssize_t)(sizeof *made + made->len);
+    }
+    assert_true(n > 0);
+}
+
 static void nothing_is_replaced(void **state)
 {
     rig *r = *state;
@@ -250,6 +273,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_copy_of_one_moment, make, drop),
         cmocka_unit_test_setup_teardown(a_copy_counts_on_far_ahead, make, drop),
+        cmocka_unit_test_setup_teardown(nothing_else_is_made_beside_it, make, drop),
         cmocka_unit_test_setup_teardown(nothing_is_replaced, make, drop),
         cmocka_unit_test_setup_teardown(broken_off_nothing_is_left, make, drop),
         cmocka_unit_test_setup_teardown(a_name_that_may_not_last_is_taken_back, make, drop),
