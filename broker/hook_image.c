@@ -7,9 +7,9 @@
 
 #include "proto/base/log.h"
 #include "storage/read/media.h"
+#include "storage/read/variants.h"
 
 enum {
-    VARIANTS_MAX = 64,
     THUMBHASH_MAX = 64,
     LATE_MS = 60 * 1000 /* a worker that was silent may still be at it */
 };
@@ -77,7 +77,7 @@ static bool variant_valid(const json_t *v)
 
 static bool variants_valid(const json_t *list)
 {
-    if (!json_is_array(list) || json_array_size(list) > VARIANTS_MAX)
+    if (!json_is_array(list) || json_array_size(list) > KV_VARIANTS_MAX)
         return false;
     for (size_t i = 0; i < json_array_size(list); i++) {
         if (!variant_valid(json_array_get(list, i)))

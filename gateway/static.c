@@ -10,6 +10,7 @@
 #include "gateway/route.h"
 #include "gateway/static_cache.h"
 #include "proto/base/log.h"
+#include "storage/read/variants.h"
 
 #define PIECE         (64 * 1024)
 #define MAX_WIDTH     16384
@@ -293,7 +294,7 @@ static kv_err read_wish(kv_request *r, wish *ret, const char **why)
 /* The variant that serves the wish, or the original where there is none (yet). */
 static kv_static_file *choose(kv_request *r, kv_static_file *original, const wish *w)
 {
-    kv_pick_variant picks[KV_STATIC_VARIANTS];
+    kv_pick_variant picks[KV_VARIANTS_MAX];
     for (unsigned i = 0; i < original->variant_count; i++)
         picks[i] = original->variants[i].pick;
     int at = original->ready

@@ -12,6 +12,7 @@
 #include "proto/base/media_name.h"
 #include "proto/base/metrics.h"
 #include "storage/read/media.h"
+#include "storage/read/variants.h"
 
 #define BUCKETS  8192 /* power of two */
 #define MAX_ROWS 4096
@@ -82,7 +83,8 @@ static void drop(struct kv_static_cache *c, kv_static_file *f)
 
 static void insert(struct kv_static_cache *c, kv_static_file *f)
 {
-    f->cost = sizeof(*f) + (f->body != NULL ? f->size : 0);
+    f->cost =
+        sizeof(*f) + f->variant_count * sizeof(*f->variants) + (f->body != NULL ? f->size : 0);
     kv_static_file **head = &c->bucket[f->tag & (BUCKETS - 1)];
     f->next_in_bucket = *head;
     *head = f;
@@ -132,13 +134,16 @@ static void file_dispose(void *p)
     kv_static_file *f = p;
     free(f->body);
     free(f->disposition);
+    free(f->variants);
 }
 
-static void read_variants(kv_static_file *f, kv_slice json)
+/* How many there are. */
+static unsigned read_variants(kv_slice json, kv_static_variant list[KV_VARIANTS_MAX])
 {
     kv_slice one, format, params;
-    for (size_t pos = 0; f->variant_count < KV_STATIC_VARIANTS && kv_scan_next(json, &pos, &one);) {
-        kv_static_variant *v = &f->variants[f->variant_count];
+    unsigned n = 0;
+    for (size_t pos = 0; n < KV_VARIANTS_MAX && kv_scan_next(json, &pos, &one);) {
+        kv_static_variant *v = &list[n];
         uint64_t width, size;
         if (!kv_scan_text(one, "format", &format) || !kv_scan_text(one, "params", &params) ||
             !kv_scan_u64(one, "width", &width) || width > UINT32_MAX ||
@@ -155,8 +160,9 @@ static void read_variants(kv_static_file *f, kv_slice json)
         kv_scan_bool(one, "full", &v->pick.full);
         if (params.len != 0)
             memcpy(v->params, params.ptr, params.len);
-        f->variant_count++;
+        n++;
     }
+    return n;
 }
 
 static const char *variant_ext(const kv_static_variant *v)
@@ -164,10 +170,11 @@ static const char *variant_ext(const kv_static_variant *v)
     return v->pick.format == KV_PICK_AVIF ? "avif" : "webp";
 }
 
-static const kv_static_variant *variant_of(const kv_static_file *f, const kv_static_path *p)
+static const kv_static_variant *variant_of(const kv_static_variant *list, unsigned n,
+                                           const kv_static_path *p)
 {
-    for (unsigned i = 0; i < f->variant_count; i++) {
-        const kv_static_variant *v = &f->variants[i];
+    for (unsigned i = 0; i < n; i++) {
+        const kv_static_variant *v = &list[i];
         uint32_t width = v->pick.full ? 0 : v->pick.width;
         if (width == p->width && kv_slice_is(p->params, v->params) &&
             kv_slice_is(p->ext, variant_ext(v)))
@@ -194,46 +201,61 @@ static kv_err read_body(kv_store *store, kv_static_file *f)
     return KV_OK;
 }
 
+static kv_err fill_variant(kv_static_file *f, const kv_static_path *p, const kv_media_file *row,
+                           const kv_static_variant *v, kv_buf *key)
+{
+    if (v == NULL)
+        return KV_E_NOT_FOUND;
+    f->size = v->size;
+    kv_variant_key(key, row->blob, p->width, p->params, p->ext);
+    snprintf(f->mime, sizeof(f->mime), "image/%.*s", KV_SLICE_FMT(p->ext));
+    if (p->width != 0)
+        snprintf(f->etag, sizeof(f->etag), "\"%s-w%u-%.*s.%.*s\"", f->hash_hex, p->width,
+                 KV_SLICE_FMT(p->params), KV_SLICE_FMT(p->ext));
+    else
+        snprintf(f->etag, sizeof(f->etag), "\"%s-full-%.*s.%.*s\"", f->hash_hex,
+                 KV_SLICE_FMT(p->params), KV_SLICE_FMT(p->ext));
+    return KV_OK;
+}
+
+static kv_err fill_original(kv_static_file *f, const kv_static_path *p, const kv_media_file *row,
+                            const kv_static_variant *list, unsigned n, kv_buf *key)
+{
+    if (!kv_slice_is(p->ext, row->ext))
+        return KV_E_NOT_FOUND;
+    f->size = row->size;
+    kv_media_key(key, p->folder, f->hash_hex, p->ext);
+    snprintf(f->mime, sizeof(f->mime), "%s", row->mime);
+    snprintf(f->etag, sizeof(f->etag), "\"%s\"", f->hash_hex);
+    if (n == 0)
+        return KV_OK;
+    f->variants = malloc(n * sizeof(*list));
+    if (f->variants == NULL)
+        return KV_E_NO_MEMORY;
+    memcpy(f->variants, list, n * sizeof(*list));
+    f->variant_count = n;
+    return KV_OK;
+}
+
 /* What the row says: key, type, size, ETag, variants. */
 static kv_err fill_from_row(kv_static_file *f, const kv_static_path *p, const kv_media_file *row,
                             kv_slice variants)
 {
     kv_buf key;
+    kv_static_variant list[KV_VARIANTS_MAX];
+    unsigned n = read_variants(variants, list);
     f->ready = row->status == KV_STATUS_READY;
     f->modified_s = row->created_at / 1000;
     f->width = row->width;
     f->is_variant = p->is_variant;
-    read_variants(f, variants);
     kv_buf_init(&key, KV_STATIC_PATH_MAX);
-    if (p->is_variant) {
-        const kv_static_variant *v = variant_of(f, p);
-        if (v == NULL) {
-            kv_buf_release(&key);
-            return KV_E_NOT_FOUND;
-        }
-        f->size = v->size;
-        kv_variant_key(&key, row->blob, p->width, p->params, p->ext);
-        snprintf(f->mime, sizeof(f->mime), "image/%.*s", KV_SLICE_FMT(p->ext));
-        if (p->width != 0)
-            snprintf(f->etag, sizeof(f->etag), "\"%s-w%u-%.*s.%.*s\"", f->hash_hex, p->width,
-                     KV_SLICE_FMT(p->params), KV_SLICE_FMT(p->ext));
-        else
-            snprintf(f->etag, sizeof(f->etag), "\"%s-full-%.*s.%.*s\"", f->hash_hex,
-                     KV_SLICE_FMT(p->params), KV_SLICE_FMT(p->ext));
-    } else {
-        if (!kv_slice_is(p->ext, row->ext)) {
-            kv_buf_release(&key);
-            return KV_E_NOT_FOUND;
-        }
-        f->size = row->size;
-        kv_media_key(&key, p->folder, f->hash_hex, p->ext);
-        snprintf(f->mime, sizeof(f->mime), "%s", row->mime);
-        snprintf(f->etag, sizeof(f->etag), "\"%s\"", f->hash_hex);
-    }
+    kv_err err = p->is_variant ? fill_variant(f, p, row, variant_of(list, n, p), &key)
+                               : fill_original(f, p, row, list, n, &key);
     snprintf(f->key, sizeof(f->key), "%s", kv_buf_str(&key));
-    bool ok = kv_buf_ok(&key);
+    if (err == KV_OK && !kv_buf_ok(&key))
+        err = KV_E_NOT_FOUND;
     kv_buf_release(&key);
-    return ok ? KV_OK : KV_E_NOT_FOUND;
+    return err;
 }
 
 /* A file that is not as long as its row says is damaged: clients would keep it for a year. */

@@ -10,7 +10,6 @@
 #include "gateway/static.h"
 
 #define KV_STATIC_SMALL    (256 * 1024) /* bytes; larger files are streamed from the disk */
-#define KV_STATIC_VARIANTS 32
 #define KV_STATIC_PATH_MAX 512
 
 typedef struct kv_static_variant {
@@ -54,7 +53,7 @@ typedef struct kv_static_file {
     /* of an original */
     char folder[256];
     uint32_t width;
-    kv_static_variant variants[KV_STATIC_VARIANTS];
+    kv_static_variant *variants;
     unsigned variant_count;
 } kv_static_file;
 

@@ -8,6 +8,8 @@
 #include "proto/base/error.h"
 #include "proto/base/slice.h"
 
+#define KV_VARIANTS_MAX 64 /* of a blob */
+
 typedef struct kv_variant {
     kv_slice format, params; /* "webp", "q80e4-1a2b3c": point into the JSON */
     uint64_t width, height, size;

@@ -22,6 +22,17 @@ def test_exact_url_is_immutable(kervan, media):
     assert int(got.headers["Content-Length"]) == len(got.content) == media["size"]
 
 
+def test_as_many_variants_as_there_may_be(fresh):
+    widths = range(40, 680, 40)
+    k = fresh(IMAGE_WIDTHS=",".join(map(str, widths)))
+    media = k.wait_ready(k.upload(noise_png(700, 500), "cok.png").json()["id"])
+    assert len(media["variants"]) == 2 * len(widths) + 1
+    for v in media["variants"]:
+        assert len(k.get(v["url"]).content) == v["size"], v
+    narrow = k.get(media["url"], params={"w": 1, "format": "avif"})
+    assert len(narrow.content) == media["variants"][-1]["size"] and media["variants"][-1]["width"] == 40
+
+
 def test_conditional(kervan, media):
     etag = f'"{media["stored_hash"]}"'
     for value in (etag, f'"x", {etag}', f"W/{etag}", "*"):
