@@ -35,7 +35,7 @@ typedef struct blob_row {
     bool found;
     uint64_t id, job;
     int state, status;
-    bool has_variants, job_unfinished;
+    bool has_variants, job_unfinished, metadata_kept;
 } blob_row;
 
 static kv_err find_blob(kv_db *db, kv_slice stored_hash, blob_row *ret)
@@ -44,7 +44,8 @@ static kv_err find_blob(kv_db *db, kv_slice stored_hash, blob_row *ret)
     *ret = (blob_row){.found = false};
     KV_TRY(kv_db_prepare(db,
                          "SELECT id, state, status, variants IS NOT NULL, "
-                         "coalesce((SELECT j.state < 2 FROM job j WHERE j.id = b.job), 0), job "
+                         "coalesce((SELECT j.state < 2 FROM job j WHERE j.id = b.job), 0), job, "
+                         "metadata_kept "
                          "FROM blob b WHERE stored_hash = $1",
                          &s));
     kv_bind_blob(s, 1, stored_hash);
@@ -56,6 +57,7 @@ static kv_err find_blob(kv_db *db, kv_slice stored_hash, blob_row *ret)
         ret->has_variants = kv_col_i64(s, 3) != 0;
         ret->job_unfinished = kv_col_i64(s, 4) != 0;
         ret->job = (uint64_t)kv_col_i64(s, 5);
+        ret->metadata_kept = kv_col_i64(s, 6) != 0;
     }
     kv_db_done(s);
     return err;
@@ -179,6 +181,16 @@ static kv_err take_blob(kv_db *db, uint64_t blob)
     return kv_run(s);
 }
 
+/* Who kept these bytes before did not look (STRIP_ORIGINAL_METADATA), or could not; now somebody
+ * did. */
+static kv_err set_looked_through(kv_db *db, uint64_t blob)
+{
+    kv_stmt *s;
+    KV_TRY(kv_db_prepare(db, "UPDATE blob SET metadata_kept = 0 WHERE id = $1", &s));
+    kv_bind_i64(s, 1, (int64_t)blob);
+    return kv_run(s);
+}
+
 static kv_err add_alias(kv_db *db, const kv_media_new *m, uint64_t blob)
 {
     kv_stmt *s;
@@ -264,6 +276,8 @@ static kv_err add_known_bytes(kv_db *db, const kv_media_new *m, const blob_row *
         KV_TRY(take_placement(db, blob->id, m->folder));
         KV_TRY(add_alias(db, m, blob->id));
     }
+    if (blob->metadata_kept && !m->metadata_kept)
+        KV_TRY(set_looked_through(db, blob->id));
     return ret->wants_job ? kv_blob_set_job(db, blob->id, m->job, m->now) : KV_OK;
 }
 

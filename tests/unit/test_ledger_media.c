@@ -5,7 +5,7 @@ typedef struct upload {
     uint64_t media;
     const char *folder, *filename;
     char hash, stored; /* the byte that fills each */
-    bool dedup, process;
+    bool dedup, process, metadata_kept;
     uint64_t gone_seq;
 } upload;
 
@@ -31,6 +31,7 @@ static kv_cmd *commit(rig *r, upload u)
     cmd->commit.strip_version = u.stored ? 1 : 0;
     cmd->commit.dedup = u.dedup;
     cmd->commit.process = u.process;
+    cmd->commit.metadata_kept = u.metadata_kept;
     cmd->commit.gone_seq = u.gone_seq;
     return rig_run(r, cmd);
 }
@@ -135,6 +136,27 @@ static void test_dedup_off(void **state)
     assert_int_equal(rig_number(&r, "SELECT count(*) FROM media"), 2);
     assert_int_equal(rig_number(&r, "SELECT count(*) FROM blob"), 1);
     assert_int_equal(rig_number(&r, "SELECT refs FROM placement"), 2);
+    rig_stop(&r);
+}
+
+/* STRIP_ORIGINAL_METADATA was off; now the same bytes went through, and there was nothing to blank.
+ */
+static void test_bytes_that_were_looked_through(void **state)
+{
+    static const char shared[] = "\"metadata_kept\":false";
+    rig r;
+    (void)state;
+    rig_start(&r);
+    commit_err(&r, UPLOAD(.media = 11, .hash = 'a', .metadata_kept = true));
+    assert_int_equal(rig_number(&r, "SELECT metadata_kept FROM blob"), 1);
+    kv_cmd *cmd = commit(&r, UPLOAD(.media = 12, .hash = 'a'));
+    assert_int_equal(cmd->media, 11);
+    assert_non_null(strstr(kv_buf_str(&cmd->text), shared));
+    kv_cmd_free(&cmd);
+    /* and off again: they are what they are */
+    cmd = commit(&r, UPLOAD(.media = 13, .hash = 'a', .folder = "haber", .metadata_kept = true));
+    assert_non_null(strstr(kv_buf_str(&cmd->text), shared));
+    kv_cmd_free(&cmd);
     rig_stop(&r);
 }
 
@@ -509,6 +531,7 @@ int main(void)
         cmocka_unit_test(test_same_folder),
         cmocka_unit_test(test_other_folder),
         cmocka_unit_test(test_dedup_off),
+        cmocka_unit_test(test_bytes_that_were_looked_through),
         cmocka_unit_test(test_sent_twice),
         cmocka_unit_test(test_alias),
         cmocka_unit_test(test_canary_folder),
