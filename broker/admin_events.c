@@ -70,7 +70,7 @@ static bool on_commit(void *arg, uint64_t first, uint64_t last, kv_slice body)
         r->left--;
         r->full = r->left == 0 || r->call->out->len > r->out_until;
     }
-    if (!events) /* nothing of it can be shown: the next one */
+    if (!r->full) /* also where not all of it can be shown: the next one */
         r->after = last;
     json_decref(events);
     return !r->full;
@@ -118,7 +118,7 @@ static kv_err find_start(kv_admin_call *call, reader *r)
     uint64_t newest = r->after;
     r->after = newest > back ? newest - back : 0;
     if (kv_events_after(db, r->after, 0, on_commit, r) == KV_E_NOT_FOUND)
-        r->after = newest > 0 ? newest - 1 : 0; /* so few are kept */
+        r->after = 0; /* so few are kept */
     return KV_OK;
 }
 

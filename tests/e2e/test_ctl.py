@@ -238,6 +238,18 @@ def test_backup(kervan, peer, tmp_path):
         assert poll(restored, after=seen)["resync"] is True
 
 
+def test_events_where_fewer_are_kept_than_shown(tmp_path):
+    """After a restore, or where the older ones were pruned."""
+    with Kervan() as k, Peer(k) as p:
+        jobs = [p.submit("few") for _ in range(3)]
+        good(k, "backup", str(tmp_path / "copy.db"))
+    restored = Kervan()
+    (restored.data / "kervan.db").write_bytes((tmp_path / "copy.db").read_bytes())
+    with restored:
+        shown = [json.loads(line) for line in good(restored, "-j", "events").splitlines()]
+        assert [e["jobId"] for e in shown if e["type"] == "job.queued"] == jobs
+
+
 # ---- a broker that hangs ----
 
 
