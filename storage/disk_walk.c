@@ -171,11 +171,14 @@ bool kv_store_outlived(const kv_config *cfg)
     bool found = false;
     kv_disk_walker w = {.depth = 0};
     int fd = open(cfg->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    if (begin_at(&w, fd, KV_DISK_ROOT, look_for_confirmed, &found) == KV_OK)
+    int root = fd < 0 ? -1 : openat(fd, KV_DISK_ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* opened by its name, for it may be a link to another disk */
+    if (root >= 0 && begin_at(&w, root, ".", look_for_confirmed, &found) == KV_OK)
         (void)walk_all(&w);
-    close(fd);
+    if (root >= 0)
+        close(root);
+    if (fd >= 0)
+        close(fd);
     return found;
 }
 

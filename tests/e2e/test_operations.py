@@ -155,12 +155,17 @@ def test_a_lock_that_cannot_be_opened(tmp_path):
     assert lines["broker_failed"]["code"] == "io" and "broker_locked" not in lines
 
 
-def test_media_whose_database_is_gone():
-    """A restore that forgot kervan.db does not begin a second history: the broker says what is missing, and nothing changes."""
+@pytest.mark.parametrize("linked", [False, True])
+def test_media_whose_database_is_gone(tmp_path, linked):
+    """A restore that forgot kervan.db does not begin a second history: the broker says what is missing, and nothing changes. Also where media lie on another
+    disk, behind a link."""
     with Kervan() as k:
         first = k.upload(png()).json()
         k.wait_ready(first["id"])
         k.stop()
+        if linked:
+            shutil.move(k.data / "media", tmp_path / "media")
+            (k.data / "media").symlink_to(tmp_path / "media")
         media = k.files() + k.variant_files()
         (k.data / "kervan.db").rename(k.data / "elsewhere")
         for left in ([], ["kervan.db"]):
