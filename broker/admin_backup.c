@@ -18,7 +18,7 @@ typedef struct backup {
     atomic_int step;
     atomic_llong pages, total;
     kv_err err; /* once done */
-    int64_t bytes;
+    kv_backup_end end;
     int64_t begun_ms, said_ms;
 } backup;
 
@@ -35,7 +35,7 @@ static void *thread_main(void *arg)
 {
     backup *b = arg;
     pthread_setname_np(pthread_self(), "backup");
-    b->err = kv_db_backup(b->cfg, b->path, go_on, b, &b->bytes);
+    b->err = kv_db_backup(b->cfg, b->path, go_on, b, &b->end);
     atomic_store(&b->done, true);
     return NULL;
 }
@@ -61,10 +61,12 @@ static void end_backup(kv_admin_call *call)
                        b->path, b->path);
         return;
     }
-    if (b->err == KV_E_NOT_FOUND || b->err == KV_E_IO || b->err == KV_E_DB) {
+    bool lasting = kv_db_state_named(kv_slice_str(kv_err_info_of(b->err)->slug)) != KV_OK;
+    if (b->err != KV_OK && b->err != KV_E_BUSY && !lasting && b->end.why[0]) {
         kv_admin_error(call, kv_err_info_of(b->err)->slug,
-                       "%s could not be written; \"backup_failed\" in the broker's log says why.",
-                       b->path);
+                       "%s could not be written (%s). Nothing of it is left; mend that, or take "
+                       "another disk.",
+                       b->path, b->end.why);
         return;
     }
     if (b->err == KV_E_BUSY) {
@@ -76,15 +78,15 @@ static void end_backup(kv_admin_call *call)
         return;
     }
     if (call->json) {
-        json_t *done = json_pack("{s:s,s:I,s:I}", "file", b->path, "bytes", (json_int_t)b->bytes,
-                                 "ms", (json_int_t)ms);
+        json_t *done = json_pack("{s:s,s:I,s:I}", "file", b->path, "bytes",
+                                 (json_int_t)b->end.bytes, "ms", (json_int_t)ms);
         kv_admin_dump(call, done);
         json_decref(done);
     } else {
         kv_buf_adds(call->out, "written and checked: ");
         kv_plain_text(kv_slice_str(b->path), 0, call->out);
         kv_buf_adds(call->out, ", ");
-        kv_human_bytes(b->bytes, call->out);
+        kv_human_bytes(b->end.bytes, call->out);
         kv_buf_adds(call->out, " in ");
         kv_human_ms(ms, call->out);
         kv_buf_addc(call->out, '\n');

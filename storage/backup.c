@@ -31,6 +31,7 @@ static atomic_bool runs;
 typedef struct backup {
     const kv_config *cfg;
     const char *path;
+    kv_backup_end *end;
     kv_buf tmp;
     kv_db *from;
     sqlite3 *to;
@@ -49,6 +50,7 @@ static kv_err failed(const backup *b, kv_err err, const char *what, const char *
 {
     kv_log(KV_LOG_WARN, "backup_failed", KV_ERRNAME("code", err), KV_STR("path", b->path),
            KV_STR("what", what), KV_STR("error", why));
+    snprintf(b->end->why, sizeof b->end->why, "%s: %s", what, why);
     return err;
 }
 
@@ -60,6 +62,11 @@ static kv_err failed_here(const backup *b, const char *what)
 
 static kv_err failed_copy(const backup *b, int rc, const char *what)
 {
+    int e = (rc & 0xff) == SQLITE_IOERR && b->to ? sqlite3_system_errno(b->to) : 0;
+    if (e != 0) { /* a quota, or a file system that takes no file so large: SQLite has no word */
+        errno = e;
+        return failed_here(b, what);
+    }
     kv_err err = (rc & 0xff) == SQLITE_FULL        ? KV_E_DISK_FULL
                  : (rc & 0xff) == SQLITE_INTERRUPT ? KV_E_CLIENT_GONE
                  : (rc & 0xff) == SQLITE_NOMEM     ? KV_E_NO_MEMORY
@@ -261,16 +268,25 @@ static kv_err sync_folder(const backup *b)
     return err;
 }
 
-/* Link and unlink instead of rename: an existing file is never replaced. What is not said to be
- * there is not there: the next try would meet it. */
-static kv_err place(backup *b, int64_t *ret_bytes)
+/* An existing file is never replaced. FAT has no hard links, others no such rename. */
+static int rename_new(const char *from, const char *to)
+{
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if ((errno != EINVAL && errno != ENOSYS) || link(from, to) != 0)
+        return -1;
+    unlink(from);
+    return 0;
+}
+
+/* What is not said to be there is not there: the next try would meet it. */
+static kv_err place(backup *b)
 {
     struct stat st;
     KV_TRY(sync_path(b, b->tmp.data, O_RDONLY));
-    if (stat(b->tmp.data, &st) != 0 || link(b->tmp.data, b->path) != 0)
+    if (stat(b->tmp.data, &st) != 0 || rename_new(b->tmp.data, b->path) != 0)
         return failed_here(b, "give it its name");
-    *ret_bytes = (int64_t)st.st_size;
-    unlink(b->tmp.data);
+    b->end->bytes = (int64_t)st.st_size;
     b->made = false;
     kv_err err = sync_folder(b);
     if (err != KV_OK)
@@ -285,7 +301,7 @@ static void end_snapshot(backup *b)
     kv_db_close(&b->from);
 }
 
-static kv_err run(backup *b, int64_t *ret_bytes)
+static kv_err run(backup *b)
 {
     kv_err err = begin_snapshot(b);
     if (err != KV_OK) /* "db_error" before it says more */
@@ -298,26 +314,27 @@ static kv_err run(backup *b, int64_t *ret_bytes)
     KV_TRY(leap(b));
     KV_TRY(check(b));
     close_copy(b);
-    return place(b, ret_bytes);
+    return place(b);
 }
 
 kv_err kv_db_backup(const kv_config *cfg, const char *path,
                     bool (*go_on)(void *arg, kv_backup_step step, int64_t done, int64_t total),
-                    void *arg, int64_t *ret_bytes)
+                    void *arg, kv_backup_end *ret)
 {
     bool idle = false;
     if (!atomic_compare_exchange_strong(&runs, &idle, true))
         return KV_E_BUSY;
-    backup b = {.cfg = cfg, .path = path, .go_on = go_on, .arg = arg};
+    backup b = {.cfg = cfg, .path = path, .end = ret, .go_on = go_on, .arg = arg};
+    *ret = (kv_backup_end){.bytes = 0};
     kv_buf_init(&b.tmp, 0);
     kv_buf_addf(&b.tmp, "%s.tmp", path);
-    kv_err err = kv_buf_ok(&b.tmp) ? run(&b, ret_bytes) : KV_E_NO_MEMORY;
+    kv_err err = kv_buf_ok(&b.tmp) ? run(&b) : KV_E_NO_MEMORY;
     end_snapshot(&b);
     close_copy(&b);
     drop_tmp(&b);
     kv_buf_release(&b.tmp);
     atomic_store(&runs, false);
     if (err == KV_OK)
-        kv_log(KV_LOG_INFO, "backup_done", KV_STR("path", path), KV_I64("bytes", *ret_bytes));
+        kv_log(KV_LOG_INFO, "backup_done", KV_STR("path", path), KV_I64("bytes", ret->bytes));
     return err;
 }

@@ -225,7 +225,8 @@ def test_backup(kervan, peer, tmp_path):
     assert other.returncode == 0 and (tmp_path / "two.db").exists(), other
     again = ctl(kervan, "backup", str(copy))
     assert again.returncode == 1 and "exists" in again.stderr
-    assert ctl(kervan, "backup", str(tmp_path / "no/such/folder.db")).returncode == 1
+    nowhere = ctl(kervan, "backup", str(tmp_path / "no/such/folder.db"))
+    assert nowhere.returncode == 1 and "No such file or directory" in nowhere.stderr
     peer.submit("after-the-backup")
     seen = poll(kervan)["last"]
     restored = Kervan()

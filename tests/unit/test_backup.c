@@ -7,8 +7,10 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,6 +23,7 @@
 #define OK(expr) assert_int_equal((expr), KV_OK)
 
 static bool folders_fail;
+static int links_fail, renames_fail; /* with this errno; 0: they do not */
 
 /* In the place of libc's. */
 int fsync(int fd)
@@ -30,6 +33,18 @@ int fsync(int fd)
         return (int)syscall(SYS_fsync, fd);
     errno = EIO;
     return -1;
+}
+
+int link(const char *from, const char *to)
+{
+    errno = links_fail;
+    return links_fail ? -1 : linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+    errno = renames_fail;
+    return renames_fail ? -1 : (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
 }
 
 typedef struct rig {
@@ -70,7 +85,7 @@ static int drop(void **state)
 static bool go_on(void *arg, kv_backup_step step, int64_t done, int64_t total)
 {
     rig *r = arg;
-    int64_t bytes;
+    kv_backup_end end;
     assert_true(kv_db_backup_runs());
     assert_true(done >= 0 && done <= total);
     if (step == KV_BACKUP_COPY)
@@ -78,8 +93,7 @@ static bool go_on(void *arg, kv_backup_step step, int64_t done, int64_t total)
                              "ifnull(max(first), 0) + 1, ifnull(max(first), 0) + 1, 1, '[]' FROM "
                              "event"));
     if (r->calls++ == 0)
-        r->second_refused =
-            kv_db_backup(&r->s.cfg, "/nonexistent/x", go_on, r, &bytes) == KV_E_BUSY;
+        r->second_refused = kv_db_backup(&r->s.cfg, "/nonexistent/x", go_on, r, &end) == KV_E_BUSY;
     return r->end_after == 0 || r->calls < r->end_after;
 }
 
@@ -104,13 +118,13 @@ static void a_copy_of_one_moment(void **state)
 {
     rig *r = *state;
     char folder[300], name[320];
-    int64_t bytes = 0;
+    kv_backup_end end;
     struct stat st;
-    OK(kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes));
+    OK(kv_db_backup(&r->s.cfg, r->path, go_on, r, &end));
     assert_true(r->calls > 3 && r->second_refused);
     assert_false(kv_db_backup_runs());
     assert_int_equal(stat(r->path, &st), 0);
-    assert_int_equal(st.st_size, bytes);
+    assert_int_equal(st.st_size, end.bytes);
     assert_int_equal(st.st_mode & 0777, 0600);
     assert_true(count(r->db, "SELECT count(*) FROM event") > 3);
     /* restored: put as kervan.db into a folder of its own */
@@ -148,7 +162,7 @@ static void a_copy_counts_on_far_ahead(void **state)
 {
     rig *r = *state;
     char folder[300];
-    int64_t bytes = 0;
+    kv_backup_end end;
     uint64_t n = 0, newest, leap = UINT64_C(1) << 40;
     kv_config cfg = r->s.cfg;
     kv_db *copy = NULL;
@@ -159,7 +173,7 @@ static void a_copy_counts_on_far_ahead(void **state)
     snprintf(folder, sizeof folder, "%s/restored", r->s.dir);
     snprintf(r->path, sizeof r->path, "%s/kervan.db", folder);
     assert_int_equal(mkdir(folder, 0700), 0);
-    OK(kv_db_backup(&r->s.cfg, r->path, to_the_end, r, &bytes));
+    OK(kv_db_backup(&r->s.cfg, r->path, to_the_end, r, &end));
     cfg.data = folder;
     OK(kv_db_open(&cfg, KV_DB_READ, &copy));
     assert_int_equal(count(copy, "SELECT value FROM counter WHERE name = 'epoch'"), 1005);
@@ -182,11 +196,11 @@ static void a_copy_counts_on_far_ahead(void **state)
 static void nothing_else_is_made_beside_it(void **state)
 {
     rig *r = *state;
-    int64_t bytes;
+    kv_backup_end end;
     _Alignas(struct inotify_event) char news[4096];
     int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     assert_true(watch >= 0 && inotify_add_watch(watch, r->s.dir, IN_CREATE) >= 0);
-    OK(kv_db_backup(&r->s.cfg, r->path, to_the_end, r, &bytes));
+    OK(kv_db_backup(&r->s.cfg, r->path, to_the_end, r, &end));
     ssize_t n = read(watch, news, sizeof news);
     close(watch);
     for (ssize_t i = 0; i < n;) {
@@ -201,22 +215,22 @@ static void nothing_else_is_made_beside_it(void **state)
 static void nothing_is_replaced(void **state)
 {
     rig *r = *state;
-    int64_t bytes;
+    kv_backup_end end;
     fclose(fopen(r->path, "w"));
-    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes), KV_E_CONFLICT);
+    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &end), KV_E_CONFLICT);
     unlink(r->path);
     fclose(fopen(scratch_path(&r->s, "copy.db.tmp"), "w"));
-    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes), KV_E_CONFLICT);
+    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &end), KV_E_CONFLICT);
     assert_true(exists(scratch_path(&r->s, "copy.db.tmp"))); /* it is somebody else's */
-    assert_int_equal(kv_db_backup(&r->s.cfg, "/nonexistent/x", go_on, r, &bytes), KV_E_NOT_FOUND);
+    assert_int_equal(kv_db_backup(&r->s.cfg, "/nonexistent/x", go_on, r, &end), KV_E_NOT_FOUND);
 }
 
 static void broken_off_nothing_is_left(void **state)
 {
     rig *r = *state;
-    int64_t bytes;
+    kv_backup_end end;
     r->end_after = 2;
-    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes), KV_E_CLIENT_GONE);
+    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &end), KV_E_CLIENT_GONE);
     assert_false(exists(r->path));
     assert_false(exists(scratch_path(&r->s, "copy.db.tmp")));
 }
@@ -225,13 +239,13 @@ static void broken_off_nothing_is_left(void **state)
 static void a_name_that_may_not_last_is_taken_back(void **state)
 {
     rig *r = *state;
-    int64_t bytes;
+    kv_backup_end end;
     folders_fail = true;
-    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes), KV_E_IO);
+    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &end), KV_E_IO);
     folders_fail = false;
     assert_false(exists(r->path));
     assert_false(exists(scratch_path(&r->s, "copy.db.tmp")));
-    OK(kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes));
+    OK(kv_db_backup(&r->s.cfg, r->path, go_on, r, &end));
 }
 
 static char said[4096];
@@ -247,12 +261,12 @@ static void a_database_that_cannot_be_read_is_said(void **state)
 {
     rig *r = *state;
     char away[300];
-    int64_t bytes = 0;
+    kv_backup_end end;
     kv_db_close(&r->db);
     snprintf(away, sizeof away, "%s/kervan.db", r->s.dir);
     assert_int_equal(unlink(away), 0);
     kv_log_divert(listen);
-    kv_err err = kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes);
+    kv_err err = kv_db_backup(&r->s.cfg, r->path, go_on, r, &end);
     kv_log_divert(NULL);
     assert_int_not_equal(err, KV_OK);
     assert_non_null(strstr(said, "\"backup_failed\""));
@@ -262,10 +276,50 @@ static void a_database_that_cannot_be_read_is_said(void **state)
 static void the_disk_is_not_filled(void **state)
 {
     rig *r = *state;
-    int64_t bytes;
+    kv_backup_end end;
     r->s.cfg.disk_reserve_mb = 1 << 30; /* MiB: nobody has so much */
-    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &bytes), KV_E_DISK_FULL);
+    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &end), KV_E_DISK_FULL);
     assert_false(exists(scratch_path(&r->s, "copy.db.tmp")));
+}
+
+static void nothing_left(const rig *r)
+{
+    assert_false(exists(r->path));
+    assert_false(exists(scratch_path(&r->s, "copy.db.tmp")));
+}
+
+/* FAT, which sticks and cameras have, has no hard links; other file systems rename only by
+ * replacing. */
+static void any_file_system_will_do(void **state)
+{
+    rig *r = *state;
+    kv_backup_end end;
+    links_fail = EPERM;
+    OK(kv_db_backup(&r->s.cfg, r->path, go_on, r, &end));
+    assert_int_equal(unlink(r->path), 0);
+    renames_fail = EINVAL;
+    assert_int_equal(kv_db_backup(&r->s.cfg, r->path, go_on, r, &end), KV_E_IO);
+    assert_string_equal(end.why, "give it its name: Operation not permitted");
+    nothing_left(r);
+    links_fail = 0;
+    OK(kv_db_backup(&r->s.cfg, r->path, go_on, r, &end));
+    assert_false(exists(scratch_path(&r->s, "copy.db.tmp")));
+    renames_fail = 0;
+}
+
+static void a_disk_that_takes_no_file_so_large(void **state)
+{
+    rig *r = *state;
+    kv_backup_end end;
+    struct rlimit old, small = {.rlim_cur = 1 << 20, .rlim_max = RLIM_INFINITY};
+    getrlimit(RLIMIT_FSIZE, &old);
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    kv_err err = kv_db_backup(&r->s.cfg, r->path, to_the_end, r, &end);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_int_equal(err, KV_E_DISK_FULL);
+    assert_string_equal(end.why, "copy: File too large");
+    nothing_left(r);
 }
 
 int main(void)
@@ -279,6 +333,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_name_that_may_not_last_is_taken_back, make, drop),
         cmocka_unit_test_setup_teardown(a_database_that_cannot_be_read_is_said, make, drop),
         cmocka_unit_test_setup_teardown(the_disk_is_not_filled, make, drop),
+        cmocka_unit_test_setup_teardown(any_file_system_will_do, make, drop),
+        cmocka_unit_test_setup_teardown(a_disk_that_takes_no_file_so_large, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,12 +65,12 @@ static void a_backup_beside_an_old_log(void **state)
 {
     scratch *s = *state;
     kv_db *db = writer(s);
-    int64_t bytes;
+    kv_backup_end end;
     char copy[1024];
     int status;
     OK(write_epoch(db));
     snprintf(copy, sizeof copy, "%s", scratch_path(s, "copy.db"));
-    OK(kv_db_backup(&s->cfg, copy, go_on, NULL, &bytes));
+    OK(kv_db_backup(&s->cfg, copy, go_on, NULL, &end));
     kv_db_close(&db);
     pid_t pid = fork();
     if (pid == 0) {
@@ -96,7 +96,7 @@ static void files_taken_away_under_the_writer(void **state)
     scratch *s = *state;
     kv_db *db = writer(s);
     char away[1024];
-    int64_t bytes;
+    kv_backup_end end;
     OK(write_epoch(db));
     snprintf(away, sizeof away, "%s", scratch_path(s, "away"));
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -107,7 +107,7 @@ static void files_taken_away_under_the_writer(void **state)
             assert_int_equal(kv_db_in_place(db), KV_E_DB_MOVED);
             assert_int_equal(kv_db_begin(db), KV_E_DB_MOVED);
             assert_int_equal(kv_db_state(), KV_E_DB_MOVED);
-            assert_int_equal(kv_db_backup(&s->cfg, scratch_path(s, "copy.db"), go_on, NULL, &bytes),
+            assert_int_equal(kv_db_backup(&s->cfg, scratch_path(s, "copy.db"), go_on, NULL, &end),
                              KV_E_DB_MOVED);
             assert_int_equal(rename(away, scratch_path(s, files[i])), 0);
             OK(write_epoch(db));
