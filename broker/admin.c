@@ -314,6 +314,7 @@ static void *thread_main(void *arg)
         if (a->conns[i].fd >= 0)
             conn_close(&a->conns[i]);
     }
+    kv_admin_backups_end();
     kv_client_destroy(&a->client);
     kv_admin_asks_free(a);
     kv_db_close(&a->db);

@@ -11,6 +11,7 @@
 enum { LOOK_MS = 100, SAY_MS = 1000 };
 
 typedef struct backup {
+    struct backup *next; /* in `left` */
     const kv_config *cfg;
     char *path;
     pthread_t thread;
@@ -40,14 +41,34 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* The operator may have gone: then it ends within a step. */
+static backup *left; /* whose operators have gone; the admin thread's */
+
+/* It ends within a step, which takes as long as the disk it writes to: nobody else waits for it. */
 static void drop(void *state)
 {
     backup *b = state;
     atomic_store(&b->stop, true);
-    pthread_join(b->thread, NULL);
-    free(b->path);
-    free(b);
+    b->next = left;
+    left = b;
+}
+
+static void take_leave(bool wait)
+{
+    for (backup **at = &left, *b; (b = *at);) {
+        if (!wait && !atomic_load(&b->done)) {
+            at = &b->next;
+            continue;
+        }
+        *at = b->next;
+        pthread_join(b->thread, NULL);
+        free(b->path);
+        free(b);
+    }
+}
+
+void kv_admin_backups_end(void)
+{
+    take_leave(true);
 }
 
 static void end_backup(kv_admin_call *call)
@@ -119,6 +140,7 @@ static void run(kv_admin_call *call)
         kv_admin_error(call, "bad_parameter", "Give the whole path of the file, from /.");
         return;
     }
+    take_leave(false);
     backup *b = calloc(1, sizeof *b);
     char *copy = b ? strndup(path.ptr, path.len) : NULL;
     if (!copy) {

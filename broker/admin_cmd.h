@@ -108,6 +108,9 @@ json_t *kv_admin_json(kv_admin_call *call, kv_slice text);
 /* A value as one line of JSON. */
 void kv_admin_dump(kv_admin_call *call, const json_t *value);
 
+/* Waits for backups whose calls are over, before the thread ends: they leave nothing behind. */
+void kv_admin_backups_end(void);
+
 enum { KV_ADMIN_ASK_MS = 15000 };
 
 #endif

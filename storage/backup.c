@@ -60,6 +60,11 @@ static kv_err failed_here(const backup *b, const char *what)
     return failed(b, e == EEXIST ? KV_E_CONFLICT : kv_err_from_errno(e), what, strerror(e));
 }
 
+static kv_err failed_for_nobody(const backup *b, const char *what)
+{
+    return failed(b, KV_E_CLIENT_GONE, what, "nobody waits for it");
+}
+
 static kv_err failed_copy(const backup *b, int rc, const char *what)
 {
     int e = (rc & 0xff) == SQLITE_IOERR && b->to ? sqlite3_system_errno(b->to) : 0;
@@ -194,7 +199,7 @@ static kv_err copy(backup *b)
     }
     int end = sqlite3_backup_finish(copying);
     if (!on)
-        return failed(b, KV_E_CLIENT_GONE, "copy", "nobody waits for it");
+        return failed_for_nobody(b, "copy");
     if (rc != SQLITE_DONE || end != SQLITE_OK)
         return failed_copy(b, end ? end : rc, "copy");
     return leave_wal(b);
@@ -284,6 +289,8 @@ static kv_err place(backup *b)
 {
     struct stat st;
     KV_TRY(sync_path(b, b->tmp.data, O_RDONLY));
+    if (checking(b)) /* the sync may have been long */
+        return failed_for_nobody(b, "sync");
     if (stat(b->tmp.data, &st) != 0 || rename_new(b->tmp.data, b->path) != 0)
         return failed_here(b, "give it its name");
     b->end->bytes = (int64_t)st.st_size;

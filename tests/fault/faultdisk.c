@@ -3,8 +3,8 @@
  * FAULTDISK names a control file of 4096 bytes, mapped by every process under test; the test writes
  * into it at any time:
  *   byte 0       what fails: 0 nothing, 'S' syncs with EIO, 'W' writes with ENOSPC, 'H' half of a
- *                write goes through, the rest fails with ENOSPC, 'D' syncs take a second, 'L' no
- *                hard links (names do not matter)
+ *                write goes through, the rest fails with ENOSPC, 'D' syncs take a second, 'B' syncs
+ *                hang until it says otherwise, 'L' no hard links (names do not matter)
  *   bytes 8…15   how often something failed so far (counted here)
  *   bytes 64…    names, each ended by 0: files whose path contains one of them, or ends in it where
  *                it ends in '$'. None: all
@@ -133,13 +133,16 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
 
 static int sync_with(int (*real)(int), int fd)
 {
-    const struct timespec second = {.tv_sec = 1};
+    const struct timespec second = {.tv_sec = 1}, moment = {.tv_nsec = 5000000};
     char what;
-    if (!hit(fd, "SD", &what))
+    if (!hit(fd, "SDB", &what))
         return real(fd);
     if (what == 'S')
         return fail(EIO);
-    nanosleep(&second, NULL);
+    if (what == 'D')
+        nanosleep(&second, NULL);
+    while (told->what == 'B')
+        nanosleep(&moment, NULL);
     return real(fd);
 }
 

@@ -12,7 +12,8 @@ import msgpack
 import pytest
 import requests
 
-from kervan import PATIENCE, files_below, wait_for
+from ctl import connect, ctl, good
+from kervan import PATIENCE, Kervan, files_below, wait_for
 from parts import Listener, Parts, check_database, check_heard, check_histories, check_money, grant_at, worker_log
 from peer import id_text
 from pictures import padded_png
@@ -283,6 +284,32 @@ def test_a_file_system_without_hard_links(disk):
         assert files_below(parts.data / "media") == []
     finally:
         parts.remove()
+
+
+def test_a_backup_to_a_disk_that_hangs(disk, tmp_path):
+    """The operator gives up. Others are served meanwhile, and of the copy nothing is left."""
+    copy = tmp_path / "copy.db"
+    with Kervan({"IMAGE_PROCESSING_ENABLED": "false", **disk.env}) as k:
+        disk.fail("B", "/copy.db.tmp")
+        with connect(k) as operator:
+            operator.sendall(f"backup {copy}\n".encode())
+            wait_for("the copy to be synced", lambda: disk.failures > 0)
+        good(k, "queues")
+        assert "Another backup runs" in ctl(k, "backup", str(tmp_path / "second.db")).stderr
+        disk.heal()
+        wait_for("the copy to be gone", lambda: not (tmp_path / "copy.db.tmp").exists())
+        assert not copy.exists()
+        wait_for("the next one", lambda: ctl(k, "backup", str(copy)).returncode == 0)
+        disk.fail("B", "/stopped.db.tmp")
+        operator = connect(k)
+        operator.sendall(f"backup {tmp_path / 'stopped.db'}\n".encode())
+        wait_for("the copy to be synced", lambda: disk.failures > 0)
+        k.process.terminate()
+        k.wait_log("broker_stopped")
+        disk.heal()
+        k.stop()
+        operator.close()
+        assert not list(tmp_path.glob("stopped.db*"))
 
 
 def test_a_disk_that_hangs(house, disk):
