@@ -124,6 +124,28 @@ static void try_again_later(kv_loop_own *l)
     h2o_timeout_link(l->loop.evloop, &l->accept_timeout, &l->accept_again);
 }
 
+/* One of those that wait. false: none is left, or none can be taken now. */
+static bool take_one(kv_loop_own *l)
+{
+    h2o_socket_t *sock = h2o_evloop_socket_accept(l->listener);
+    if (sock == NULL) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            try_again_later(l);
+        return false;
+    }
+    l->accept_failed = false;
+    /* a client that does not read its answer is dropped by the kernel */
+    unsigned stalled_ms =
+        (unsigned)(l->loop.gw->cfg->keepalive_timeout < 30 ? 30
+                                                           : l->loop.gw->cfg->keepalive_timeout) *
+        1000;
+    int unsent = UNSENT_MAX, fd = h2o_socket_get_fd(sock);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &stalled_ms, sizeof(stalled_ms));
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+    kv_tap_new(l, sock);
+    return true;
+}
+
 static void on_acceptable(h2o_socket_t *listener, const char *err)
 {
     kv_loop_own *l = listener->data;
@@ -134,22 +156,8 @@ static void on_acceptable(h2o_socket_t *listener, const char *err)
             pause_accepting(l);
             return;
         }
-        h2o_socket_t *sock = h2o_evloop_socket_accept(listener);
-        if (sock == NULL) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                try_again_later(l);
+        if (!take_one(l))
             return;
-        }
-        l->accept_failed = false;
-        /* a client that does not read its answer is dropped by the kernel */
-        unsigned stalled_ms = (unsigned)(l->loop.gw->cfg->keepalive_timeout < 30
-                                             ? 30
-                                             : l->loop.gw->cfg->keepalive_timeout) *
-                              1000;
-        int unsent = UNSENT_MAX, fd = h2o_socket_get_fd(sock);
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &stalled_ms, sizeof(stalled_ms));
-        setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
-        kv_tap_new(l, sock);
     }
 }
 
@@ -179,6 +187,10 @@ void kv_accept_stop(kv_loop_own *l)
 {
     if (l->listener == NULL)
         return;
+    /* closing resets who waits, and they may have asked already; so many at most, MAX_CONNECTIONS
+     * or not */
+    for (int i = 0; i <= BACKLOG && take_one(l); i++) {
+    }
     h2o_timeout_unlink(&l->accept_again);
     h2o_socket_close(l->listener);
     l->listener = NULL;

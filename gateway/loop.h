@@ -92,7 +92,7 @@ void kv_loop_wake(kv_loop_own *self); /* any thread */
  * failed, logged. */
 int kv_listen(const char *address, bool first);
 void kv_accept_start(kv_loop_own *self);
-void kv_accept_stop(kv_loop_own *self);  /* draining: closes the listener */
+void kv_accept_stop(kv_loop_own *self);  /* draining: takes who waits, closes the listener */
 void kv_accept_check(kv_loop_own *self); /* goes on below MAX_CONNECTIONS */
 
 /* dispatch.c: h2o handler and logger on every path. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <h2o/http1.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -391,6 +392,13 @@ void kv_tap_new(kv_loop_own *l, h2o_socket_t *sock)
     set_timer(c, &l->head_timeout);
 }
 
+/* A request has come that was not read yet: a close would reset it. */
+static bool asked(const kv_conn *c)
+{
+    char byte;
+    return recv(h2o_socket_get_fd(c->sock), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 void kv_tap_drain(kv_loop_own *l)
 {
     h2o_linklist_t *n = l->conns.next;
@@ -398,7 +406,7 @@ void kv_tap_drain(kv_loop_own *l)
         kv_conn *c = H2O_STRUCT_FROM_MEMBER(kv_conn, all, n);
         n = n->next;
         if (c->state == KV_CONN_HEAD && c->sock->input->size == 0 && c->rest_len == 0 &&
-            c->sock->_cb.read == on_readable)
+            c->sock->_cb.read == on_readable && !asked(c))
             close_now(c);
     }
 }

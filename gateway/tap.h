@@ -70,7 +70,7 @@ kv_conn *kv_conn_of(h2o_req_t *req);
 void kv_tap_new(kv_loop_own *loop, h2o_socket_t *sock);
 /* After each turn of the loop: takes the reading back from h2o where an answer is through. */
 void kv_tap_turn(kv_loop_own *loop);
-/* Draining: idle connections close at once, the others after their answer. */
+/* Draining: connections on which nothing has come close at once, the others after their answer. */
 void kv_tap_drain(kv_loop_own *loop);
 void kv_tap_close_all(kv_loop_own *loop);
 

@@ -3,6 +3,7 @@ import contextlib
 import fcntl
 import json
 import os
+import pathlib
 import re
 import resource
 import shutil
@@ -257,6 +258,37 @@ def test_drain_finishes_an_upload_in_flight():
         media = json.loads(got.split(b"\r\n\r\n", 1)[1])
         k.start()
         assert k.get(media["url"]).content == data
+
+
+def test_drain_answers_what_has_arrived():
+    """SIGTERM loses no request that is in a socket already, be its connection an old one or in the listener's queue."""
+    ask = b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    def answered(s):
+        got = b""
+        with contextlib.suppress(ConnectionError):
+            while more := s.recv(65536):
+                got += more
+        s.close()
+        return got.startswith(b"HTTP/1.1 200") and got.endswith(b"}\n")
+
+    with Kervan() as k:
+        old = [k.connect() for _ in range(150)]
+        wait_for("them to be accepted", lambda: k.metric("kervan_http_connections") >= 150)
+        gateway = k.children()["gateway"]
+        os.kill(gateway, signal.SIGSTOP)
+        new = [k.connect() for _ in range(150)]
+        for s in old + new:
+            s.sendall(ask)
+        k.process.send_signal(signal.SIGTERM)
+
+        def pending():
+            mask = int(re.search(r"^ShdPnd:\s*(\w+)", pathlib.Path(f"/proc/{gateway}/status").read_text(), re.M)[1], 16)
+            return mask >> (signal.SIGTERM - 1) & 1
+
+        wait_for("SIGTERM to wait for the gateway", pending)
+        os.kill(gateway, signal.SIGCONT)
+        assert [answered(s) for s in old + new].count(False) == 0
 
 
 def test_worker_is_a_separate_process(kervan):
