@@ -402,6 +402,8 @@ static kv_err check_head(kv_request *r, kv_upload *u)
     const kv_config *cfg = r->loop->gw->cfg;
     kv_slice type = kv_header_get(r->req, "content-type");
     char boundary[KV_MULTIPART_BOUNDARY_MAX + 1];
+    if (kv_header_get(r->req, "content-range").len > 0) /* each would be a file of its own */
+        return KV_E_PIECE;
     u->size_max = (uint64_t)cfg->max_upload_size_mb << 20;
     if (!cfg->upload_stream_enabled && u->size_max > (uint64_t)cfg->upload_buffered_max_mb << 20)
         u->size_max = (uint64_t)cfg->upload_buffered_max_mb << 20;

@@ -44,6 +44,7 @@
     E(FORBIDDEN, 29, 403, "Forbidden", "Only the machine itself may do this. Use kervan ctl there, or ask 127.0.0.1 directly, not through a proxy.", "Bunu yalnızca makinenin kendisi yapabilir. Orada kervan ctl kullanın ya da vekil sunucudan değil, doğrudan 127.0.0.1 adresinden sorun.") \
     E(BODY_TOO_LARGE, 30, 413, "body_too_large", "The data of this request is larger than its limit. Keep larger things as files and send their address.", "Bu isteğin verisi sınırından büyük. Büyük verileri dosya olarak saklayıp adresini gönderin.") \
     E(PRECONDITION, 31, 412, "precondition_failed", "What is here is not what If-Match or If-Unmodified-Since asks for. Fetch it anew, without them.", "Buradaki dosya If-Match ya da If-Unmodified-Since ile istenen değil. Bu başlıklar olmadan yeniden alın.") \
+    E(PIECE, 32, 400, "piece", "Content-Range announces a piece of a file, and a file comes in one request. Send the whole of it, without that header.", "Content-Range bir dosyanın parçasını bildiriyor, oysa dosya tek istekte gelir. Dosyanın tamamını bu başlık olmadan gönderin.") \
     /* 40..: the content */ \
     E(TYPE_REFUSED, 40, 422, "type_refused", "This type of file is not accepted (ALLOWED_MIME_TYPES).", "Bu dosya türü kabul edilmiyor (ALLOWED_MIME_TYPES).") \
     E(TYPE_MISMATCH, 41, 422, "type_mismatch", "The content does not match its extension or declared type. Give the file the extension of what it is.", "İçerik, uzantısı ya da bildirilen türüyle uyuşmuyor. Dosyaya içeriğine uygun uzantıyı verin.") \

@@ -118,6 +118,15 @@ def test_type_not_in_the_list(fresh):
     refused(k.upload(PICTURE, "a.png"), 422, "type_refused")
 
 
+@pytest.mark.parametrize("send", ["upload", "upload_raw"])
+def test_pieces_are_no_files(kervan, send):
+    """Clients that cut large files say which piece a request is; each would be stored as a picture of its own."""
+    cut = len(PICTURE) // 2
+    for piece, at in ((PICTURE[:cut], 0), (PICTURE[cut:], cut), (PICTURE, 0)):
+        headers = {"Content-Range": f"bytes {at}-{at + len(piece) - 1}/{len(PICTURE)}"}
+        assert "one request" in refused(getattr(kervan, send)(piece, "a.png", headers=headers), 400, "piece")["detail"]
+
+
 @pytest.mark.parametrize("body,code", [
     (part("baska", PICTURE, "a.png") + b"--X--\r\n", "missing_file"),
     (part("folder", b"a") + b"--X--\r\n", "missing_file"),
