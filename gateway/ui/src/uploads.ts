@@ -21,6 +21,9 @@ export interface UploadDeps {
     failed: (upload: Upload, problem: Problem) => void;
 }
 
+/** Above the rate nothing else would be taken either. */
+const holds = (u: Upload): boolean => u.phase === "backoff" && u.problem?.status === 429;
+
 /** What an upload has besides its row in the store. */
 interface Job {
     file: File;
@@ -123,7 +126,7 @@ export class Uploads {
 
     private pump(): void {
         const { uploads, online } = this.deps.store.get();
-        if (!online) return;
+        if (!online || uploads.some(holds)) return;
         const busy: Phase[] = ["sending", "saving"];
         let free = PARALLEL - uploads.filter((u) => busy.includes(u.phase)).length;
         for (const u of uploads) {
@@ -177,7 +180,7 @@ export class Uploads {
         const passes = away || [429, 502, 503, 504].includes(problem.status); // a proxy says 502 or 504 while it restarts
         if (away && !this.deps.store.get().online) {
             this.set(key, { phase: "backoff", sent: 0, speed: 0, problem, retryAt: 0 });
-        } else if (passes && job.tries < AUTO_TRIES) {
+        } else if (passes && (job.tries < AUTO_TRIES || problem.status === 429)) {
             const ms = Math.max(1, problem.retryAfter ?? DEFAULT_RETRY_S * job.tries) * 1000;
             this.set(key, { phase: "backoff", sent: 0, speed: 0, problem, retryAt: this.deps.now() + ms });
             job.timer = this.deps.setTimer(() => {

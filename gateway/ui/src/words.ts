@@ -45,6 +45,7 @@ export const words = {
     "up.left": ["{time} kaldı", "{time} left"],
     "up.saving": ["kaydediliyor", "saving"],
     "up.busy": ["sunucu meşgul", "the server is busy"],
+    "up.limited": ["hız sınırına gelindi", "the rate limit is reached"],
     "up.again": [", {s} sn sonra yeniden", ", again in {s} s"],
     "up.offline": ["bağlantı bekleniyor", "waiting for the connection"],
     "up.stored": ["yüklendi", "uploaded"],

@@ -115,6 +115,22 @@ test("one that waits gives its place to the others", () => {
     assert.equal(sent[3]!.name, "d.jpg");
 });
 
+test("above the rate nothing more is sent until the server says so, and no file fails", () => {
+    const { clock, sent, store, uploads } = setUp();
+    uploads.add(Array.from({ length: 60 }, (_, i) => file(`${i}.jpg`)), "genel");
+    let asked = 0;
+    for (let second = 0; second < 60; second++) {
+        for (let token = true; asked < sent.length; token = false) {
+            const { on } = sent[asked++]!;
+            if (token) on.done(answer(asked));
+            else on.fail(problem(429, 1));
+        }
+        assert.ok(store.get().uploads.filter((u) => u.phase === "backoff").length <= 3);
+        clock.advance(1000);
+    }
+    assert.ok(store.get().uploads.every((u) => u.phase === "done"));
+});
+
 test("it does not try for ever", () => {
     const { clock, sent, told, uploads, row } = setUp();
     uploads.add([file("a.jpg")], "genel");

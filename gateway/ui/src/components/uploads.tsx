@@ -134,7 +134,7 @@ function State({ upload: u }: { upload: Upload }) {
         case "backoff":
             return (
                 <>
-                    {t(u.problem?.status ? "up.busy" : "up.offline")}
+                    {t(u.problem?.status === 429 ? "up.limited" : u.problem?.status ? "up.busy" : "up.offline")}
                     {u.retryAt > 0 && <Countdown until={u.retryAt} />}
                 </>
             );
