@@ -40,3 +40,27 @@ def test_more_files_than_the_rate_allows_are_waited_with(browser, tmp_path):
         assert set(phases(browser)) == {"done"}
         refused = sum(e["level"] == "SEVERE" and "429" in e["message"] for e in browser.get_log("browser"))
         assert refused < 40
+
+
+def test_a_server_that_is_away_is_waited_for(browser, tmp_path):
+    """Said at once, also for files that come while it is away; what was on the way goes on by itself."""
+    with Kervan() as kervan:
+        browser.get(kervan.url("/"))
+        wait_live(browser)
+        big = tmp_path / "buyuk.txt"
+        big.write_text("uzun bir yazı\n" * 300_000)
+        browser.execute_cdp_cmd("Network.enable", {})
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 500_000}
+        browser.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
+        choose(browser, [big])
+        wait_for("half of it", lambda: int(one(browser, "upload-progress").get_attribute("aria-valuenow")) > 20)
+        kervan.kill_all()
+        choose(browser, files(tmp_path, 5))
+        wait_for("what all wait for", lambda: "6 dosya sunucuyu bekliyor" in said(browser, "upload-panel"))
+        assert "çevrimdışı" not in said(browser, "connection")
+        shot(browser, "away")
+        browser.execute_cdp_cmd("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
+        kervan.start()
+        wait_for("all of them", lambda: phases(browser) == ["done"] * 6)
+        assert len(kervan.list()) == 6
+        browser.get_log("browser")  # says that the server was away, and would say so to the next test

@@ -138,6 +138,7 @@ export function createApp(store: Store, lang: () => Lang): App {
             dispatch({ type: "media/upsert", media: answer }); // the live event may come before or after
             foldersSoon();
         },
+        lost: () => say(t("up.offline")),
         failed: (upload, p) => say(t("say.failed", { name: upload.name, why: problem(p, upload.size) })),
     });
 

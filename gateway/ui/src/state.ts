@@ -115,6 +115,9 @@ export const initialState: State = {
 
 export const finished = (u: Upload): boolean => u.phase === "done" || u.phase === "failed" || u.phase === "cancelled";
 
+/** Waits for the connection. */
+export const isLost = (u: Upload): boolean => u.phase === "backoff" && u.retryAt === 0;
+
 export function reduce(s: State, a: Action): State {
     switch (a.type) {
         case "list/start":

@@ -1,7 +1,7 @@
 // The upload queue: three at a time, the rest waits; progress and speed; tries again what may pass.
 import { localProblem, type SendEvents, type SendOptions, type UploadAnswer } from "./api";
 import { precheck, type Problem } from "./model";
-import { finished, type Phase, type Store, type Upload } from "./state";
+import { finished, isLost, type Phase, type Store, type Upload } from "./state";
 
 const PARALLEL = 3;
 const AUTO_TRIES = 6;
@@ -19,10 +19,12 @@ export interface UploadDeps {
     dropPreview: (url: string) => void;
     stored: (upload: Upload, answer: UploadAnswer) => void;
     failed: (upload: Upload, problem: Problem) => void;
+    /** From now on all wait for the server. */
+    lost: () => void;
 }
 
-/** Above the rate nothing else would be taken either. */
-const holds = (u: Upload): boolean => u.phase === "backoff" && u.problem?.status === 429;
+/** Above the rate, or without a server, nothing else would be taken either. */
+const holds = (u: Upload): boolean => isLost(u) || (u.phase === "backoff" && u.problem?.status === 429);
 
 /** What an upload has besides its row in the store. */
 interface Job {
@@ -103,7 +105,7 @@ export class Uploads {
 
     /** The connection is back: whatever waited for it goes on. */
     resume(): void {
-        for (const u of this.deps.store.get().uploads) if (u.phase === "backoff" && u.retryAt === 0) this.requeue(u.key);
+        for (const u of this.deps.store.get().uploads) if (isLost(u)) this.requeue(u.key);
         this.pump();
     }
 
@@ -176,9 +178,12 @@ export class Uploads {
     private fail(key: number, problem: Problem): void {
         const job = this.jobs.get(key)!;
         job.abort = null;
-        const away = problem.code === "network"; // it may only be restarting; bytes that had arrived are known by their hash
-        const passes = away || [429, 502, 503, 504].includes(problem.status); // a proxy says 502 or 504 while it restarts
-        if (away && !this.deps.store.get().online) {
+        const { online, live, uploads } = this.deps.store.get();
+        const passes = problem.status === 0 || [429, 502, 503, 504].includes(problem.status); // a proxy says 502 or 504 while it restarts
+        const isThere = online && (live === "live" || live === "polling");
+        if (passes && !isThere && problem.status !== 429) {
+            job.tries = 0; // it may only be restarting; bytes that had arrived are known by their hash
+            if (!uploads.some(isLost)) this.deps.lost();
             this.set(key, { phase: "backoff", sent: 0, speed: 0, problem, retryAt: 0 });
         } else if (passes && (job.tries < AUTO_TRIES || problem.status === 429)) {
             const ms = Math.max(1, problem.retryAfter ?? DEFAULT_RETRY_S * job.tries) * 1000;

@@ -33,6 +33,7 @@ export const words = {
 
     "up.title": ["Yüklemeler", "Uploads"],
     "up.active": ["{n} dosya yükleniyor", "Uploading {n} files", "Uploading 1 file"],
+    "up.lost": ["{n} dosya sunucuyu bekliyor", "{n} files wait for the server", "1 file waits for the server"],
     "up.done": ["Yüklemeler bitti", "Uploads finished"],
     "up.failed": ["{n} dosya yüklenemedi", "{n} files failed", "1 file failed"],
     "up.clear": ["Bitenleri temizle", "Clear finished"],

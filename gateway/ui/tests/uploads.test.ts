@@ -16,8 +16,9 @@ interface Sent {
 function setUp() {
     const clock = new FakeClock();
     const store = createStore();
+    store.dispatch({ type: "live", live: "live" });
     const sent: Sent[] = [];
-    const told = { stored: [] as string[], failed: [] as string[] };
+    const told = { stored: [] as string[], failed: [] as string[], lost: 0 };
     const uploads = new Uploads({
         store,
         send: (file, _options, on) => {
@@ -32,6 +33,7 @@ function setUp() {
         preview: () => null,
         dropPreview: () => undefined,
         stored: (u) => told.stored.push(u.name),
+        lost: () => told.lost++,
         failed: (u, p) => told.failed.push(`${u.name}:${p.code}`),
     });
     const row = (i: number): Upload => store.get().uploads[i]!;
@@ -92,20 +94,32 @@ test("a proxy that finds no server, or waits for one too long, is waited for", (
     }
 });
 
-test("a server that is away is waited for, not given up by all files at once", () => {
-    const { clock, sent, store, uploads, row } = setUp();
-    uploads.add(Array.from({ length: 50 }, (_, i) => file(`${i}.jpg`)), "genel");
-    for (let i = 0; i < 50; i++) sent[i]!.on.fail(localProblem("network"));
-    assert.ok(store.get().uploads.every((u) => u.phase === "backoff" && u.retryAt === 3000));
-    clock.advance(3000);
-    for (let i = 50; i < 100; i++) sent[i]!.on.done(answer(i));
-    assert.ok(store.get().uploads.every((u) => u.phase === "done"));
+test("a server that is away is waited for until it is back, and nothing is sent meanwhile", () => {
+    for (const why of [localProblem("network"), localProblem("stalled"), problem(502)]) {
+        const { clock, sent, store, told, uploads } = setUp();
+        uploads.add(Array.from({ length: 50 }, (_, i) => file(`${i}.jpg`)), "genel");
+        store.dispatch({ type: "live", live: "reconnecting" });
+        sent[0]!.on.fail(why);
+        uploads.add([file("late.jpg")], "genel");
+        for (const { on } of sent.slice(1)) on.fail(why);
+        clock.advance(3_600_000);
+        assert.equal(sent.length, 3);
+        assert.equal(told.lost, 1);
+        store.dispatch({ type: "live", live: "live" });
+        uploads.resume();
+        for (let i = 3; i < 54; i++) sent[i]!.on.done(answer(i));
+        assert.ok(store.get().uploads.every((u) => u.phase === "done"));
+    }
+});
+
+test("a file that does not get through to a server that is there fails in the end", () => {
+    const { clock, sent, uploads, row } = setUp();
     uploads.add([file("a.jpg")], "genel");
     for (let i = 0; i < 6; i++) {
         sent[sent.length - 1]!.on.fail(localProblem("network"));
         clock.advance(20_000);
     }
-    assert.equal(row(50).phase, "failed", "not for ever");
+    assert.equal(row(0).phase, "failed", "not for ever");
 });
 
 test("one that waits gives its place to the others", () => {

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { fmtBytes, fmtPercent, fmtSeconds } from "../i18n";
 import { extension, kindOf } from "../model";
-import { finished, type Phase, type Upload } from "../state";
+import { finished, isLost, type Phase, type Upload } from "../state";
 import { useKept, useSelect, useUi } from "./context";
 import { FileGlyph, Icon } from "./icons";
 
@@ -19,6 +19,7 @@ export function UploadPanel() {
     const rows = useKept(inOrder(uploads), (u) => <Row key={u.key} upload={u} />);
     if (count === 0) return null;
     const active = uploads.filter((u) => !finished(u)).length;
+    const lost = uploads.some(isLost);
     const failed = uploads.filter((u) => u.phase === "failed").length;
     const bytes = uploads.reduce((n, u) => n + u.size, 0);
     const sent = uploads.reduce((n, u) => n + (finished(u) ? u.size : u.sent), 0);
@@ -26,7 +27,7 @@ export function UploadPanel() {
     return (
         <section class="panel" aria-label={t("up.title")} data-testid="upload-panel">
             <header>
-                <b>{active ? t("up.active", { n: active }) : failed ? t("up.failed", { n: failed }) : t("up.done")}</b>
+                <b>{active ? t(lost ? "up.lost" : "up.active", { n: active }) : failed ? t("up.failed", { n: failed }) : t("up.done")}</b>
                 {active > 0 ? (
                     <button type="button" class="btn btn-quiet btn-small" data-testid="upload-cancel-all" onClick={() => app.uploads.cancelAll()}>
                         {t("up.cancelAll")}
