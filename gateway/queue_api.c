@@ -24,8 +24,11 @@ bool kv_admin_request(h2o_req_t *req)
     bool forwarded = false;
     for (size_t i = 0; i < sizeof(marks) / sizeof(*marks); i++)
         forwarded |= kv_header_get(req, marks[i]).ptr != NULL;
-    return kv_admin_allowed((const struct sockaddr *)&kv_conn_of(req)->peer, forwarded,
-                            kv_slice_of(req->input.authority.base, req->input.authority.len));
+    kv_slice host = kv_slice_of(req->input.authority.base, req->input.authority.len);
+    /* whom CORS_ALLOWED_ORIGINS lists is a visitor's page, in an operator's browser, too */
+    if (kv_origin_of("", kv_header_get(req, "origin"), host) == KV_ORIGIN_FOREIGN)
+        return false;
+    return kv_admin_allowed((const struct sockaddr *)&kv_conn_of(req)->peer, forwarded, host);
 }
 
 static bool admitted(kv_request *r)

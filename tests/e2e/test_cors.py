@@ -123,3 +123,14 @@ def test_a_websocket(kervan, origin, status):
         ask["Origin"] = f"http://127.0.0.1:{kervan.port}" if origin == "own" else origin
     with requests.get(kervan.url("/api/ws"), headers=ask, timeout=10, stream=True) as answer:
         assert answer.status_code == status
+
+
+def test_operators_routes_are_not_for_other_pages(kervan):
+    """An operator's browser on this machine may be at the listed page as well."""
+    own = kervan.url("").rstrip("/")
+    for origin, status in ((None, 200), (own, 200), (SHOP, 403), ("https://foreign.example", 403), ("null", 403)):
+        headers = {"Origin": origin} if origin else {}
+        answer = requests.get(kervan.url("/api/admin/queues"), headers=headers, timeout=10)
+        assert answer.status_code == status, (origin, answer.text)
+    answer = requests.post(kervan.url("/api/admin/queues/image-process/pause"), headers={"Origin": SHOP}, timeout=10)
+    assert answer.status_code == 403
