@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import requests
@@ -321,25 +322,32 @@ def line_u3(n):
     yield row("U3 CPU", "the same, CPU of the server an upload", "us", pick(got, "cpu_us"), limits, "")
 
 
-def line_u4(n):
-    """Rise of the gateway's anonymous resident memory, sampled while the upload runs."""
-    import threading
+@contextlib.contextmanager
+def weighed(weigh, pause):
+    """The peak of what weigh() says, asked every so many seconds all the while."""
+    peak, stop = [weigh()], threading.Event()
 
-    def rise(k, connections, count, size):
-        base, peak, stop = k.rss("gateway"), 0, threading.Event()
+    def watch():
+        while not stop.is_set():
+            peak[0] = max(peak[0], weigh())
+            time.sleep(pause)
 
-        def watch():
-            nonlocal peak
-            while not stop.is_set():
-                peak = max(peak, k.rss("gateway"))
-                time.sleep(0.005)
-
-        t = threading.Thread(target=watch)
-        t.start()
-        load(k.port, "raw", RAW, connections, count, size)
+    t = threading.Thread(target=watch)
+    t.start()
+    try:
+        yield peak
+    finally:
         stop.set()
         t.join()
-        return (max(peak, base) - base) / MIB
+
+
+def line_u4(n):
+    """Rise of the gateway's anonymous resident memory, sampled while the upload runs."""
+    def rise(k, connections, count, size):
+        base = k.rss("gateway")
+        with weighed(lambda: k.rss("gateway"), 0.005) as peak:
+            load(k.port, "raw", RAW, connections, count, size)
+        return (max(peak[0], base) - base) / MIB
 
     for what, connections, count, size, target in (("one 50 MB upload", 1, 1, 50 * MIB, 8), ("one 1 GB upload", 1, 1, GIB, 8), ("10 × 50 MB at once", 10, 10, 50 * MIB, 40)):
         values = []
@@ -418,39 +426,30 @@ def photographs():
     return sorted(folder.glob("*.jpg"))
 
 
-def image_kervan(files, keep):
-    import threading
-
+def kervan_pictures(files, keep, weigh):
     with kervan(IMAGE_PROCESSING_ENABLED="true", IMAGE_CONCURRENCY="2", AVIF_EFFORT="1") as k:
         # another's bytes: variants belong to the file, so one of these photographs would be done already when it is measured
         warm = k.upload(noise_png(700, 500), "isinma.png", folder="warm").json()
         k.wait_ready(warm["id"])
         pid = k.children()["worker"]
-        before, peak, stop = tree_cpu(pid), 0, threading.Event()
-
-        def watch():
-            nonlocal peak
-            while not stop.is_set():
-                peak = max(peak, tree_rss(pid))
-                time.sleep(0.02)
-
-        t = threading.Thread(target=watch)
-        t.start()
-        began = time.monotonic()
-        rows = {f.name: k.upload(f.read_bytes() + b"", f.name, folder="foto").json()["id"] for f in files}
-        sizes = {}
-        for name, media_id in rows.items():
-            m = k.wait_ready(media_id)
-            sizes[name] = {}
-            for v in m["variants"]:
-                key = ("full" if v["width"] == m["width"] else str(v["width"])) + "." + v["format"]
-                sizes[name][key] = v["size"]
-                (keep / f"{name}.{key}").write_bytes(k.get(v["url"]).content)
+        before, began, sizes = tree_cpu(pid), time.monotonic(), {}
+        # A look reads each page table, a third of a core: so the weight is taken in a run of its own.
+        with weighed(lambda: tree_rss(pid), 0.02) if weigh else contextlib.nullcontext([0]) as peak:
+            rows = {f.name: k.upload(f.read_bytes(), f.name, folder="foto").json()["id"] for f in files}
+            for name, media_id in rows.items():
+                m = k.wait_ready(media_id)
+                sizes[name] = {}
+                for v in m["variants"]:
+                    key = ("full" if v["width"] == m["width"] else str(v["width"])) + "." + v["format"]
+                    sizes[name][key] = v["size"]
+                    (keep / f"{name}.{key}").write_bytes(k.get(v["url"]).content)
         wall = time.monotonic() - began
-        stop.set()
-        t.join()
         time.sleep(0.2)
-        return {"cpu": (tree_cpu(pid) - before) / len(files), "rss": peak / MIB, "wall": wall, "files": sizes}
+        return {"cpu": (tree_cpu(pid) - before) / len(files), "rss": peak[0] / MIB, "wall": wall, "files": sizes}
+
+
+def image_kervan(files, keep):
+    return kervan_pictures(files, keep, False) | {"rss": kervan_pictures(files, keep, True)["rss"]}
 
 
 def image_sharp(files, keep, mode):
