@@ -156,30 +156,72 @@ kv_err kv_store_list(kv_store *store, const char *prefix,
     return walk_all(&w);
 }
 
-/* Objects lie in folders, and one that no database confirmed still has its name in .tmp, too. */
+/* ---- without a database ---- */
+
+typedef struct file_id {
+    dev_t dev;
+    ino_t ino;
+} file_id;
+
+typedef struct search {
+    kv_buf begun; /* file_id, of what is named in .tmp */
+    bool found;
+} search;
+
+static bool id_of(int dir_fd, const struct dirent *e, file_id *ret)
+{
+    struct stat st;
+    memset(ret, 0, sizeof *ret);
+    if (fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        return false;
+    ret->dev = st.st_dev;
+    ret->ino = st.st_ino;
+    return true;
+}
+
+static bool add_begun(void *arg, int dir_fd, const char *key, const struct dirent *e)
+{
+    search *s = arg;
+    file_id id;
+    (void)key;
+    if (id_of(dir_fd, e, &id))
+        kv_buf_add(&s->begun, &id, sizeof id);
+    return true;
+}
+
+/* Objects lie in folders, and one that no database confirmed still has its name in .tmp, too. How
+ * many names it has says nothing: a backup may have given it one more. */
 static bool look_for_confirmed(void *arg, int dir_fd, const char *key, const struct dirent *e)
 {
-    bool *found = arg;
-    struct stat st;
-    *found = strchr(key, '/') && kv_disk_key_valid(key) &&
-             fstatat(dir_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_nlink == 1;
-    return !*found;
+    search *s = arg;
+    file_id id;
+    if (!strchr(key, '/') || !kv_disk_key_valid(key) || !id_of(dir_fd, e, &id))
+        return true;
+    s->found = true;
+    for (size_t i = 0; i < s->begun.len && s->found; i += sizeof id)
+        s->found = memcmp(s->begun.data + i, &id, sizeof id) != 0;
+    return !s->found;
 }
 
 bool kv_store_outlived(const kv_config *cfg)
 {
-    bool found = false;
+    search s = {.found = false};
     kv_disk_walker w = {.depth = 0};
     int fd = open(cfg->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int root = fd < 0 ? -1 : openat(fd, KV_DISK_ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     /* opened by its name, for it may be a link to another disk */
-    if (root >= 0 && begin_at(&w, root, ".", look_for_confirmed, &found) == KV_OK)
+    int root = fd < 0 ? -1 : openat(fd, KV_DISK_ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    kv_buf_init(&s.begun, 0);
+    if (root >= 0 && begin_at(&w, root, KV_DISK_TMP, add_begun, &s) == KV_OK)
+        (void)walk_all(&w);
+    w.path[0] = '\0';
+    if (root >= 0 && begin_at(&w, root, ".", look_for_confirmed, &s) == KV_OK)
         (void)walk_all(&w);
     if (root >= 0)
         close(root);
     if (fd >= 0)
         close(fd);
-    return found;
+    kv_buf_release(&s.begun);
+    return s.found;
 }
 
 /* ---- removing a folder ---- */

@@ -186,7 +186,7 @@ static void media_without_a_database(void **state)
 {
     scratch *s = *state;
     kv_db *db;
-    char also[1024];
+    char also[1024], backed_up[1024];
     struct stat st;
     static const char *const folders[] = {"media", "media/.tmp", "media/a", "media/a/b"};
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
@@ -210,6 +210,10 @@ static void media_without_a_database(void **state)
     }
     assert_int_equal(stat(scratch_path(s, "kervan.db"), &st), 0);
     assert_int_equal(st.st_size, 0);
+    /* "cp -al" of the media, say */
+    snprintf(backed_up, sizeof backed_up, "%s/backed-up.png", s->dir);
+    assert_int_equal(link(also, backed_up), 0);
+    assert_int_equal(kv_db_open(&s->cfg, KV_DB_WRITE, &db), KV_E_DB_MISSING);
     unlink(also);
     db = writer(s);
     kv_db_close(&db);
