@@ -163,7 +163,7 @@ static kv_err setup_reader(kv_db *db)
 kv_err kv_db_open(const kv_config *cfg, kv_db_mode mode, kv_db **ret)
 {
     *ret = NULL;
-    if (cfg->database_url && cfg->database_url[0])
+    if (!kv_config_sqlite(cfg))
         return KV_E_UNSUPPORTED;
     kv_buf path;
     kv_db *db = NULL;

@@ -36,6 +36,7 @@ typedef struct kv_config {
  * unused …) go to `warnings`. Derived defaults (endpoints under KERVAN_DATA) are filled in. */
 kv_err kv_config_load(kv_config *cfg, char *const *envp, kv_buf *problems, kv_buf *warnings);
 void kv_config_release(kv_config *cfg);
+bool kv_config_sqlite(const kv_config *cfg); /* DATABASE_URL means the one in KERVAN_DATA */
 
 void kv_config_print(const kv_config *cfg, kv_buf *out); /* NAME=value # text; secrets masked */
 void kv_config_example(kv_buf *out);                     /* .env.example */

@@ -226,17 +226,26 @@ static void check_base_url(const char *url, kv_buf *problems)
 
 /* ---- what goes together ---- */
 
+bool kv_config_sqlite(const kv_config *cfg)
+{
+    static const char *const names[] = {"", "sqlite", "sqlite:", "sqlite://", "sqlite:///"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(cfg->database_url, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void check_engines(const kv_config *cfg, kv_buf *problems, kv_buf *warnings)
 {
-    static const char *const sqlite[] = {"", "sqlite", "sqlite:", "sqlite://"};
-    bool known = false;
+    bool known = kv_config_sqlite(cfg);
 
-    for (size_t i = 0; i < sizeof sqlite / sizeof *sqlite; i++)
-        known = known || strcmp(cfg->database_url, sqlite[i]) == 0;
     /* the URL may hold a password: it is not shown */
     if (!known && strncmp(cfg->database_url, "sqlite:", 7) == 0)
-        kv_buf_adds(problems, "DATABASE_URL: the SQLite database lives in KERVAN_DATA; leave the "
-                              "variable empty and set KERVAN_DATA.\n");
+        kv_buf_adds(problems,
+                    "DATABASE_URL: the SQLite database lives in KERVAN_DATA; leave the "
+                    "variable empty, or sqlite:// without a path, and set KERVAN_DATA.\n");
     else if (!known)
         kv_buf_adds(problems,
                     "DATABASE_URL: this version has SQLite only; leave the variable empty. "

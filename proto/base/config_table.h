@@ -13,7 +13,7 @@
     V(KERVAN_EVENTS, events, STR, "endpoint", "", 0, 0, false, "ZeroMQ endpoint of the event stream; empty: ipc under KERVAN_DATA/run.") \
     V(KERVAN_ADMIN, admin, STR, "path", "", 0, 0, false, "Unix socket for operators; empty: KERVAN_DATA/run/admin.sock.") \
     V(LOG_LEVEL, log_level, ENUM, "debug|info|warn|error", "info", 0, 0, false, "Least level that is logged.") \
-    V(DATABASE_URL, database_url, STR, "url", "", 0, 0, true, "Database; empty: SQLite in KERVAN_DATA. PostgreSQL comes with a later version and is refused until then.") \
+    V(DATABASE_URL, database_url, STR, "url", "", 0, 0, true, "Database; empty or sqlite://: SQLite in KERVAN_DATA. PostgreSQL comes with a later version and is refused until then.") \
     V(USE_S3, use_s3, BOOL, "", "false", 0, 0, false, "Keep media in S3; comes with a later version and is refused until then.") \
     V(REDIS_URL, redis_url, STR, "url", "", 0, 0, true, "Accepted and not used: the broker is the queue.") \
     V(REDIS_TOKEN, redis_token, STR, "", "", 0, 0, true, "Accepted and not used.") \

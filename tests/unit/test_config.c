@@ -143,6 +143,15 @@ static void test_all_problems_at_once(void **state)
     assert_null(strstr(text, "hunter2"));
 }
 
+static void test_database_url(void **state)
+{
+    (void)state;
+    assert_int_equal(LOAD("DATABASE_URL=sqlite:///")->err, KV_OK);
+    assert_int_equal(LOAD("DATABASE_URL=sqlite:///var/lib/x.db")->err, KV_E_CONFIG);
+    assert_non_null(strstr(kv_buf_str(&LOAD("DATABASE_URL=sqlite:x.db")->problems),
+                           "DATABASE_URL: the SQLite database lives in KERVAN_DATA"));
+}
+
 /* Values that look good and could never work. */
 static void test_never_works(void **state)
 {
@@ -256,13 +265,10 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_promised_defaults),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_all_problems_at_once),
-        cmocka_unit_test(test_never_works),
-        cmocka_unit_test(test_production),
-        cmocka_unit_test(test_socket_path_limit),
+        cmocka_unit_test(test_defaults),     cmocka_unit_test(test_promised_defaults),
+        cmocka_unit_test(test_values),       cmocka_unit_test(test_all_problems_at_once),
+        cmocka_unit_test(test_database_url), cmocka_unit_test(test_never_works),
+        cmocka_unit_test(test_production),   cmocka_unit_test(test_socket_path_limit),
         cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);

@@ -402,6 +402,17 @@ static void a_full_disk(void **state)
     kv_db_close(&db);
 }
 
+static void the_url_of_sqlite(void **state)
+{
+    static const char *const urls[] = {"", "sqlite", "sqlite:", "sqlite://", "sqlite:///"};
+    scratch *s = *state;
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        s->cfg.database_url = urls[i];
+        kv_db *db = writer(s);
+        kv_db_close(&db);
+    }
+}
+
 static void postgresql_is_refused(void **state)
 {
     scratch *s = *state;
@@ -431,6 +442,7 @@ int main(void)
         T(room_in_the_log),
         T(a_full_database),
         T(a_full_disk),
+        T(the_url_of_sqlite),
         T(postgresql_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
