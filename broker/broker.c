@@ -317,8 +317,7 @@ static void loop(broker *b)
 
 static bool local(const char *endpoint)
 {
-    static const char *const prefixes[] = {"ipc://", "tcp://127.",
-                                           "tcp://localhost:", "tcp://[::1]:"};
+    static const char *const prefixes[] = {"ipc://", "tcp://127.", "tcp://[::1]:"};
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
         if (strncmp(endpoint, prefixes[i], strlen(prefixes[i])) == 0)
             return true;

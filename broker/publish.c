@@ -6,6 +6,7 @@
 
 #include "proto/base/log.h"
 #include "proto/codec.h"
+#include "proto/endpoints.h"
 
 enum { PIPE_MESSAGES = 1000, LINGER_MS = 200 };
 #define LARGEST 4096 /* bytes of what a subscriber sends: the prefix it subscribes to */
@@ -28,7 +29,7 @@ kv_err kv_publish_open(void *zmq, const char *endpoint, kv_publish **ret)
     if (!p->socket || zmq_setsockopt(p->socket, ZMQ_SNDHWM, &hwm, sizeof hwm) != 0 ||
         zmq_setsockopt(p->socket, ZMQ_LINGER, &linger, sizeof linger) != 0 ||
         zmq_setsockopt(p->socket, ZMQ_MAXMSGSIZE, &largest, sizeof largest) != 0 ||
-        zmq_bind(p->socket, endpoint) != 0) {
+        !kv_endpoint_bind(p->socket, endpoint)) {
         kv_log(KV_LOG_ERROR, "bind_failed", KV_STR("endpoint", endpoint),
                KV_STR("error", zmq_strerror(errno)));
         kv_publish_close(&p);

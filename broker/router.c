@@ -10,6 +10,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
+#include "proto/endpoints.h"
 
 enum {
     PIPE_MESSAGES = 2000, /* a peer's pipe, each direction */
@@ -94,7 +95,7 @@ kv_err kv_router_open(const kv_router_opts *opts, kv_router **ret)
     r->opts = *opts;
     kv_buf_init(&r->scratch, KV_BODY_MAX);
     r->socket = zmq_socket(opts->zmq, ZMQ_ROUTER);
-    if (!r->socket || !configure(r->socket) || zmq_bind(r->socket, opts->endpoint) != 0) {
+    if (!r->socket || !configure(r->socket) || !kv_endpoint_bind(r->socket, opts->endpoint)) {
         kv_log(KV_LOG_ERROR, "bind_failed", KV_STR("endpoint", opts->endpoint),
                KV_STR("error", zmq_strerror(errno)));
         kv_router_close(&r);

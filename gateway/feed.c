@@ -12,6 +12,7 @@
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
 #include "proto/codec.h"
+#include "proto/endpoints.h"
 #include "storage/read/events.h"
 
 #define TICK_MS 1000
@@ -333,7 +334,7 @@ kv_err kv_feed_new(kv_loop *loop, struct kv_feed **ret)
         zmq_setsockopt(f->sub, ZMQ_RECONNECT_IVL, &reconnect, sizeof(reconnect)) != 0 ||
         zmq_setsockopt(f->sub, ZMQ_RECONNECT_IVL_MAX, &reconnect_max, sizeof(reconnect_max)) != 0 ||
         zmq_setsockopt(f->sub, ZMQ_SUBSCRIBE, "", 0) != 0 ||
-        zmq_connect(f->sub, loop->gw->cfg->events) != 0 ||
+        !kv_endpoint_connect(f->sub, loop->gw->cfg->events) ||
         zmq_getsockopt(f->sub, ZMQ_FD, &fd, &len) != 0) {
         kv_log(KV_LOG_ERROR, "feed_socket", KV_STR("error", zmq_strerror(zmq_errno())));
         goto fail;

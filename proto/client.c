@@ -11,6 +11,7 @@
 
 #include "proto/base/id.h"
 #include "proto/base/log.h"
+#include "proto/endpoints.h"
 #include "proto/waiting.h"
 
 #define RESEND_MS_DEFAULT 1000
@@ -452,7 +453,8 @@ static kv_err open_socket(kv_client *c)
         !set_int(c->socket, ZMQ_RECONNECT_IVL, RECONNECT_MS) ||
         !set_int(c->socket, ZMQ_RECONNECT_IVL_MAX, 0) ||
         zmq_setsockopt(c->socket, ZMQ_MAXMSGSIZE, &largest, sizeof largest) ||
-        zmq_connect(c->socket, c->endpoint) || zmq_getsockopt(c->socket, ZMQ_FD, &c->fd, &size))
+        !kv_endpoint_connect(c->socket, c->endpoint) ||
+        zmq_getsockopt(c->socket, ZMQ_FD, &c->fd, &size))
         return KV_E_IO;
     return KV_OK;
 }

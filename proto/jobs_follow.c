@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <zmq.h>
 
+#include "proto/endpoints.h"
 #include "proto/jobs_state.h"
 
 enum { PAGE_EVENTS = 1000, PIPE_MESSAGES = 1000, TURN_US = 1000000 };
@@ -87,7 +88,8 @@ static kv_err open_socket(follower *f)
     if (!f->socket || zmq_setsockopt(f->socket, ZMQ_RCVHWM, &hwm, sizeof hwm) ||
         zmq_setsockopt(f->socket, ZMQ_LINGER, &linger, sizeof linger) ||
         zmq_setsockopt(f->socket, ZMQ_MAXMSGSIZE, &largest, sizeof largest) ||
-        zmq_setsockopt(f->socket, ZMQ_SUBSCRIBE, "", 0) || zmq_connect(f->socket, f->jobs->events))
+        zmq_setsockopt(f->socket, ZMQ_SUBSCRIBE, "", 0) ||
+        !kv_endpoint_connect(f->socket, f->jobs->events))
         return KV_E_IO;
     return KV_OK;
 }

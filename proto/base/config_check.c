@@ -40,16 +40,15 @@ static bool split_port(const char *text, char host[NAME_MAX_LEN], const char **r
     return true;
 }
 
-static bool loopback(const char *host)
+/* `v6`: it stood in [ ]. */
+static bool loopback(const char *host, bool v6)
 {
-    struct in_addr v4;
-    struct in6_addr v6;
+    struct in_addr a4;
+    struct in6_addr a6;
 
-    if (strcmp(host, "localhost") == 0)
-        return true;
-    if (inet_pton(AF_INET, host, &v4) == 1)
-        return ntohl(v4.s_addr) >> 24 == 127;
-    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+    if (v6)
+        return inet_pton(AF_INET6, host, &a6) == 1 && IN6_IS_ADDR_LOOPBACK(&a6);
+    return inet_pton(AF_INET, host, &a4) == 1 && ntohl(a4.s_addr) >> 24 == 127;
 }
 
 static void check_path(const char *env, const char *path, kv_buf *problems)
@@ -74,11 +73,16 @@ static void check_endpoint(const char *env, const char *endpoint, kv_buf *proble
         if (!split_port(endpoint + 6, host, &port) || !port_valid(port))
             kv_buf_addf(problems, "%s: is \"%.128s\"; tcp://127.0.0.1:PORT is needed.\n", env,
                         endpoint);
-        else if (!loopback(host))
+        else if (strcmp(host, "localhost") == 0)
+            kv_buf_addf(problems,
+                        "%s: is \"%.128s\"; a name may mean another address to each who asks. Use "
+                        "127.0.0.1 or [::1].\n",
+                        env, endpoint);
+        else if (!loopback(host, endpoint[6] == '['))
             kv_buf_addf(
                 problems,
                 "%s: is \"%.128s\"; tcp:// outside the loopback has no authentication yet and "
-                "is refused. Use ipc:// or 127.0.0.1.\n",
+                "is refused. Use ipc://, 127.0.0.1 or [::1].\n",
                 env, endpoint);
     } else {
         kv_buf_addf(problems, "%s: is \"%.128s\"; ipc://PATH or tcp://127.0.0.1:PORT is needed.\n",

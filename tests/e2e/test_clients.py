@@ -420,9 +420,20 @@ def test_python_client_refuses_what_cannot_be_packed(c, bad):
 # ---- endpoints ----
 
 
-def test_tcp_on_the_loopback(language):
-    env = {"KERVAN_BROKER": f"tcp://127.0.0.1:{free_port()}", "KERVAN_EVENTS": f"tcp://127.0.0.1:{free_port()}"}
+def has_ipv6():
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as s:
+        s.bind(("::1", 0))
+        return True
+    return False
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("[::1]", marks=pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1"))])
+def test_tcp_on_the_loopback(language, host):
+    env = {"KERVAN_BROKER": f"tcp://{host}:{free_port()}", "KERVAN_EVENTS": f"tcp://{host}:{free_port()}"}
     with Kervan(env) as k:
+        with k.get("/api/events", headers={"Accept": "text/event-stream"}, stream=True) as live:
+            job = k.post("/api/jobs", json={"service": "nobody"}).json()["jobId"]
+            assert any(job in line.decode() for line in live.iter_lines())
         worker = Program(k, language, "worker", "over-tcp")
         submit = Program(k, language, "submit", "over-tcp", '{"ms":20}')
         submit.finish(0)
@@ -451,14 +462,16 @@ def test_a_web_page_cannot_speak_to_the_broker(longer):
 
 
 @pytest.mark.parametrize("variable", ["KERVAN_BROKER", "KERVAN_EVENTS"])
-@pytest.mark.parametrize("address", ["0.0.0.0", "*", "192.0.2.7", "[::]"])
+@pytest.mark.parametrize("address", ["0.0.0.0", "*", "192.0.2.7", "[::]", "localhost"])
 def test_tcp_elsewhere_is_refused(variable, address):
     k = Kervan({variable: f"tcp://{address}:{free_port()}"})
     try:
         k.start(wait=False)
         assert k.process.wait(PATIENCE) != 0
         k.reader.join(5)
-        assert f"{variable}: " in "\n".join(k.lines)
+        said = "\n".join(k.lines)
+        assert f"{variable}: " in said and "127.0.0.1" in said
+        assert address != "localhost" or "[::1]" in said
     finally:
         if k.process.poll() is None:
             k.kill_all()

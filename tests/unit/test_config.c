@@ -156,11 +156,13 @@ static void test_database_url(void **state)
 static void test_never_works(void **state)
 {
     loaded *l = LOAD("KERVAN_LISTEN=127.0.0.1:0", "KERVAN_BROKER=tcp://127.0.0.1:0",
+                     "KERVAN_EVENTS=tcp://[127.0.0.1]:1",
                      "ALLOWED_HOSTS=a.example:8080,::1,[::1],[],b.example", "USE_S3=false\r",
                      "KERVAN_DATA=./data\r", "SECRET_KEY=hunter2\r", "ALLOWED_MIME_TYPES=\r");
     const char *text = kv_buf_str(&l->problems);
     static const char *const wanted[] = {"KERVAN_LISTEN: is \"127.0.0.1:0\"",
                                          "KERVAN_BROKER: is \"tcp://127.0.0.1:0\"",
+                                         "KERVAN_EVENTS: is \"tcp://[127.0.0.1]:1\"",
                                          "ALLOWED_HOSTS: \"a.example:8080\"",
                                          "ALLOWED_HOSTS: \"::1\"",
                                          "ALLOWED_HOSTS: \"[]\"",

@@ -139,6 +139,12 @@ def endpoint(variable, file):
     return os.environ.get(variable) or f"ipc://{os.environ.get('KERVAN_DATA') or './data'}/run/{file}"
 
 
+def _connect(socket, endpoint):
+    if endpoint.startswith("tcp://["):
+        socket.setsockopt(zmq.IPV6, 1)
+    socket.connect(endpoint)
+
+
 # ---- the session: one thread, one DEALER ----
 
 
@@ -205,7 +211,7 @@ class Session:
         self._dealer.setsockopt(zmq.RCVHWM, 0)
         self._dealer.setsockopt(zmq.MAXMSGSIZE, BODY_MAX)
         self._dealer.setsockopt(zmq.RECONNECT_IVL, 50)
-        self._dealer.connect(self.endpoint)
+        _connect(self._dealer, self.endpoint)
         poller = zmq.Poller()
         poller.register(self._dealer, zmq.POLLIN)
         poller.register(self._wake_read, zmq.POLLIN)
@@ -450,7 +456,7 @@ class Client:
         sub.setsockopt(zmq.LINGER, 0)
         sub.setsockopt(zmq.MAXMSGSIZE, BODY_MAX)
         sub.setsockopt(zmq.SUBSCRIBE, b"")
-        sub.connect(events or endpoint("KERVAN_EVENTS", "events.sock"))
+        _connect(sub, events or endpoint("KERVAN_EVENTS", "events.sock"))
         try:
             while after is None and not self.session.stands.wait(0.5):
                 if stop():
