@@ -15,7 +15,8 @@ enum {
     READ_COMMITS = 32, /* a read of the log */
     READS = 64,        /* a tick; each is short, so that the log can be tidied up */
     ASK_MS = 30000,
-    MARK_EVENTS = 5000, /* without anybody to tell, the mark moves on after so many */
+    MARK_EVENTS = 5000, /* without anybody to tell, the mark moves on after so many, */
+    MARK_MS = 600000,   /* or so long: it must not be left behind what is kept */
     FOUND_MAX = 4096,   /* a read ends above it */
     NOTICE_MAX = 4096,  /* bytes of NOTIFY's json */
     DETAIL_MAX = 512    /* of a detail in a notice that is too long; six times that when escaped */
@@ -34,6 +35,7 @@ typedef struct notifier {
     bool known;            /* `marked` was read */
     bool asking;           /* a NOTIFY is on its way */
     uint64_t marked, read; /* as the ledger has it; how far the log was read */
+    int64_t marked_us;     /* when that was heard */
     notice *first, *last;
     size_t found;
     kv_err failed; /* of the read that runs */
@@ -172,16 +174,37 @@ static void forget(notifier *self)
     self->known = false;
 }
 
-static kv_err know_mark(notifier *self)
+static void set_mark(notifier *self, uint64_t mark, kv_out *out)
 {
+    self->marked = mark;
+    self->marked_us = kv_mono_us(kv_out_clock(out));
+}
+
+static kv_err know_mark(notifier *self, kv_out *out)
+{
+    uint64_t mark;
     kv_db_close_moved(&self->db);
-    if (!self->db)
+    if (!self->db) {
+        forget(self); /* another database has a mark of its own */
         KV_TRY(kv_db_open(self->cfg, KV_DB_READ, &self->db));
+    }
     if (!self->known) {
-        KV_TRY(kv_notified_get(self->db, &self->marked));
-        self->read = self->marked;
+        KV_TRY(kv_notified_get(self->db, &mark));
+        set_mark(self, mark, out);
+        self->read = mark;
         self->known = true;
     }
+    return KV_OK;
+}
+
+/* It was away for longer than events are kept: what is left of them is told. */
+static kv_err pass_lost(notifier *self)
+{
+    uint64_t oldest, newest;
+    KV_TRY(kv_events_kept(self->db, &oldest, &newest));
+    kv_log(KV_LOG_WARN, "notifications_missed", KV_U64("after", self->read),
+           KV_U64("oldest", oldest), KV_U64("newest", newest));
+    self->read = self->read < oldest ? oldest - 1 : newest;
     return KV_OK;
 }
 
@@ -189,14 +212,8 @@ static kv_err read_log(notifier *self)
 {
     self->failed = KV_OK;
     kv_err err = kv_events_after(self->db, self->read, READ_COMMITS, on_commit, self);
-    if (err == KV_E_NOT_FOUND) { /* it stood still for longer than events are kept */
-        uint64_t newest;
-        KV_TRY(kv_events_last(self->db, &newest));
-        kv_log(KV_LOG_WARN, "notifications_missed", KV_U64("after", self->read),
-               KV_U64("newest", newest));
-        self->read = newest;
-        return KV_OK;
-    }
+    if (err == KV_E_NOT_FOUND)
+        return pass_lost(self);
     return err == KV_OK ? self->failed : err;
 }
 
@@ -217,19 +234,27 @@ static void on_answer(void *arg_self, void *arg, kv_err err, const kv_msg *answe
         return;
     }
     if (self->first) {
-        self->marked = self->first->event;
+        set_mark(self, self->first->event, out);
         pop(self);
     } else {
-        self->marked = self->read;
+        set_mark(self, self->read, out);
     }
     tell(self, out);
+}
+
+/* Nobody is to be told, but all who were are behind us. */
+static bool mark_is_old(const notifier *self, kv_out *out)
+{
+    return self->read - self->marked >= MARK_EVENTS ||
+           (self->read != self->marked &&
+            kv_mono_us(kv_out_clock(out)) - self->marked_us >= MARK_MS * 1000LL);
 }
 
 static void tell(notifier *self, kv_out *out)
 {
     kv_msg m;
     const notice *n = self->first;
-    if (self->asking || (!n && self->read - self->marked < MARK_EVENTS))
+    if (self->asking || (!n && !mark_is_old(self, out)))
         return;
     kv_msg_defaults(KV_NOTIFY, &m);
     m.notify.event = n ? n->event : self->read;
@@ -249,7 +274,7 @@ static void tick(void *arg, int64_t now_us, kv_out *out)
     (void)now_us;
     if (self->asking)
         return;
-    kv_err err = know_mark(self);
+    kv_err err = know_mark(self, out);
     uint64_t before = self->read - 1;
     /* one that could not be asked for waits still: no more is read then, and it is told again */
     for (int i = 0; err == KV_OK && i < READS && !self->first && self->read != before; i++) {

@@ -4,7 +4,7 @@
 
 /* Ids are given without gaps, in commit order: so what is kept is first of the oldest row … last of
  * the newest. */
-static kv_err kept(kv_db *db, uint64_t *ret_oldest, uint64_t *ret_newest)
+kv_err kv_events_kept(kv_db *db, uint64_t *ret_oldest, uint64_t *ret_newest)
 {
     kv_stmt *s;
     bool row;
@@ -21,7 +21,7 @@ static kv_err kept(kv_db *db, uint64_t *ret_oldest, uint64_t *ret_newest)
 kv_err kv_events_last(kv_db *db, uint64_t *ret_last)
 {
     uint64_t oldest;
-    return kept(db, &oldest, ret_last);
+    return kv_events_kept(db, &oldest, ret_last);
 }
 
 kv_err kv_events_after(kv_db *db, uint64_t after, int max_commits,
@@ -29,7 +29,7 @@ kv_err kv_events_after(kv_db *db, uint64_t after, int max_commits,
                        void *arg)
 {
     uint64_t oldest, newest;
-    KV_TRY(kept(db, &oldest, &newest));
+    KV_TRY(kv_events_kept(db, &oldest, &newest));
     if (after > newest || (after != 0 && after + 1 < oldest))
         return KV_E_NOT_FOUND;
     kv_stmt *s;

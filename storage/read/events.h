@@ -12,5 +12,7 @@ kv_err kv_events_after(kv_db *db, uint64_t after, int max_commits,
                        bool (*fn)(void *arg, uint64_t first, uint64_t last, kv_slice json_array),
                        void *arg);
 kv_err kv_events_last(kv_db *db, uint64_t *ret_last);
+/* The ids of the oldest and the newest one; 0 where there are none. */
+kv_err kv_events_kept(kv_db *db, uint64_t *ret_oldest, uint64_t *ret_newest);
 
 #endif
