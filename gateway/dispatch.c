@@ -92,6 +92,17 @@ static bool unsafe(kv_method m)
     return m != KV_METHOD_GET && m != KV_METHOD_HEAD && m != KV_METHOD_OPTIONS;
 }
 
+/* h2o closes after any Connection header that does not name keep-alive: "Upgrade" of a client that
+ * would like HTTP/2, "TE" of another. RFC 9112 9.3: only "close" ends what HTTP/1.1 keeps. */
+static bool persistent(h2o_req_t *req)
+{
+    kv_slice asked = kv_header_list(req, "connection");
+    if (h2o_contains_token(asked.ptr, asked.len, H2O_STRLIT("close"), ','))
+        return false;
+    return req->version >= 0x101 ||
+           h2o_contains_token(asked.ptr, asked.len, H2O_STRLIT("keep-alive"), ',');
+}
+
 static int on_request(h2o_handler_t *self, h2o_req_t *req)
 {
     (void)self;
@@ -107,6 +118,7 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
     kv_route_match m = kv_route_find(method, path);
     kv_origin from = kv_origin_of(cfg->cors_allowed_origins, origin, host);
 
+    req->http1_is_persistent = persistent(req);
     c->quiet = m.index >= 0 && (m.flags & KV_ROUTE_QUIET) != 0;
     kv_trace_take(c, kv_header_get(req, "traceparent"));
     if (*cfg->cors_allowed_origins != 0)
