@@ -4,6 +4,16 @@ import http.client
 import pytest
 
 from kervan import PATIENCE
+from nginx import Nginx
+
+
+@pytest.fixture(scope="module")
+def proxy(kervan):
+    with Nginx(kervan) as p:
+        yield p
+
+
+# ---- connections ----
 
 
 @pytest.mark.parametrize("version,headers,kept", [
@@ -35,3 +45,13 @@ def test_only_close_ends_a_connection(kervan, version, headers, kept):
         if kept:
             s.sendall(b"GET /api/v1/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert s.recv(12) == (b"HTTP/1.1 200" if kept else b"")
+
+
+# ---- nginx by our recipe ----
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_an_upload_to_the_plain_port_stays_one(proxy, method):
+    """301 makes a GET of a POST, and the file is lost; 308 does not."""
+    answer = proxy.ask(method, "/api/media?filename=a.png", ["Content-Length: 0"], port=proxy.plain_port)
+    assert answer.status == 308 and answer.headers["Location"] == "https://media.example.com/api/media?filename=a.png"
