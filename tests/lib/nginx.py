@@ -19,6 +19,7 @@ pid {0}/pid;
 events {{ worker_connections 256; }}
 http {{
     access_log off;
+    gzip on;
     {1}
     include {0}/kervan.conf;
 }}
