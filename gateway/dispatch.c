@@ -122,7 +122,7 @@ static int on_request(h2o_handler_t *self, h2o_req_t *req)
     c->quiet = m.index >= 0 && (m.flags & KV_ROUTE_QUIET) != 0;
     kv_trace_take(c, kv_header_get(req, "traceparent"));
     if (*cfg->cors_allowed_origins != 0)
-        kv_add_header(req, "vary", "origin");
+        kv_add_vary(req, "origin");
     if (from == KV_ORIGIN_LISTED)
         add_cors(req, origin);
 

@@ -90,6 +90,9 @@ void kv_answer_problem(h2o_req_t *req, kv_err err, const char *detail_or_null,
 void kv_answer_empty(h2o_req_t *req, int status);
 void kv_add_header(h2o_req_t *req, const char *lower_case_name,
                    const char *value); /* value copied */
+/* The one Vary line names this header, too: caches there are that read one line only. `name` is
+ * static. */
+void kv_add_vary(h2o_req_t *req, const char *name);
 
 /* A request that is answered when the broker has answered: survives the client's leaving. */
 typedef struct kv_later kv_later;

@@ -78,7 +78,7 @@ static void serve(kv_request *r, const kv_page_file *f, const char *cache_contro
     snprintf(etag, sizeof(etag), "%.*s%s\"", (int)(n - 1), f->etag, gzip ? "-gz" : "");
     kv_add_header(req, "etag", etag);
     kv_add_header(req, "cache-control", cache_control);
-    kv_add_header(req, "vary", "accept-encoding");
+    kv_add_vary(req, "accept-encoding");
     kv_slice match = kv_header_list(req, "if-none-match");
     if (match.len != 0 && kv_etag_listed(match, kv_slice_str(etag))) {
         kv_answer_empty(req, 304);

@@ -160,6 +160,11 @@ void kv_add_header(h2o_req_t *req, const char *name, const char *value)
                           v.len);
 }
 
+void kv_add_vary(h2o_req_t *req, const char *name)
+{
+    h2o_set_header_token(&req->pool, &req->res.headers, H2O_TOKEN_VARY, name, strlen(name));
+}
+
 /* ---- answers ---- */
 
 static void answer(h2o_req_t *req, int status, const char *type, kv_slice body)

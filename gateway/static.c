@@ -133,8 +133,7 @@ static void put_headers(h2o_req_t *req, const kv_static_file *f, size_t end,
     if (cache_control == NULL)
         return;
     at[KV_H_CACHE_CONTROL - begin].value = h2o_iovec_init(cache_control, strlen(cache_control));
-    to->entries[to->size++] = (h2o_header_t){.name = (h2o_iovec_t *)&H2O_TOKEN_VARY->buf,
-                                             .value = h2o_iovec_init(H2O_STRLIT("accept"))};
+    kv_add_vary(req, "accept");
 }
 
 static void put_content_range(h2o_req_t *req, uint64_t first, uint64_t last, uint64_t size)

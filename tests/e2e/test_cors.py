@@ -55,6 +55,16 @@ def test_a_refusal_can_be_read(kervan, method, path, status):
     assert answer.status_code == status and readable(answer)
 
 
+def test_vary_is_one_line(kervan):
+    """Some caches look at one line of a name: a picture chosen for one browser would go to all."""
+    url = kervan.upload(png(40, 30)).json()["url"]
+    for path, varies in ((url, "origin"), (url + "?auto", "origin, accept"), ("/", "origin, accept-encoding"), ("/api/media", "origin")):
+        for headers in ({}, {"If-None-Match": "*"}):
+            answer = kervan.get(path, headers=headers, stream=True)
+            assert answer.raw.headers.getlist("Vary") == [varies], path
+            answer.close()
+
+
 def test_an_upload_that_is_too_large_can_be_read(kervan):
     """413 comes before the body is read; a script must not take it for a broken network."""
     answer = kervan.upload(padded_png(2 << 20), headers={"Origin": SHOP})
