@@ -1,4 +1,6 @@
 """What the page does with uploads that cannot go at once. S0-73"""
+import os
+
 import pytest
 
 from browser import all_of, chromium, one, said, shot, wait_live
@@ -64,3 +66,25 @@ def test_a_server_that_is_away_is_waited_for(browser, tmp_path):
         wait_for("all of them", lambda: phases(browser) == ["done"] * 6)
         assert len(kervan.list()) == 6
         browser.get_log("browser")  # says that the server was away, and would say so to the next test
+
+
+def test_a_file_that_went_or_changed_after_it_was_chosen_says_so(browser, tmp_path):
+    """At once and for each: it is no matter of the network, and trying again does not help."""
+    with Kervan() as kervan:
+        browser.get(kervan.url("/"))
+        wait_live(browser)
+        kervan.kill_all()
+        here, gone, other = paths = files(tmp_path, 3)
+        choose(browser, paths)
+        wait_for("them to wait", lambda: "bekliyor" in said(browser, "upload-panel"))
+        gone.unlink()
+        other.write_text("şimdi başka")
+        os.utime(other, (0, 0))  # browsers look at the second in which it changed
+        kervan.start()
+        wait_for("all to end", lambda: set(phases(browser)) <= {"done", "failed"})
+        shot(browser, "gone")
+        rows = {e.get_attribute("data-name"): e.text for e in all_of(browser, "upload-row")}
+        assert "yüklendi" in rows[here.name]
+        for path in (gone, other):
+            assert "artık okunamıyor" in rows[path.name]
+        browser.get_log("browser")  # the server was away

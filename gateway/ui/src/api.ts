@@ -155,7 +155,10 @@ export function sendFile(file: File, options: SendOptions, on: SendEvents): () =
         if (!over) on.progress(e.loaded);
     };
     xhr.onload = () => finish(() => answered(xhr, on));
-    xhr.onerror = () => finish(() => on.fail(localProblem("network")));
+    xhr.onerror = async () => {
+        const code = await file.slice(0, 1).arrayBuffer().then(() => "network", () => "file_gone"); // browsers do not tell which
+        finish(() => on.fail(localProblem(code)));
+    };
     xhr.open("POST", `/api/media?${query}`);
     xhr.setRequestHeader("accept", "application/json");
     xhr.setRequestHeader("accept-language", options.lang);

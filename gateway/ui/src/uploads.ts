@@ -179,7 +179,8 @@ export class Uploads {
         const job = this.jobs.get(key)!;
         job.abort = null;
         const { online, live, uploads } = this.deps.store.get();
-        const passes = problem.status === 0 || [429, 502, 503, 504].includes(problem.status); // a proxy says 502 or 504 while it restarts
+        // A proxy says 502 or 504 while the server restarts.
+        const passes = ["network", "stalled"].includes(problem.code) || [429, 502, 503, 504].includes(problem.status);
         const isThere = online && (live === "live" || live === "polling");
         if (passes && !isThere && problem.status !== 429) {
             job.tries = 0; // it may only be restarting; bytes that had arrived are known by their hash

@@ -270,6 +270,7 @@ export const words = {
     "err.network": ["Sunucuya ulaşılamadı. Bağlantınızı denetleyip yeniden deneyin.", "The server could not be reached. Check your connection and try again."],
     "err.stalled": ["Sunucu uzun süre yanıt vermedi. Yeniden deneyin.", "The server has not answered for a long time. Try again."],
     "err.unknown": ["Beklenmeyen bir yanıt geldi ({status}).", "An unexpected answer came ({status})."],
+    "err.file_gone": ["Dosya artık okunamıyor: silinmiş, taşınmış ya da değişmiş. Yeniden seçin.", "The file can no longer be read: it was deleted, moved or changed. Choose it again."],
     "err.empty_file": ["Dosya boş.", "The file is empty."],
     "err.too_large": ["Dosya çok büyük: {size}. Sınır {max}.", "The file is too large: {size}. The limit is {max}."],
     "err.type_refused": ["Bu dosya türü kabul edilmiyor.", "This type of file is not accepted."],
