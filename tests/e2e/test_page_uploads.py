@@ -88,3 +88,21 @@ def test_a_file_that_went_or_changed_after_it_was_chosen_says_so(browser, tmp_pa
         for path in (gone, other):
             assert "artık okunamıyor" in rows[path.name]
         browser.get_log("browser")  # the server was away
+
+
+def test_the_limits_are_those_of_the_server_that_runs_now(browser, tmp_path):
+    """Not those of when the page was opened: it is open for weeks, and the server restarts."""
+    path = tmp_path / "buyuk.txt"
+    path.write_text("uzun bir yazı\n" * 90_000)
+    with Kervan({"MAX_UPLOAD_SIZE_MB": "2"}) as kervan:
+        browser.get(kervan.url("/"))
+        wait_live(browser)
+        wait_for("the limit", lambda: "en çok 2 MB" in said(browser, "dropzone"))
+        kervan.stop()
+        kervan.env |= {"MAX_UPLOAD_SIZE_MB": "1", "IMAGE_PROCESSING_ENABLED": "false"}
+        kervan.start()
+        wait_for("the new limit", lambda: "en çok 1 MB" in said(browser, "dropzone"))
+        assert "Görsel işleme kapalı" in said(browser, "dropzone")
+        choose(browser, [path])
+        wait_for("its refusal", lambda: "Sınır 1 MB" in said(browser, "upload-row"))
+        browser.get_log("browser")  # the server was away

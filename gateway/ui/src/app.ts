@@ -93,7 +93,7 @@ export function createApp(store: Store, lang: () => Lang): App {
         try {
             dispatch({ type: "config", config: await api.config(lang()) });
         } catch {
-            return; // checks before sending are a courtesy; asked again with the next resync
+            return; // checks before sending are a courtesy; asked again with the next connection
         }
     }
 
@@ -151,7 +151,6 @@ export function createApp(store: Store, lang: () => Lang): App {
             reloadDetail();
             queues.refresh();
             void loadFolders();
-            if (!store.get().config) void loadConfig();
         },
         readLog: (path) => api.log(lang(), path).catch(() => null),
         onPoll() {
@@ -161,8 +160,11 @@ export function createApp(store: Store, lang: () => Lang): App {
             return reload();
         },
         onState(state) {
+            const before = store.get().live;
             dispatch({ type: "live", live: state });
-            if (state === "live" || state === "polling") reached();
+            if (state !== "live" && state !== "polling") return;
+            if (state === "live" || state !== before) void loadConfig(); // the server may have been started anew, with other limits
+            reached();
         },
     });
 

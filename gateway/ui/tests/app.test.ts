@@ -193,3 +193,11 @@ test("more folders than a page holds are not passed over in silence", async () =
     const store = await started("");
     assert.deepEqual([store.get().folders!.length, store.get().foldersCut], [1, true]);
 });
+
+test("a server that was started anew has limits of its own", async () => {
+    const store = await started("");
+    answers["/api/config"] = { max_upload_bytes: 7 };
+    FakeSocket.newest.onopen!(); // anew; no event was missed
+    await settled();
+    assert.equal(store.get().config!.max_upload_bytes, 7);
+});
