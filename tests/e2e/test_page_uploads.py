@@ -3,6 +3,8 @@ import os
 
 import pytest
 
+from selenium.webdriver.common.keys import Keys
+
 from browser import all_of, chromium, one, said, shot, wait_live
 from kervan import Kervan, wait_for
 
@@ -106,3 +108,34 @@ def test_the_limits_are_those_of_the_server_that_runs_now(browser, tmp_path):
         choose(browser, [path])
         wait_for("its refusal", lambda: "Sınır 1 MB" in said(browser, "upload-row"))
         browser.get_log("browser")  # the server was away
+
+
+COPY = """
+  const [text, done] = arguments;
+  const canvas = new OffscreenCanvas(9, 9);
+  canvas.getContext("2d").fillRect(2, 2, 5, 5);
+  canvas.convertToBlob().then(png => navigator.clipboard.write([new ClipboardItem({...(text && {"text/plain": text}), "image/png": png})])).then(() => done(), e => done(String(e)));"""
+
+
+def copy(browser, text=None):
+    """A picture into the clipboard; with a text for it, as spreadsheets do."""
+    assert browser.execute_async_script(COPY, text) is None
+
+
+def test_a_text_pasted_into_a_field_is_no_upload(browser):
+    """Office programs put a picture of what is copied beside the text."""
+    with Kervan() as kervan:
+        browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]})
+        browser.get(kervan.url("/"))
+        wait_live(browser)
+        copy(browser, "ocak")
+        one(browser, "filter-search").send_keys(Keys.CONTROL, "v")
+        wait_for("the text", lambda: one(browser, "filter-search").get_property("value") == "ocak")
+        assert not all_of(browser, "upload-row")
+        copy(browser)
+        one(browser, "filter-search").send_keys(Keys.CONTROL, "v")
+        wait_for("the picture", lambda: phases(browser) == ["done"])
+        assert one(browser, "filter-search").get_property("value") == "ocak"
+        copy(browser, "ocak")
+        one(browser, "nav-library").send_keys(Keys.CONTROL, "v")
+        wait_for("the picture again", lambda: phases(browser) == ["done"] * 2)

@@ -124,7 +124,10 @@ function usePageDrop(valid: boolean, onCut: (cut: boolean) => void): boolean {
             }),
         ];
         const paste = (e: ClipboardEvent) => {
-            if (ok.current && e.clipboardData?.files.length && app.pasteFiles(e.clipboardData)) e.preventDefault();
+            const data = e.clipboardData;
+            if (!ok.current || !data?.files.length) return;
+            if ((e.target as Element).matches("input:not([type=file])") && data.types.includes("text/plain")) return; // its picture is not what is meant
+            if (app.pasteFiles(data)) e.preventDefault();
         };
         addEventListener("paste", paste);
         return () => {
