@@ -3,10 +3,13 @@ import os
 
 import pytest
 
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from browser import all_of, chromium, one, said, shot, wait_live
 from kervan import Kervan, wait_for
+from pictures import noise_png
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +142,38 @@ def test_a_text_pasted_into_a_field_is_no_upload(browser):
         copy(browser, "ocak")
         one(browser, "nav-library").send_keys(Keys.CONTROL, "v")
         wait_for("the picture again", lambda: phases(browser) == ["done"] * 2)
+
+
+def drag(browser, kind, path, x=300, y=300):
+    browser.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": {"items": [], "files": [str(path)], "dragOperationsMask": 1}})
+
+
+def test_what_invites_to_drop_goes_with_the_drag(browser, tmp_path):
+    """Also where a tile came between, which is entered and never left; a picture of the list itself is no file from outside."""
+    path = tmp_path / "resim.png"
+    path.write_bytes(noise_png(60, 40))
+    with Kervan() as kervan:
+        browser.get(kervan.url("/"))
+        wait_live(browser)
+        drag(browser, "dragEnter", path)
+
+        def invited():
+            drag(browser, "dragOver", path)
+            return all_of(browser, "drop-overlay")
+
+        wait_for("the invitation", invited)
+        shot(browser, "drag")
+        kervan.upload(noise_png(70, 40), "baska.png")
+        wait_for("the tile", lambda: invited() and all_of(browser, "tile"))
+        drag(browser, "dragOver", path, 500, 400)
+        drag(browser, "dragCancel", path)
+        wait_for("it to go", lambda: not all_of(browser, "drop-overlay"))
+        drag(browser, "dragEnter", path)
+        drag(browser, "dragOver", path)
+        drag(browser, "drop", path)
+        wait_for("the file", lambda: phases(browser) == ["done"])
+        assert not all_of(browser, "drop-overlay")
+        browser.execute_script("addEventListener('dragstart', () => (window.dragged = true))")
+        thumb = browser.find_element(By.CSS_SELECTOR, ".thumb img")
+        ActionChains(browser).drag_and_drop_by_offset(thumb, -200, -60).perform()
+        assert not browser.execute_script("return window.dragged")

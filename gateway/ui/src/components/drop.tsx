@@ -7,6 +7,7 @@ import { useSelect, useUi } from "./context";
 import { Icon } from "./icons";
 
 const touch = matchMedia("(pointer: coarse)").matches;
+const DRAG_OVER_MS = 600; // while something is dragged over a page, browsers say so each 350 ms ± 200
 
 /** Where files come in: this strip, and through it the whole page (drop and paste). */
 export function Dropzone() {
@@ -96,26 +97,26 @@ function usePageDrop(valid: boolean, onCut: (cut: boolean) => void): boolean {
     const ok = useRef(valid);
     ok.current = valid;
     useEffect(() => {
-        let depth = 0; // enter and leave come for every element on the way
-        const show = (n: number) => {
-            depth = Math.max(0, n);
-            setOver(depth > 0);
+        let timer: ReturnType<typeof setTimeout>;
+        const show = (yes: boolean) => {
+            clearTimeout(timer);
+            setOver(yes);
+            if (yes) timer = setTimeout(() => show(false), DRAG_OVER_MS);
         };
-        const on = <K extends "dragenter" | "dragover" | "dragleave" | "drop">(type: K, fn: (e: DragEvent) => void) => {
+        const on = (type: "dragover" | "drop", fn: (e: DragEvent) => void) => {
             const listen = (e: DragEvent) => hasFiles(e.dataTransfer) && fn(e);
             addEventListener(type, listen);
             return () => removeEventListener(type, listen);
         };
         const offs = [
-            on("dragenter", () => show(depth + 1)),
-            on("dragleave", () => show(depth - 1)),
             on("dragover", (e) => {
                 e.preventDefault();
                 e.dataTransfer!.dropEffect = ok.current ? "copy" : "none";
+                show(true);
             }),
             on("drop", (e) => {
                 e.preventDefault();
-                show(0);
+                show(false);
                 if (ok.current)
                     void filesOfDrop(e.dataTransfer!).then(({ files, cut }) => {
                         onCut(cut);
