@@ -177,3 +177,28 @@ def test_what_invites_to_drop_goes_with_the_drag(browser, tmp_path):
         thumb = browser.find_element(By.CSS_SELECTOR, ".thumb img")
         ActionChains(browser).drag_and_drop_by_offset(thumb, -200, -60).perform()
         assert not browser.execute_script("return window.dragged")
+
+
+def test_each_tab_keeps_its_own_folder(browser, tmp_path):
+    """One that is opened begins with the last choice, and keeps it while another tab makes another."""
+    with Kervan() as kervan:
+        here = browser.current_window_handle
+        browser.get(kervan.url("/"))
+        wait_live(browser)
+        one(browser, "upload-folder").send_keys("ilk")
+        browser.switch_to.new_window("tab")
+        browser.get(kervan.url("/"))
+        wait_live(browser)
+        assert one(browser, "upload-folder").get_property("value") == "ilk"
+        one(browser, "upload-folder").send_keys("-ve-ikinci")
+        browser.close()
+        browser.switch_to.window(here)
+        browser.refresh()
+        assert one(browser, "upload-folder").get_property("value") == "ilk"
+        one(browser, "nav-queues").click()
+        one(browser, "queues")
+        one(browser, "nav-library").click()
+        assert one(browser, "upload-folder").get_property("value") == "ilk"
+        choose(browser, files(tmp_path, 1))
+        wait_for("the file", lambda: phases(browser) == ["done"])
+        assert kervan.list()[0]["folder"] == "ilk"
