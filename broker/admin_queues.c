@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "broker/admin_views.h"
+#include "proto/base/words.h"
 #include "storage/read/jobs_list.h"
 
 enum {
@@ -102,8 +103,8 @@ static void drain(kv_admin_call *call)
     steer(call, false, set_draining);
 }
 
-/* True: the option is not there, or a number from `min` to `max` that went to *ret. */
-static bool read_limit(kv_admin_call *call, const char *name, uint64_t min, uint64_t max,
+/* True: the option is not there, or what it says went to *ret. */
+static bool read_count(kv_admin_call *call, const char *name, uint64_t min, uint64_t max,
                        int64_t *ret)
 {
     uint64_t v = UINT64_MAX;
@@ -114,16 +115,25 @@ static bool read_limit(kv_admin_call *call, const char *name, uint64_t min, uint
     return true;
 }
 
-static bool read_overflow(kv_admin_call *call, int64_t *ret)
+static bool read_word(kv_admin_call *call, const char *name, uint64_t min, uint64_t max,
+                      int64_t *ret)
 {
-    kv_slice word = kv_admin_option(call, "overflow");
+    kv_slice word = kv_admin_option(call, name);
+    (void)min, (void)max;
     if (!word.ptr)
         return true;
-    *ret = kv_slice_is(word, "evict");
-    if (*ret || kv_slice_is(word, "reject"))
-        return true;
-    kv_admin_error(call, "bad_parameter", "overflow= is reject or evict.");
-    return false;
+    *ret = kv_word_find(kv_overflow_names, KV_OVERFLOW_COUNT, word);
+    if (*ret < 0)
+        kv_admin_error(call, "bad_parameter", "overflow= is reject or evict.");
+    return *ret >= 0;
+}
+
+/* Those have commands of their own. */
+static bool read_flag(kv_admin_call *call, const char *name, uint64_t min, uint64_t max,
+                      int64_t *ret)
+{
+    (void)call, (void)name, (void)min, (void)max, (void)ret;
+    return true;
 }
 
 static bool read_limits(kv_admin_call *call, kv_queue_set *m)
@@ -135,11 +145,10 @@ static bool read_limits(kv_admin_call *call, kv_queue_set *m)
         kv_admin_error(call, "bad_parameter", "The name of a tenant has 64 bytes at most.");
         return false;
     }
-    return kv_admin_service(call, 0, &m->service) &&
-           read_limit(call, "concurrency", 0, UINT32_MAX, &m->concurrency) &&
-           read_limit(call, "rate", 0, UINT32_MAX, &m->rate_per_minute) &&
-           read_limit(call, "max-waiting", 0, 1000000000, &m->max_waiting) &&
-           read_limit(call, "weight", 1, 100, &m->weight) && read_overflow(call, &m->overflow);
+#define READ(F, T, name, kind, option, low, high, unit, text)                                      \
+    &&read_##kind(call, option, low, high, &m->name)
+    return kv_admin_service(call, 0, &m->service) KV_QUEUE_SETTINGS(READ, , );
+#undef READ
 }
 
 /* What goes together: in the words of the command, not of the message. */
@@ -153,6 +162,13 @@ static bool fits(kv_admin_call *call, const kv_queue_set *m)
     if (why)
         kv_admin_error(call, "usage", "%s", why);
     return !why;
+}
+
+static bool says_nothing(const kv_queue_set *m)
+{
+#define UNSAID(F, T, name, kind, option, low, high, unit, text) &&m->name < 0
+    return true KV_QUEUE_SETTINGS(UNSAID, , );
+#undef UNSAID
 }
 
 static void set_limit(kv_admin_call *call)
@@ -170,8 +186,7 @@ static void limit(kv_admin_call *call)
     const kv_queue_set *set_to = &m.queue_set;
     if (!read_limits(call, &m.queue_set) || !fits(call, set_to))
         return;
-    if (set_to->concurrency < 0 && set_to->rate_per_minute < 0 && set_to->max_waiting < 0 &&
-        set_to->weight < 0 && set_to->overflow < 0)
+    if (says_nothing(set_to))
         kv_admin_inspect(call, &kv_view_limits, 1, set_to->service);
     else
         kv_admin_with_queue(call, set_to->service, false, set_limit);

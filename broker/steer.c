@@ -13,8 +13,7 @@
 
 enum {
     UPKEEP_MS = 30 * 1000, /* Y02 */
-    PURGE_OUT = 512,       /* cancels at the ledger at once: it stays free for others */
-    MAX_WAITING = 1000000000
+    PURGE_OUT = 512        /* cancels at the ledger at once: it stays free for others */
 };
 #define PURGED "purged by an operator" /* by this reason a MOVE is known as one of a purge */
 
@@ -37,21 +36,18 @@ enum { PURGE_ROWS = KV_LANES + 1 };
 
 /* ---- QUEUE_SET ---- */
 
-static bool within(int64_t v, int64_t max)
+static bool within(int64_t v, int64_t low, int64_t high)
 {
-    return v >= -1 && v <= max;
+    return v == -1 || (v >= low && v <= high);
 }
 
 static const char *wrong_range(const kv_queue_set *m)
 {
-    if (!within(m->paused, 1) || !within(m->draining, 1) || !within(m->overflow, 1))
-        return "paused, draining and overflow are 0 or 1";
-    if (!within(m->concurrency, UINT32_MAX) || !within(m->rate_per_minute, UINT32_MAX))
-        return "concurrency and rate_per_minute are 0 to 4294967295";
-    if (!within(m->max_waiting, MAX_WAITING))
-        return "max_waiting is 0 to 1000000000";
-    if (!within(m->weight, 100) || m->weight == 0)
-        return "weight is 1 to 100";
+#define CHECK(F, T, name, kind, option, low, high, unit, text)                                     \
+    if (!within(m->name, low, high))                                                               \
+        return #name " is " #low " to " #high;
+    KV_QUEUE_SETTINGS(CHECK, , )
+#undef CHECK
     return NULL;
 }
 

@@ -253,25 +253,14 @@ kv_err kv_patch_check(kv_slice text, char why[KV_BODY_WHY])
 
 /* ---- queues ---- */
 
-static kv_err take_flag(const json_t *v, int64_t *ret)
+static kv_err take_flag(const json_t *v, uint64_t low, uint64_t high, int64_t *ret)
 {
+    (void)low, (void)high;
     *ret = json_is_true(v);
     return kv_body_judged(json_is_boolean(v));
 }
 
-static kv_err take_paused(kv_body *b, const char *name, const json_t *v)
-{
-    (void)name;
-    return take_flag(v, &((kv_queue_set *)b->out)->paused);
-}
-
-static kv_err take_draining(kv_body *b, const char *name, const json_t *v)
-{
-    (void)name;
-    return take_flag(v, &((kv_queue_set *)b->out)->draining);
-}
-
-static kv_err take_limit(const json_t *v, uint64_t low, uint64_t high, int64_t *ret)
+static kv_err take_count(const json_t *v, uint64_t low, uint64_t high, int64_t *ret)
 {
     uint64_t n;
     if (!kv_body_uint(v, low, high, &n))
@@ -280,40 +269,21 @@ static kv_err take_limit(const json_t *v, uint64_t low, uint64_t high, int64_t *
     return KV_OK;
 }
 
-static kv_err take_concurrency(kv_body *b, const char *name, const json_t *v)
+static kv_err take_word(const json_t *v, uint64_t low, uint64_t high, int64_t *ret)
 {
-    (void)name;
-    return take_limit(v, 0, 1000000, &((kv_queue_set *)b->out)->concurrency);
-}
-
-static kv_err take_rate(kv_body *b, const char *name, const json_t *v)
-{
-    (void)name;
-    return take_limit(v, 0, 1000000000, &((kv_queue_set *)b->out)->rate_per_minute);
-}
-
-static kv_err take_max_waiting(kv_body *b, const char *name, const json_t *v)
-{
-    (void)name;
-    return take_limit(v, 0, 100000000, &((kv_queue_set *)b->out)->max_waiting);
-}
-
-static kv_err take_weight(kv_body *b, const char *name, const json_t *v)
-{
-    (void)name;
-    return take_limit(v, 1, 100, &((kv_queue_set *)b->out)->weight);
-}
-
-static kv_err take_overflow(kv_body *b, const char *name, const json_t *v)
-{
-    (void)name;
     kv_slice s;
-    if (!kv_body_str(v, 16, &s))
-        return KV_E_BAD_PARAMETER;
-    bool evict = kv_slice_is(s, "evict");
-    ((kv_queue_set *)b->out)->overflow = evict;
-    return kv_body_judged(evict || kv_slice_is(s, "reject"));
+    (void)low, (void)high;
+    *ret = kv_body_str(v, 16, &s) ? kv_word_find(kv_overflow_names, KV_OVERFLOW_COUNT, s) : -1;
+    return kv_body_judged(*ret >= 0);
 }
+
+#define TAKE(F, T, member, kind, option, low, high, unit, text)                                    \
+    static kv_err take_##member(kv_body *b, const char *name, const json_t *v)                     \
+    {                                                                                              \
+        (void)name;                                                                                \
+        return take_##kind(v, low, high, &((kv_queue_set *)b->out)->member);                       \
+    }
+KV_QUEUE_SETTINGS(TAKE, , )
 
 static kv_err take_limits_of(kv_body *b, const char *name, const json_t *v)
 {
@@ -323,16 +293,14 @@ static kv_err take_limits_of(kv_body *b, const char *name, const json_t *v)
     return kv_body_judged(kv_body_str(v, KV_NAME_MAX, &q->tenant));
 }
 
-static const kv_member queue_members[] = {
-    {"paused", take_paused, "true or false"},
-    {"draining", take_draining, "true or false"},
-    {"concurrency", take_concurrency, "jobs at once, 0 (no limit) to 1000000"},
-    {"rate_per_minute", take_rate, "jobs a minute, 0 (no limit) to 1000000000"},
-    {"max_waiting", take_max_waiting, "jobs, 0 (QUEUE_MAX_WAITING) to 100000000"},
-    {"overflow", take_overflow, "reject or evict"},
-    {"tenant", take_limits_of, NAME_TEXT},
-    {"weight", take_weight, "1 to 100"},
-};
+#define MUST_flag(low, high)  "true or false"
+#define MUST_count(low, high) "a whole number, " #low " to " #high
+#define MUST_word(low, high)  "reject or evict"
+#define MEMBER(F, T, member, kind, option, low, high, unit, text)                                  \
+    {#member, take_##member, MUST_##kind(low, high)},
+
+static const kv_member queue_members[] = {{"tenant", take_limits_of, NAME_TEXT},
+                                          KV_QUEUE_SETTINGS(MEMBER, , )};
 
 kv_err kv_queue_body_read(kv_slice text, kv_queue_set *ret, json_t **tree, char why[KV_BODY_WHY])
 {

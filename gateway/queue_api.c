@@ -203,15 +203,19 @@ void kv_route_queues(kv_request *r)
 
 /* ---- steering ---- */
 
-static void put_setting(kv_buf *out, const char *key, int64_t v, bool flag)
+static void put_flag(kv_buf *out, int64_t v)
 {
-    if (v < 0)
-        return;
-    kv_json_key(out, key);
-    if (flag)
-        kv_json_bool(out, v != 0);
-    else
-        kv_json_i64(out, v);
+    kv_json_bool(out, v != 0);
+}
+
+static void put_count(kv_buf *out, int64_t v)
+{
+    kv_json_i64(out, v);
+}
+
+static void put_word(kv_buf *out, int64_t v)
+{
+    kv_json_cstr(out, kv_overflow_names[v]);
 }
 
 /* What was set; in the request pool. */
@@ -226,16 +230,13 @@ static kv_slice describe(h2o_req_t *req, const kv_queue_set *q)
         kv_json_key(&b, "tenant");
         kv_json_str(&b, q->tenant);
     }
-    put_setting(&b, "paused", q->paused, true);
-    put_setting(&b, "draining", q->draining, true);
-    put_setting(&b, "concurrency", q->concurrency, false);
-    put_setting(&b, "rate_per_minute", q->rate_per_minute, false);
-    put_setting(&b, "max_waiting", q->max_waiting, false);
-    put_setting(&b, "weight", q->weight, false);
-    if (q->overflow >= 0) {
-        kv_json_key(&b, "overflow");
-        kv_json_cstr(&b, q->overflow == 1 ? "evict" : "reject");
+#define PUT(F, T, member, kind, option, low, high, unit, text)                                     \
+    if (q->member >= 0) {                                                                          \
+        kv_json_key(&b, #member);                                                                  \
+        put_##kind(&b, q->member);                                                                 \
     }
+    KV_QUEUE_SETTINGS(PUT, , )
+#undef PUT
     kv_json_close(&b, '}');
     h2o_iovec_t v = h2o_strdup(&req->pool, kv_buf_str(&b), b.len);
     kv_buf_release(&b);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "proto/base/slice.h"
+#include "proto/base/words.h"
 
 /* Bytes. */
 #define KV_JSON_MAX   65536 /* payload limit of a job: larger goes to an object */
@@ -135,17 +136,12 @@
     F(T, str, user, 64, 0, "", "who has seen it") \
     F(T, u64, notification, 0, 0, "id", "this one and all before; 0: all")
     /* ---- steering ---- */
+#define KV_SETTING_FIELD(F, T, name, kind, option, low, high, unit, text) F(T, i64, name, high, -1, unit, text)
 #define KV_QUEUE_SET_FIELDS(F, T) \
     F(T, str, service, 64, 0, "", "queue; made when it is not there") \
     F(T, str, tenant, 64, 0, "", "with tenant_set: the tenant the limits are for; \"*\": each that has none of its own") \
     F(T, boolean, tenant_set, 0, 0, "", "true: limits of one tenant in this queue, \"\" included") \
-    F(T, i64, paused, 0, -1, "", "1: no new leases, SUBMIT goes on; 0: go on; -1: as it is (so for all below)") \
-    F(T, i64, draining, 0, -1, "", "1: SUBMIT is refused with QUEUE_DRAINING, what is there is worked off") \
-    F(T, i64, concurrency, 0, -1, "jobs", "leases at once; 0: no limit") \
-    F(T, i64, rate_per_minute, 0, -1, "jobs/min", "leases begun a minute, evenly with a burst of a sixth of it; 0: no limit") \
-    F(T, i64, max_waiting, 0, -1, "jobs", "bound of the queue; 0: QUEUE_MAX_WAITING. Not for tenants") \
-    F(T, i64, overflow, 0, -1, "", "at the bound: 0 reject the newest, 1 evict the oldest of the lowest lane. Not for tenants") \
-    F(T, i64, weight, 0, -1, "", "share of a tenant, 1 to 100. Only for tenants")
+    KV_QUEUE_SETTINGS(KV_SETTING_FIELD, F, T)
 #define KV_PURGE_FIELDS(F, T) \
     F(T, str, service, 64, 0, "", "queue") \
     F(T, u64, what, 1, 0, "", "0: cancel all that wait (delayed ones too), 1: remove the dead letters")

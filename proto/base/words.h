@@ -48,22 +48,49 @@
     X(MEDIA_FAILED, "media", "failed", "mediaId, media")                                           \
     X(MEDIA_DELETED, "media", "deleted", "mediaId, folder, stored_hash")
 
+/* What is done at the bound of a queue. */
+#define KV_OVERFLOWS(X)                                                                            \
+    X(REJECT, "reject")                                                                            \
+    X(EVICT, "evict")
+
+/* What may be set of a queue: X(F, T, name, kind, "option", lowest, highest, "unit", "sentence"). A
+ * flag is 1 for true, a word one of kv_overflow_names; -1 everywhere: not said. The option is that
+ * of ctl's limit. F and T are passed on, to the fields of QUEUE_SET. */
+#define KV_QUEUE_SETTINGS(X, F, T)                                                                 \
+    X(F, T, paused, flag, "", 0, 1, "",                                                            \
+      "1: no new leases, SUBMIT goes on; 0: go on; -1: as it is (so for all below)")               \
+    X(F, T, draining, flag, "", 0, 1, "",                                                          \
+      "1: SUBMIT is refused with QUEUE_DRAINING, what is there is worked off")                     \
+    X(F, T, concurrency, count, "concurrency", 0, 4294967295, "jobs",                              \
+      "leases at once; 0: no limit")                                                               \
+    X(F, T, rate_per_minute, count, "rate", 0, 4294967295, "jobs/min",                             \
+      "leases begun a minute, evenly with a burst of a sixth of it; 0: no limit")                  \
+    X(F, T, max_waiting, count, "max-waiting", 0, 1000000000, "jobs",                              \
+      "bound of the queue; 0: QUEUE_MAX_WAITING. Not for tenants")                                 \
+    X(F, T, overflow, word, "overflow", 0, 1, "",                                                  \
+      "at the bound: 0 reject the newest, 1 evict the oldest of the lowest lane. Not for tenants") \
+    X(F, T, weight, count, "weight", 1, 100, "", "share of a tenant, 1 to 100. Only for tenants")
+
 /* The services of kervan's own workers. */
 #define KV_SERVICE_IMAGE "image-process"
 #define KV_SERVICE_REAP  "blob-reap"
 
 #define KV_WORD_STATE(name, word)                KV_JOB_##name,
 #define KV_WORD_LANE(name, word)                 KV_LANE_##name,
+#define KV_WORD_OVERFLOW(name, word)             KV_OVERFLOW_##name,
 #define KV_WORD_EVENT(name, kind, what, members) KV_EVENT_##name,
 enum { KV_JOB_STATES(KV_WORD_STATE) KV_STATES };
 enum { KV_JOB_LANES(KV_WORD_LANE) KV_LANES };
+enum { KV_OVERFLOWS(KV_WORD_OVERFLOW) KV_OVERFLOW_COUNT };
 typedef enum kv_event_type { KV_EVENT_TYPES(KV_WORD_EVENT) KV_EVENT_COUNT } kv_event_type;
 #undef KV_WORD_STATE
 #undef KV_WORD_LANE
+#undef KV_WORD_OVERFLOW
 #undef KV_WORD_EVENT
 
 extern const char *const kv_state_names[KV_STATES];
 extern const char *const kv_lane_names[KV_LANES];
+extern const char *const kv_overflow_names[KV_OVERFLOW_COUNT];
 extern const kv_slice kv_event_names[KV_EVENT_COUNT]; /* "job.queued" … */
 
 /* The place of `word` among n; -1: none. */

@@ -235,6 +235,18 @@ static void test_tags(void **state)
     }
 }
 
+static kv_err read_setting(const char *name, uint64_t v)
+{
+    char why[KV_BODY_WHY], text[96];
+    json_t *tree = NULL;
+    kv_queue_set q;
+    snprintf(text, sizeof(text), "{%s\"%s\":%llu}",
+             strcmp(name, "weight") == 0 ? "\"tenant\":\"t\"," : "", name, (unsigned long long)v);
+    kv_err err = kv_queue_body_read(S(text), &q, &tree, why);
+    json_decref(tree);
+    return err;
+}
+
 static void test_queue_body(void **state)
 {
     (void)state;
@@ -263,6 +275,25 @@ static void test_queue_body(void **state)
         assert_int_equal(kv_queue_body_read(S(bad[i]), &q, &tree, why), KV_E_BAD_PARAMETER);
         assert_true(why[0] != '\0');
         json_decref(tree);
+    }
+}
+
+/* Each setting takes what the broker takes, and no more. */
+static void test_queue_bounds(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        uint64_t low, high;
+    } bounds[] = {{"concurrency", 0, UINT32_MAX},
+                  {"rate_per_minute", 0, UINT32_MAX},
+                  {"max_waiting", 0, 1000000000},
+                  {"weight", 1, 100}};
+    for (size_t i = 0; i < sizeof(bounds) / sizeof(*bounds); i++) {
+        uint64_t low = bounds[i].low, high = bounds[i].high;
+        assert_int_equal(read_setting(bounds[i].name, low), KV_OK);
+        assert_int_equal(read_setting(bounds[i].name, high), KV_OK);
+        assert_int_equal(read_setting(bounds[i].name, high + 1), KV_E_BAD_PARAMETER);
     }
 }
 
@@ -397,8 +428,8 @@ int main(void)
         cmocka_unit_test(test_defaults),   cmocka_unit_test(test_no_guess),
         cmocka_unit_test(test_refusals),   cmocka_unit_test(test_depth),
         cmocka_unit_test(test_times),      cmocka_unit_test(test_tags),
-        cmocka_unit_test(test_queue_body), cmocka_unit_test(test_watch_body),
-        cmocka_unit_test(test_keys),       cmocka_unit_test(test_positions),
-        cmocka_unit_test(test_admin)};
+        cmocka_unit_test(test_queue_body), cmocka_unit_test(test_queue_bounds),
+        cmocka_unit_test(test_watch_body), cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_positions),  cmocka_unit_test(test_admin)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

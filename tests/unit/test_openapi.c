@@ -170,11 +170,33 @@ static void test_words_are_those_of_the_tables(void **state)
     json_decref(doc);
 }
 
+/* schemas.QueueSettings: every setting that takes a number has its bounds. */
+static void test_bounds_are_those_of_the_table(void **state)
+{
+    (void)state;
+    json_t *doc = load(), *settings, *one;
+    assert_int_equal(json_unpack(doc, "{s:{s:{s:{s:o}}}}", "components", "schemas", "QueueSettings",
+                                 "properties", &settings),
+                     0);
+#define CHECK(F, T, name, kind, option, low, high, unit, text)                                     \
+    one = json_object_get(settings, #name);                                                        \
+    if (one == NULL)                                                                               \
+        fail_msg("QueueSettings of openapi.json has no %s", #name);                                \
+    if (strcmp(#kind, "count") == 0) {                                                             \
+        assert_int_equal(json_integer_value(json_object_get(one, "minimum")), low);                \
+        assert_int_equal(json_integer_value(json_object_get(one, "maximum")), high);               \
+    }
+    KV_QUEUE_SETTINGS(CHECK, , )
+#undef CHECK
+    json_decref(doc);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_route_is_described),
                                        cmocka_unit_test(test_every_description_has_a_route),
                                        cmocka_unit_test(test_words_are_those_of_the_tables),
+                                       cmocka_unit_test(test_bounds_are_those_of_the_table),
                                        cmocka_unit_test(test_refs_and_version)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
