@@ -42,16 +42,12 @@ kv_slice kv_cmd_keep(kv_cmd *cmd, kv_slice s)
 kv_setting kv_cmd_setting(const kv_cmd *cmd)
 {
     const kv_queue_set *m = &cmd->queue_set;
+#define SAME(F, T, name, kind, option, low, high, unit, text) .name = m->name,
     return (kv_setting){.service = m->service,
                         .tenant = m->tenant_set ? m->tenant : kv_slice_str(""),
                         .of_tenant = m->tenant_set,
-                        .paused = m->paused,
-                        .draining = m->draining,
-                        .concurrency = m->concurrency,
-                        .rate_per_minute = m->rate_per_minute,
-                        .max_waiting = m->max_waiting,
-                        .overflow = m->overflow,
-                        .weight = m->weight};
+                        KV_QUEUE_SETTINGS(SAME, , )};
+#undef SAME
 }
 
 const char *kv_cmd_job_is(int state)

@@ -2,15 +2,18 @@
 
 #include "storage/write/run.h"
 
+#define COLUMN(F, T, name, kind, option, low, high, unit, text) ", " #name
+#define KEEP(F, T, name, kind, option, low, high, unit, text)                                      \
+    ", " #name " = CASE excluded." #name " WHEN -1 THEN queue_setting." #name                      \
+    " ELSE excluded." #name " END"
+/* The service is the same: it stands there for the comma of the first. */
 /* clang-format off */
-#define KEEP(c) c " = CASE excluded." c " WHEN -1 THEN " c " ELSE excluded." c " END"
 static const char UPSERT[] =
-    "INSERT INTO queue_setting (service, of_tenant, tenant, paused, draining, concurrency, "
-    "rate_per_minute, max_waiting, overflow, weight) "
+    "INSERT INTO queue_setting (service, of_tenant, tenant" KV_QUEUE_SETTINGS(COLUMN, , ) ") "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) "
-    "ON CONFLICT (service, of_tenant, tenant) DO UPDATE SET "
-    KEEP("paused") ", " KEEP("draining") ", " KEEP("concurrency") ", "
-    KEEP("rate_per_minute") ", " KEEP("max_waiting") ", " KEEP("overflow") ", " KEEP("weight");
+    "ON CONFLICT (service, of_tenant, tenant) DO UPDATE SET service = excluded.service"
+    KV_QUEUE_SETTINGS(KEEP, , );
+#define BIND(F, T, name, kind, option, low, high, unit, text) kv_bind_i64(s, at++, set->name);
 #define NONE                                                                                       \
     "paused <= 0 AND draining <= 0 AND concurrency <= 0 AND rate_per_minute <= 0 AND "             \
     "max_waiting <= 0 AND overflow = -1 AND weight IN (-1, 1)"
@@ -29,13 +32,8 @@ static kv_err put(kv_db *db, const kv_setting *set)
     kv_stmt *s;
     KV_TRY(kv_db_prepare(db, UPSERT, &s));
     bind_key(s, set);
-    kv_bind_i64(s, 4, set->paused);
-    kv_bind_i64(s, 5, set->draining);
-    kv_bind_i64(s, 6, set->concurrency);
-    kv_bind_i64(s, 7, set->rate_per_minute);
-    kv_bind_i64(s, 8, set->max_waiting);
-    kv_bind_i64(s, 9, set->overflow);
-    kv_bind_i64(s, 10, set->weight);
+    int at = 4;
+    KV_QUEUE_SETTINGS(BIND, , )
     return kv_run(s);
 }
 
