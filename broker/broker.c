@@ -367,7 +367,7 @@ static kv_err start_core(broker *b)
     opts.job_max_attempts = (uint64_t)b->cfg->job_max_attempts;
     opts.lane_share = (uint32_t)b->cfg->lane_share;
     opts.max_waiting = (uint64_t)b->cfg->queue_max_waiting;
-    opts.evict = strcmp(b->cfg->queue_overflow, "evict") == 0;
+    opts.evict = strcmp(b->cfg->queue_overflow, kv_overflow_names[KV_OVERFLOW_EVICT]) == 0;
     if (getrandom(&opts.seed, sizeof opts.seed, 0) != sizeof opts.seed)
         return KV_E_IO;
     KV_TRY(kv_core_new(&opts, now_of(b), &b->core));

@@ -94,7 +94,7 @@ static void put_queue_limits(page *p, const kv_service *s)
     kv_json_open(out, '{');
     put_limits(out, &s->limits);
     put_u64(out, "max_waiting", s->max_waiting ? s->max_waiting : p->c->opts.max_waiting);
-    put_text(out, "overflow", evict ? "evict" : "reject");
+    put_text(out, "overflow", kv_overflow_names[evict]);
     kv_json_close(out, '}');
 }
 
@@ -374,7 +374,7 @@ static void put_queue_setting(page *p, const kv_service *s)
     if (s->overflow < 0)
         kv_json_null(out);
     else
-        kv_json_cstr(out, s->overflow ? "evict" : "reject");
+        kv_json_cstr(out, kv_overflow_names[s->overflow]);
     kv_json_close(out, '}');
     p->items++;
 }

@@ -177,13 +177,10 @@ static int run_help(const kv_config *cfg, int signal_fd, int argc, char **argv)
     return 0;
 }
 
+/* Of LOG_LEVEL, which is one of the words by now. */
 static kv_log_level level_of(const char *word)
 {
-    static const char *const words[] = {"debug", "info", "warn", "error"};
-    for (int i = 0; i < 4; i++)
-        if (strcmp(word, words[i]) == 0)
-            return (kv_log_level)i;
-    return KV_LOG_INFO;
+    return (kv_log_level)kv_word_find(kv_log_level_names, KV_LOG_LEVEL_COUNT, kv_slice_str(word));
 }
 
 static int load_config(const command *c, kv_config *cfg)

@@ -4,6 +4,8 @@
 #ifndef KV_BASE_CONFIG_TABLE_H
 #define KV_BASE_CONFIG_TABLE_H
 
+#include "proto/base/words.h"
+
 /* clang-format off */
 #define KV_CONFIG(V) \
     V(ENV, env, ENUM, "development|staging|production", "development", 0, 0, false, "Kind of environment; production refuses unsafe settings.") \
@@ -12,7 +14,7 @@
     V(KERVAN_BROKER, broker, STR, "endpoint", "", 0, 0, false, "ZeroMQ endpoint of the broker; empty: ipc under KERVAN_DATA/run.") \
     V(KERVAN_EVENTS, events, STR, "endpoint", "", 0, 0, false, "ZeroMQ endpoint of the event stream; empty: ipc under KERVAN_DATA/run.") \
     V(KERVAN_ADMIN, admin, STR, "path", "", 0, 0, false, "Unix socket for operators; empty: KERVAN_DATA/run/admin.sock.") \
-    V(LOG_LEVEL, log_level, ENUM, "debug|info|warn|error", "info", 0, 0, false, "Least level that is logged.") \
+    V(LOG_LEVEL, log_level, ENUM, KV_LOG_LEVELS(KV_WORD_OF, "|"), "info", 0, 0, false, "Least level that is logged.") \
     V(DATABASE_URL, database_url, STR, "url", "", 0, 0, true, "Database; empty or sqlite://: SQLite in KERVAN_DATA. PostgreSQL comes with a later version and is refused until then.") \
     V(USE_S3, use_s3, BOOL, "", "false", 0, 0, false, "Keep media in S3; comes with a later version and is refused until then.") \
     V(REDIS_URL, redis_url, STR, "url", "", 0, 0, true, "Accepted and not used: the broker is the queue.") \
@@ -51,7 +53,7 @@
     V(JOB_RETENTION_HOURS, job_retention_hours, INT, "h", "168", 1, 8760, false, "How long a finished job is kept, unless it says otherwise.") \
     V(LANE_SHARE, lane_share, INT, "", "10", 0, 1000, false, "Every so many starts one goes to the next lower lane while jobs of the higher one wait, so that it does not starve; 0: strict order.") \
     V(QUEUE_MAX_WAITING, queue_max_waiting, INT, "jobs", "1000000", 0, 100000000, false, "Bound of each queue; 0: none.") \
-    V(QUEUE_OVERFLOW, queue_overflow, ENUM, "reject|evict", "reject", 0, 0, false, "At the bound: reject the newest (429 with Retry-After), or evict the oldest waiting job of the lowest lane (it ends in error, its user is told, its credits come back).") \
+    V(QUEUE_OVERFLOW, queue_overflow, ENUM, KV_OVERFLOWS(KV_WORD_OF, "|"), "reject", 0, 0, false, "At the bound: reject the newest (429 with Retry-After), or evict the oldest waiting job of the lowest lane (it ends in error, its user is told, its credits come back).") \
     V(DISK_RESERVE_MB, disk_reserve_mb, INT, "MiB", "64", 0, 1048576, false, "Free space below which new jobs and uploads are refused, so that what is under way can still be written; 0: none.") \
     V(EVENT_RETENTION_HOURS, event_retention_hours, INT, "h", "72", 1, 8760, false, "How long events can be replayed.") \
     V(EVENT_CLIENT_BUFFER_KB, event_client_buffer_kb, INT, "KiB", "256", 16, 65536, false, "Events held for one slow client before it is told to resync.") \

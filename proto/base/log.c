@@ -241,7 +241,6 @@ static void format_now(char out[KV_TIME_TEXT + 1])
 
 void kv_log_write(kv_log_level level, const char *event, const kv_log_field *fields)
 {
-    static const char *const names[] = {"debug", "info", "warn", "error"};
     int saved = errno; /* callers log before they use it */
     char when[KV_TIME_TEXT + 1];
     line l;
@@ -250,7 +249,7 @@ void kv_log_write(kv_log_level level, const char *event, const kv_log_field *fie
     l.len = 1;
     format_now(when);
     add_field(&l, &KV_STR("time", when));
-    add_field(&l, &KV_STR("level", names[level]));
+    add_field(&l, &KV_STR("level", kv_log_level_names[level]));
     add_field(&l, &KV_STR("process", process_name));
     add_field(&l, &KV_STR("event", event));
     for (const kv_log_field *f = fields; f->key; f++)

@@ -14,8 +14,7 @@
 #include <stdint.h>
 
 #include "proto/base/slice.h"
-
-typedef enum kv_log_level { KV_LOG_DEBUG, KV_LOG_INFO, KV_LOG_WARN, KV_LOG_ERROR } kv_log_level;
+#include "proto/base/words.h"
 
 typedef struct kv_log_field {
     const char *key; /* NULL ends the list */

@@ -48,10 +48,14 @@
     X(MEDIA_FAILED, "media", "failed", "mediaId, media")                                           \
     X(MEDIA_DELETED, "media", "deleted", "mediaId, folder, stored_hash")
 
-/* What is done at the bound of a queue. */
-#define KV_OVERFLOWS(X)                                                                            \
-    X(REJECT, "reject")                                                                            \
-    X(EVICT, "evict")
+/* What is done at the bound of a queue; AND stands between. */
+#define KV_OVERFLOWS(X, AND) X(REJECT, "reject") AND X(EVICT, "evict")
+
+/* Of log lines, the least first. */
+#define KV_LOG_LEVELS(X, AND)                                                                      \
+    X(DEBUG, "debug") AND X(INFO, "info") AND X(WARN, "warn") AND X(ERROR, "error")
+
+#define KV_WORD_OF(name, word) word
 
 /* What may be set of a queue: X(F, T, name, kind, "option", lowest, highest, "unit", "sentence"). A
  * flag is 1 for true, a word one of kv_overflow_names; -1 everywhere: not said. The option is that
@@ -78,19 +82,23 @@
 #define KV_WORD_STATE(name, word)                KV_JOB_##name,
 #define KV_WORD_LANE(name, word)                 KV_LANE_##name,
 #define KV_WORD_OVERFLOW(name, word)             KV_OVERFLOW_##name,
+#define KV_WORD_LEVEL(name, word)                KV_LOG_##name,
 #define KV_WORD_EVENT(name, kind, what, members) KV_EVENT_##name,
 enum { KV_JOB_STATES(KV_WORD_STATE) KV_STATES };
 enum { KV_JOB_LANES(KV_WORD_LANE) KV_LANES };
-enum { KV_OVERFLOWS(KV_WORD_OVERFLOW) KV_OVERFLOW_COUNT };
+enum { KV_OVERFLOWS(KV_WORD_OVERFLOW, ) KV_OVERFLOW_COUNT };
+typedef enum kv_log_level { KV_LOG_LEVELS(KV_WORD_LEVEL, ) KV_LOG_LEVEL_COUNT } kv_log_level;
 typedef enum kv_event_type { KV_EVENT_TYPES(KV_WORD_EVENT) KV_EVENT_COUNT } kv_event_type;
 #undef KV_WORD_STATE
 #undef KV_WORD_LANE
 #undef KV_WORD_OVERFLOW
+#undef KV_WORD_LEVEL
 #undef KV_WORD_EVENT
 
 extern const char *const kv_state_names[KV_STATES];
 extern const char *const kv_lane_names[KV_LANES];
 extern const char *const kv_overflow_names[KV_OVERFLOW_COUNT];
+extern const char *const kv_log_level_names[KV_LOG_LEVEL_COUNT];
 extern const kv_slice kv_event_names[KV_EVENT_COUNT]; /* "job.queued" … */
 
 /* The place of `word` among n; -1: none. */
