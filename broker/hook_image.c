@@ -86,34 +86,6 @@ static bool variants_valid(const json_t *list)
     return true;
 }
 
-static int base64_digit(char c)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c ? strchr(digits, c) : NULL;
-    return at ? (int)(at - digits) : -1;
-}
-
-/* Bytes written, or -1. */
-static int base64_decode(const char *text, uint8_t *out, size_t cap)
-{
-    uint32_t bits = 0;
-    int have = 0, n = 0;
-    for (; *text && *text != '='; text++) {
-        int d = base64_digit(*text);
-        if (d < 0)
-            return -1;
-        bits = bits << 6 | (uint32_t)d;
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            if ((size_t)n == cap)
-                return -1;
-            out[n++] = (uint8_t)(bits >> have);
-        }
-    }
-    return n;
-}
-
 typedef struct parsed {
     json_t *root;
     char *variants; /* of malloc */
@@ -128,14 +100,15 @@ static bool parse_result(kv_slice text, parsed *p)
                  *height = json_object_get(p->root, "height");
     const json_t *variants = json_object_get(p->root, "variants");
     const char *thumb = json_string_value(json_object_get(p->root, "thumbhash"));
-    int n = thumb ? base64_decode(thumb, p->thumbhash, sizeof p->thumbhash) : 0;
+    size_t n = 0;
+    bool thumb_valid = !thumb || kv_base64_decode(thumb, p->thumbhash, sizeof p->thumbhash, &n);
     if (!size_valid(width, 0, INT32_MAX) || !size_valid(height, 0, INT32_MAX) ||
-        !variants_valid(variants) || n < 0)
+        !variants_valid(variants) || !thumb_valid)
         return false;
     p->variants = json_dumps(variants, JSON_COMPACT);
     p->result = (kv_blob_result){.width = (uint64_t)json_integer_value(width),
                                  .height = (uint64_t)json_integer_value(height),
-                                 .thumbhash = kv_slice_of((const char *)p->thumbhash, (size_t)n),
+                                 .thumbhash = kv_slice_of((const char *)p->thumbhash, n),
                                  .variants = kv_slice_str(p->variants)};
     return p->variants != NULL;
 }

@@ -139,22 +139,6 @@ void kv_image_params(const kv_image_settings *s, kv_image_format format, uint32_
     snprintf(out, KV_IMAGE_PARAMS, "q%ue%u-%08x", quality, effort, digest(all));
 }
 
-static void add_base64(kv_buf *out, kv_slice bytes)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char text[4 * ((KV_IMAGE_THUMB_MAX + 2) / 3)];
-    size_t n = 0;
-    assert(bytes.len <= KV_IMAGE_THUMB_MAX);
-    for (size_t i = 0; i < bytes.len; i += 3) {
-        uint32_t v = 0;
-        for (size_t j = 0; j < 3; j++)
-            v = v << 8 | (i + j < bytes.len ? (uint8_t)bytes.ptr[i + j] : 0);
-        for (size_t j = 0; j < 4; j++)
-            text[n++] = i + j <= bytes.len ? digits[v >> (18 - 6 * j) & 63] : '=';
-    }
-    kv_json_str(out, kv_slice_of(text, n));
-}
-
 void kv_image_result_json(kv_buf *out, const kv_image_settings *s, const char *versions,
                           uint32_t width, uint32_t height, kv_slice thumbhash,
                           const kv_image_variant *v, uint32_t n)
@@ -165,7 +149,7 @@ void kv_image_result_json(kv_buf *out, const kv_image_settings *s, const char *v
     kv_json_key(out, "height");
     kv_json_u64(out, height);
     kv_json_key(out, "thumbhash");
-    add_base64(out, thumbhash);
+    kv_json_base64(out, thumbhash.ptr, thumbhash.len);
     kv_json_key(out, "variants");
     kv_json_open(out, '[');
     for (uint32_t i = 0; i < n; i++) {

@@ -55,12 +55,15 @@ void kv_json_i64_or_null(kv_buf *b, int64_t v); /* negative: null */
 void kv_json_bool(kv_buf *b, bool v);
 void kv_json_null(kv_buf *b);
 void kv_json_hex(kv_buf *b, const void *bytes, size_t len); /* a string of lower-case hex */
-void kv_json_raw(kv_buf *b, kv_slice json);                 /* a value that is JSON already */
-void kv_json_time(kv_buf *b, int64_t ms); /* "2026-11-21T10:00:00.000Z"; 0 is written as null */
+void kv_json_base64(kv_buf *b, const void *bytes, size_t len);
+void kv_json_raw(kv_buf *b, kv_slice json); /* a value that is JSON already */
+void kv_json_time(kv_buf *b, int64_t ms);   /* "2026-11-21T10:00:00.000Z"; 0 is written as null */
 
 /* Lower case; writes 2 * len characters and a NUL. */
 void kv_hex_encode(const void *bytes, size_t len, char *out);
 bool kv_hex_decode(const char *hex, size_t hex_len, void *out,
                    size_t out_len); /* exact length, either case */
+/* Up to the end or the first '='; false: another character, or more than `cap` bytes. */
+bool kv_base64_decode(const char *text, void *out, size_t cap, size_t *ret_len);
 
 #endif

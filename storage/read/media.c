@@ -52,26 +52,12 @@ static void add_id(kv_buf *out, uint64_t id)
     kv_json_str(out, kv_slice_of(text, KV_ID_TEXT));
 }
 
-static void add_base64(kv_buf *out, kv_slice bytes)
+static void add_thumbhash(kv_buf *out, kv_slice bytes)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char text[128];
-    size_t n = 0;
-    if (bytes.len == 0 || bytes.len > 90) { /* a thumbhash has 25 at most */
+    if (bytes.len == 0)
         kv_json_null(out);
-        return;
-    }
-    for (size_t i = 0; i < bytes.len; i += 3) {
-        const uint8_t *b = (const uint8_t *)bytes.ptr + i;
-        size_t left = bytes.len - i;
-        uint32_t v =
-            (uint32_t)b[0] << 16 | (left > 1 ? (uint32_t)b[1] << 8 : 0) | (left > 2 ? b[2] : 0u);
-        text[n++] = digits[v >> 18];
-        text[n++] = digits[v >> 12 & 63];
-        text[n++] = left > 1 ? digits[v >> 6 & 63] : '=';
-        text[n++] = left > 2 ? digits[v & 63] : '=';
-    }
-    kv_json_str(out, kv_slice_of(text, n));
+    else
+        kv_json_base64(out, bytes.ptr, bytes.len);
 }
 
 static void add_number_or_null(kv_buf *out, const char *key, int64_t v)
@@ -173,7 +159,7 @@ static void add_state(kv_buf *out, kv_stmt *s, row_names *r)
     add_number_or_null(out, "width", kv_col_i64(s, C_WIDTH));
     add_number_or_null(out, "height", kv_col_i64(s, C_HEIGHT));
     kv_json_key(out, "thumbhash");
-    add_base64(out, kv_col_blob(s, C_THUMBHASH));
+    add_thumbhash(out, kv_col_blob(s, C_THUMBHASH));
     kv_json_key(out, "metadata_kept");
     kv_json_bool(out, kv_col_i64(s, C_KEPT) != 0);
     uint64_t webp =

@@ -116,6 +116,38 @@ static void test_hex_decode(void **state)
     assert_false(kv_hex_decode("aBg0", 4, out, 2));
 }
 
+/* The test vectors of RFC 4648. */
+static void test_base64(void **state)
+{
+    static const char *const pairs[][2] = {
+        {"", ""},
+        {"f", "Zg=="},
+        {"fo", "Zm8="},
+        {"foo", "Zm9v"},
+        {"foob", "Zm9vYg=="},
+        {"fooba", "Zm9vYmE="},
+        {"foobar", "Zm9vYmFy"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        char out[8], want[16];
+        size_t len;
+        kv_buf b;
+        kv_buf_init(&b, 0);
+        kv_json_base64(&b, pairs[i][0], strlen(pairs[i][0]));
+        snprintf(want, sizeof want, "\"%s\"", pairs[i][1]);
+        assert_string_equal(kv_buf_str(&b), want);
+        kv_buf_release(&b);
+        assert_true(kv_base64_decode(pairs[i][1], out, sizeof out, &len));
+        assert_int_equal(len, strlen(pairs[i][0]));
+        assert_memory_equal(out, pairs[i][0], len);
+    }
+    char small[2];
+    size_t len;
+    assert_false(kv_base64_decode("Zm9v", small, sizeof small, &len));
+    assert_false(kv_base64_decode("Zm-v", small, sizeof small, &len));
+}
+
 static void test_utf8(void **state)
 {
     static const char *const bad[] = {
@@ -293,11 +325,17 @@ static void test_log_into_what_does_not_block(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_appends), cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_json),    cmocka_unit_test(test_hex_decode),
-        cmocka_unit_test(test_utf8),    cmocka_unit_test(test_time),
-        cmocka_unit_test(test_member),  cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_log),     cmocka_unit_test(test_log_into_what_does_not_block),
+        cmocka_unit_test(test_appends),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_hex_decode),
+        cmocka_unit_test(test_base64),
+        cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_time),
+        cmocka_unit_test(test_member),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_log),
+        cmocka_unit_test(test_log_into_what_does_not_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
