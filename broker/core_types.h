@@ -152,6 +152,7 @@ struct kv_offer {
     kv_session *session;
     kv_service *service;
     uint64_t credit;
+    uint64_t ready;   /* request of the READY that said so; 0: none */
     uint64_t leased;  /* jobs it holds */
     uint64_t zombies; /* jobs taken from it that it may still work on: they use credit */
     bool listed;      /* among the free ones of the service */

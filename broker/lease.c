@@ -316,6 +316,17 @@ static void return_unsure(kv_core *c, kv_session *s)
     s->before = 0;
 }
 
+/* The READY before it counts no more: a copy of that, sent while it was not answered, may still be
+ * on its way and must not undo this one. */
+static void take_credit(kv_core *c, const kv_from *from, kv_offer *offer, uint64_t credit)
+{
+    if (offer->ready && offer->ready != from->request)
+        kv_answered_keep(c, from->session, offer->ready, KV_OK, 0);
+    offer->ready = from->request;
+    offer->credit = credit;
+    kv_offer_update(offer);
+}
+
 void kv_lease_ready(kv_core *c, const kv_from *from, const kv_ready *m)
 {
     if (!kv_service_name_valid(m->service)) {
@@ -330,8 +341,7 @@ void kv_lease_ready(kv_core *c, const kv_from *from, const kv_ready *m)
         return;
     }
     return_unsure(c, from->session);
-    offer->credit = m->credit;
-    kv_offer_update(offer);
+    take_credit(c, from, offer, m->credit);
     kv_core_okay(c, from, 0);
     kv_lease_dispatch(c, service);
 }

@@ -400,6 +400,11 @@ void kv_client_forget(kv_client *self)
     self->waiting = (kv_waiting){0};
 }
 
+void kv_client_withdraw(kv_client *self, uint16_t code)
+{
+    kv_waiting_drop(&self->waiting, code);
+}
+
 void kv_client_set_busy(kv_client *self, uint64_t jobs)
 {
     self->busy = jobs;

@@ -56,6 +56,8 @@ kv_err kv_client_ask_traced(kv_client *self, const kv_header *head, const kv_msg
                             int64_t timeout_ms, kv_answer_fn fn, void *arg);
 /* Drops all requests that wait, without a call; what comes of them is not known. */
 void kv_client_forget(kv_client *self);
+/* The same for those of one code: what is asked now takes their place. */
+void kv_client_withdraw(kv_client *self, uint16_t code);
 void kv_client_set_busy(kv_client *self, uint64_t jobs); /* shown in BEAT */
 
 int kv_client_fd(const kv_client *self); /* readable edge: tells of what comes once it is settled */

@@ -147,6 +147,7 @@ static void say_ready(kv_actor *a)
     kv_msg_defaults(KV_READY, &m);
     m.ready.service = kv_slice_str(a->spec.service);
     m.ready.credit = a->draining ? 0 : a->credit;
+    kv_client_withdraw(a->client, KV_READY); /* sent again behind this one it would undo it */
     kv_err err = kv_client_ask(a->client, &m, ASK_MS, on_ready, a);
     if (err)
         on_ready(a, err, NULL);

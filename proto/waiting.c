@@ -171,6 +171,23 @@ void kv_waiting_mark_all_unsent(kv_waiting *w)
     w->sent = (kv_request_list){0};
 }
 
+static void drop_from(kv_waiting *w, const kv_request_list *list, uint16_t code)
+{
+    for (kv_request_out *r = list->first, *next; r; r = next) {
+        next = r->next;
+        if (r->code != code)
+            continue;
+        kv_waiting_remove(w, r);
+        free(r);
+    }
+}
+
+void kv_waiting_drop(kv_waiting *w, uint16_t code)
+{
+    drop_from(w, &w->sent, code);
+    drop_from(w, &w->unsent, code);
+}
+
 void kv_waiting_release(kv_waiting *w)
 {
     for (size_t i = 0; i < w->count; i++)

@@ -39,6 +39,7 @@ kv_request_out *kv_waiting_soonest(const kv_waiting *w); /* runs out first; NULL
 void kv_waiting_remove(kv_waiting *w, kv_request_out *r);
 void kv_waiting_mark_sent(kv_waiting *w, kv_request_out *r, int64_t now_us);
 void kv_waiting_mark_all_unsent(kv_waiting *w);
-void kv_waiting_release(kv_waiting *w); /* frees everything, calls nothing */
+void kv_waiting_drop(kv_waiting *w, uint16_t code); /* frees those of this code, calls nothing */
+void kv_waiting_release(kv_waiting *w);             /* frees everything, calls nothing */
 
 #endif

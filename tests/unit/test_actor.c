@@ -561,6 +561,39 @@ static void test_drain(void **state)
     assert_null(w.actor);
 }
 
+/* What is not answered is sent again, but of READYs only the newest: an older one would undo it. */
+static void test_newest_ready(void **state)
+{
+    pthread_t stopper;
+    uint64_t undone = 0;
+
+    (void)state;
+    assert_int_equal(start(&def, NULL, true), KV_OK);
+    broker_hello_ok(1);
+    broker_expect(KV_READY);
+    assert_int_equal(w.msg.ready.credit, 4);
+    broker_job(10, 1);
+    expect_said(SAW_JOB, 10);
+    assert_int_equal(pthread_create(&stopper, NULL, stop_it, NULL), 0);
+    for (int i = 0; i < 3; i++) {
+        broker_expect(KV_READY);
+        undone += w.msg.ready.credit;
+    }
+    broker_forgets();
+    broker_hello_ok(1);
+    broker_expect(KV_LEASE_HELD);
+    broker_okay(10);
+    for (int i = 0; i < 2; i++) {
+        broker_expect(KV_READY);
+        undone += w.msg.ready.credit;
+    }
+    broker_okay(0);
+    post(KV_UPLOAD_END, 10, 4, NULL);
+    broker_expect(KV_BYE);
+    pthread_join(stopper, NULL);
+    assert_int_equal(undone, 0);
+}
+
 static void test_stop_at_deadline(void **state)
 {
     (void)state;
@@ -632,6 +665,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_fds_and_ticks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_worker, setup, teardown),
         cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_newest_ready, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop_at_deadline, setup, teardown),
         cmocka_unit_test(test_fake),
     };

@@ -206,6 +206,40 @@ static void test_kept_for_a_while(void **state)
     rig_stop(&r);
 }
 
+static kv_msg ready_of(const char *service, uint64_t credit)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_READY, &m);
+    m.ready.service = kv_slice_str(service);
+    m.ready.credit = credit;
+    return m;
+}
+
+/* A copy of a READY comes behind a newer one: the worker drains. The newest may come as often as it
+ * likes, also in a new session, which begins without credit. */
+static void test_ready_behind_a_newer(void **state)
+{
+    rig r;
+    (void)state;
+    rig_client(&r);
+    kv_msg open = ready_of("ai", 4), drain = ready_of("ai", 0), other = ready_of("mail", 1);
+    uint64_t first = rig_say(&r, "c", &open), second = rig_say(&r, "c", &other);
+    rig_say(&r, "c", &drain);
+    say_again(&r, first, &open);
+    rig_expect_code(&r, first, KV_OKAY);
+    rig_hello(&r, "c", "client", "cli", 2);
+    rig_say(&r, "c", &drain);
+    say_again(&r, first, &open);
+    rig_submit(&r, "c", 1, "ai", 1);
+    rig_commit(&r);
+    assert_int_equal(rig_count(&r, KV_JOB), 0);
+    say_again(&r, second, &other); /* of another service nothing newer came */
+    rig_submit(&r, "c", 2, "mail", 1);
+    rig_commit(&r);
+    assert_int_equal(rig_count(&r, KV_JOB), 1);
+    rig_stop(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +251,7 @@ int main(void)
         cmocka_unit_test(test_commit_that_shared),
         cmocka_unit_test(test_late_copy),
         cmocka_unit_test(test_kept_for_a_while),
+        cmocka_unit_test(test_ready_behind_a_newer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -251,7 +251,13 @@ class Session:
         request = next(self._ids)
         deadline = int((time.time() + r.until - time.monotonic()) * 1000)
         r.parts = [header(r.name, request, deadline), r.body]
+        if r.name == "READY":  # an older one, sent again behind this one, would undo it
+            self._withdraw("READY")
         self._requests[request] = r
+
+    def _withdraw(self, name):
+        for request in [i for i, r in self._requests.items() if r.name == name]:
+            self._requests.pop(request).future.set_exception(KervanError(BROKER_AWAY, "a newer one took its place"))
 
     def _take_messages(self):
         while True:
