@@ -357,6 +357,10 @@ void kv_lease_claim(kv_core *c, const kv_from *from, const kv_lease_held *m)
         return;
     }
     kv_offer *offer = same && !t->offer ? kv_offer_get(c, from->session, t->service) : NULL;
+    if (!offer && t && (t->doubtful || t->in_flight > 0)) {
+        kv_core_refuse(c, from, KV_E_BUSY, "what becomes of the job is being written");
+        return;
+    }
     if (!offer) {
         kv_core_stale(c, from);
         return;

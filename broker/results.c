@@ -309,6 +309,8 @@ static void reply_ended(kv_core *c, const kv_cmd *cmd)
                     .code = cmd->code};
     if (same && ended)
         reply_okay(c, cmd, cmd->id);
+    else if (same && row->state == KV_JOB_PROCESSING && from.session) /* the first one failed */
+        kv_core_refuse(c, &from, KV_E_BUSY, NULL);
     else if (from.session)
         kv_core_stale(c, &from);
 }

@@ -11,6 +11,7 @@
 
 typedef struct kv_lease {
     uint64_t job, epoch, attempt;
+    bool unheld; /* a LEASE_HELD failed: say it again at held_at_us */
 } kv_lease;
 
 typedef struct kv_watch {
@@ -45,8 +46,8 @@ struct kv_actor {
     kv_client *client;
     uint64_t credit;
     bool draining;
-    bool ready_due; /* a READY failed: say it again at ready_at_us */
-    int64_t ready_at_us;
+    bool ready_due;                  /* a READY failed: say it again at ready_at_us */
+    int64_t ready_at_us, held_at_us; /* held_at_us 0: no lease is to be held again */
     kv_lease *leases;
     size_t lease_count, lease_room;
     kv_question *questions;

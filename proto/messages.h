@@ -362,7 +362,7 @@
     M(0x1e, CREDIT_OK, credit_ok, "broker > client", "", KV_CREDIT_OK_FIELDS, "The transaction and the user's account.") \
     M(0x1f, NOTIFY, notify, "worker > broker", "OKAY", KV_NOTIFY_FIELDS, "The notifier: keep a notification.") \
     M(0x20, READY, ready, "worker > broker", "OKAY", KV_READY_FIELDS, "Offer to work; again after every HELLO and when the credit changes. 0 stops new jobs.") \
-    M(0x21, LEASE_HELD, lease_held, "worker > broker", "OKAY", KV_LEASE_HELD_FIELDS, "After every HELLO, before READY: this job is still in hand; one that is not named goes back to the queue. ERROR STALE_LEASE: drop it.") \
+    M(0x21, LEASE_HELD, lease_held, "worker > broker", "OKAY", KV_LEASE_HELD_FIELDS, "After every HELLO, before READY: this job is still in hand; one that is not named goes back to the queue. ERROR STALE_LEASE: drop it. BUSY: ask again.") \
     M(0x22, JOB, job, "broker > worker", "", KV_JOB_FIELDS, "Work; the lease is committed.") \
     M(0x23, JOB_PROGRESS, job_progress, "worker > broker", "OKAY", KV_JOB_PROGRESS_FIELDS, "How far a job is.") \
     M(0x24, JOB_DONE, job_done, "worker > broker", "OKAY", KV_JOB_DONE_FIELDS, "A job is complete.") \

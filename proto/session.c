@@ -7,6 +7,7 @@
 
 #define ASK_MS         10000 /* READY and LEASE_HELD */
 #define READY_AGAIN_US 1000000
+#define HELD_AGAIN_US  200000
 
 struct kv_question {
     kv_actor *actor;
@@ -97,7 +98,8 @@ static bool add_lease(kv_actor *a, const kv_job *job)
         a->leases = leases;
         a->lease_room = room;
     }
-    a->leases[a->lease_count++] = (kv_lease){job->job, job->epoch, job->attempt};
+    a->leases[a->lease_count++] =
+        (kv_lease){.job = job->job, .epoch = job->epoch, .attempt = job->attempt};
     kv_client_set_busy(a->client, a->lease_count);
     return true;
 }
@@ -177,21 +179,27 @@ static void cancel(kv_actor *a, kv_lease *lease)
 }
 
 /* STALE_LEASE: the broker gave the job to someone else meanwhile. For the actor that is a cancel.
- */
+ * BUSY: it does not know yet. */
 static void on_lease_held(void *arg, kv_err err, const kv_msg *answer)
 {
     kv_question q = end_question(arg);
     kv_lease *lease = find_lease(q.actor, q.lease.job);
 
-    (void)answer;
-    if (err == KV_E_STALE_LEASE && is_of(lease, q.lease.epoch, q.lease.attempt))
+    if (!is_of(lease, q.lease.epoch, q.lease.attempt))
+        return;
+    if (err == KV_E_STALE_LEASE) {
         cancel(q.actor, lease);
+    } else if (answer && kv_answer_again(err, answer)) {
+        lease->unheld = true;
+        q.actor->held_at_us = kv_mono_us(q.actor->spec.clock) + HELD_AGAIN_US;
+    }
 }
 
-static void hold_again(kv_actor *a, const kv_lease *lease)
+static void hold_again(kv_actor *a, kv_lease *lease)
 {
     kv_msg m;
 
+    lease->unheld = false;
     kv_msg_defaults(KV_LEASE_HELD, &m);
     m.lease_held =
         (kv_lease_held){.job = lease->job, .epoch = lease->epoch, .attempt = lease->attempt};
@@ -200,6 +208,14 @@ static void hold_again(kv_actor *a, const kv_lease *lease)
     if (err)
         kv_log(KV_LOG_ERROR, "lease_not_held", KV_STR("actor", a->spec.def->name),
                KV_ID("jobId", lease->job), KV_STR("code", kv_err_info_of(err)->slug));
+}
+
+static void hold_unheld(kv_actor *a)
+{
+    for (size_t i = 0; i < a->lease_count; i++) {
+        if (a->leases[i].unheld)
+            hold_again(a, &a->leases[i]);
+    }
 }
 
 static void on_session(void *arg, const kv_hello_ok *ok, bool new_epoch)
@@ -267,19 +283,30 @@ kv_err kv_session_open(kv_actor *a)
                          &a->client);
 }
 
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 int64_t kv_session_poll(kv_actor *a)
 {
     int64_t now = kv_mono_us(a->spec.clock);
 
+    /* without a session the next HELLO_OK says both */
     if (a->ready_due && now >= a->ready_at_us) {
         a->ready_due = false;
         if (kv_client_up(a->client))
             say_ready(a);
     }
+    if (a->held_at_us && now >= a->held_at_us) {
+        if (kv_client_up(a->client))
+            hold_unheld(a);
+        a->held_at_us = 0;
+    }
     int64_t ms = kv_client_poll(a->client);
-    if (a->ready_due && (a->ready_at_us - now) / 1000 + 1 < ms)
-        ms = (a->ready_at_us - now) / 1000 + 1;
-    return ms;
+    if (a->ready_due)
+        ms = least(ms, (a->ready_at_us - now) / 1000 + 1);
+    return a->held_at_us ? least(ms, (a->held_at_us - now) / 1000 + 1) : ms;
 }
 
 void kv_session_close(kv_actor *a)

@@ -531,6 +531,39 @@ static void test_worker(void **state)
     post(KV_UPLOAD_END, 10, 4, NULL);
 }
 
+static void broker_refuse(kv_err err, uint64_t retry_after_ms)
+{
+    kv_msg m;
+
+    kv_msg_defaults(KV_ERROR, &m);
+    m.error.number = err;
+    m.error.retry_after_ms = retry_after_ms;
+    broker_give(w.head.request, &m);
+}
+
+/* The broker does not know yet whether the lease is over: it is asked again, and the job goes on.
+ */
+static void test_held_later(void **state)
+{
+    (void)state;
+    assert_int_equal(start(&def, NULL, true), KV_OK);
+    broker_hello_ok(1);
+    expect_ready(4);
+    broker_job(10, 1);
+    expect_said(SAW_JOB, 10);
+    broker_forgets();
+    broker_hello_ok(1);
+    broker_expect(KV_LEASE_HELD);
+    broker_refuse(KV_E_BUSY, 100);
+    expect_ready(4);
+    for (int i = 0; i < 2; i++) {
+        broker_expect(KV_LEASE_HELD);
+        assert_int_equal(w.msg.lease_held.job, 10);
+        broker_refuse(i == 0 ? KV_E_BUSY : KV_E_STALE_LEASE, i == 0 ? 100 : 0);
+    }
+    expect_said(SAW_CANCEL, 10);
+}
+
 static void *stop_it(void *arg)
 {
     (void)arg;
@@ -664,6 +697,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_create_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fds_and_ticks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_worker, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_held_later, setup, teardown),
         cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
         cmocka_unit_test_setup_teardown(test_newest_ready, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop_at_deadline, setup, teardown),

@@ -115,12 +115,51 @@ static void test_lost_with_the_worker(void **state)
     }
 }
 
+/* The database's word for a job in doubt. */
+static void answer_find(rig *r, int state)
+{
+    kv_cmd *find = kv_cmd_pop(&r->commands);
+    assert_non_null(find);
+    assert_int_equal(find->type, KV_CMD_FIND);
+    find->place =
+        (kv_job_place){.found = true, .state = state, .epoch = 1, .attempt = 1, .max_attempts = 3};
+    kv_core_result(r->core, r->now, find);
+}
+
+/* While its JOB_DONE is being written nobody knows whether the lease is over: a worker that were
+ * told so would throw the work away. */
+static void test_held_while_its_end_is_written(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    rig_start_one(&r, 1);
+    uint64_t done = rig_done(&r, "w", 1, 1, 1);
+    rig_hello(&r, "w2", "worker", "image", 1); /* connected anew */
+    uint64_t held = rig_claim(&r, "w2", 1, 1, 1), again = rig_done(&r, "w2", 1, 1, 1);
+    rig_expect_error(&r, held, KV_E_BUSY);
+    assert_true(rig_reply(&r, held)->m.error.retry_after_ms > 0);
+    rig_answer(&r, KV_E_DISK_FULL);
+    rig_expect_error(&r, done, KV_E_DISK_FULL);
+    rig_expect_error(&r, rig_claim(&r, "w2", 1, 1, 1), KV_E_BUSY); /* in doubt */
+    answer_find(&r, KV_JOB_PROCESSING); /* what the second JOB_DONE asked */
+    rig_expect_error(&r, again, KV_E_BUSY);
+    answer_find(&r, KV_JOB_PROCESSING);
+    rig_expect_code(&r, rig_claim(&r, "w2", 1, 1, 1), KV_OKAY);
+    done = rig_done(&r, "w2", 1, 1, 1);
+    rig_commit(&r);
+    rig_expect_code(&r, done, KV_OKAY);
+    rig_expect_error(&r, rig_claim(&r, "w2", 1, 1, 1), KV_E_STALE_LEASE);
+    rig_stop(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_restart),
         cmocka_unit_test(test_lost_with_the_broker),
         cmocka_unit_test(test_lost_with_the_worker),
+        cmocka_unit_test(test_held_while_its_end_is_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

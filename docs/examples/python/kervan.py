@@ -554,7 +554,7 @@ class Worker:
         with self._lock:
             held = [j for j in self._held.values() if not j.cancelled]
         for job in held:
-            yield "LEASE_HELD", job.token, lambda future, job=job: self._judge(job, future)
+            yield "LEASE_HELD", job.token, lambda future, job=job: self._on_held(job, future)
         yield "READY", {"service": self.service, "credit": self.credit}, self._on_ready
 
     def _on_ready(self, future):
@@ -562,13 +562,25 @@ class Worker:
         if isinstance(e, KervanError) and e.number != BROKER_AWAY:
             print(f"READY {self.service}: {e}", file=sys.stderr)
             if e.retry_after_ms:  # all queues are in use
-                again = threading.Timer(e.retry_after_ms / 1000, self._ready)
-                again.daemon = True
-                again.start()
+                self._later(e.retry_after_ms, self._ready)
 
     def _ready(self):
-        if not self.session._stopping:
-            self.session.ask("READY", {"service": self.service, "credit": self.credit}).add_done_callback(self._on_ready)
+        self.session.ask("READY", {"service": self.service, "credit": self.credit}).add_done_callback(self._on_ready)
+
+    def _on_held(self, job, future):
+        self._judge(job, future)
+        e = future.exception()
+        if isinstance(e, KervanError) and e.retry_after_ms:  # it is being written what becomes of the job
+            self._later(e.retry_after_ms, self._hold, job)
+
+    def _hold(self, job):
+        if self._key(job.token) in self._held and not job.cancelled:
+            self.session.ask("LEASE_HELD", job.token).add_done_callback(lambda future: self._on_held(job, future))
+
+    def _later(self, ms, what, *args):
+        again = threading.Timer(ms / 1000, lambda: self.session._stopping or what(*args))
+        again.daemon = True
+        again.start()
 
     def _judge(self, job, future):
         e = future.exception()
