@@ -147,6 +147,7 @@ export function createApp(store: Store, lang: () => Lang): App {
         onEvent,
         onMessage: (message) => queues.hear(message),
         onResync() {
+            dispatch({ type: "resync" });
             void reload();
             reloadDetail();
             queues.refresh();
@@ -154,10 +155,11 @@ export function createApp(store: Store, lang: () => Lang): App {
         },
         readLog: (path) => api.log(lang(), path).catch(() => null),
         onPoll() {
+            const searching = store.get().load === "more"; // it would begin anew
+            if (!searching) dispatch({ type: "resync" }); // who polls is not told of one
             reloadDetail();
             queues.refresh();
-            if (store.get().load === "more") return Promise.resolve(true); // a search that goes on would begin anew
-            return reload();
+            return searching ? Promise.resolve(true) : reload();
         },
         onState(state) {
             const before = store.get().live;

@@ -59,6 +59,8 @@ export interface State {
     fresh: Readonly<Record<string, true>>;
     /** Deleted here or elsewhere: a slower answer must not bring them back. */
     gone: Readonly<Record<string, true>>;
+    /** The rows as of the last resync: whatever comes of them since then counts. */
+    past: Readonly<Record<string, Media>>;
     /** What the screen reader is told. */
     said: string;
 }
@@ -71,6 +73,7 @@ export type Action =
     | { type: "list/fail"; generation: number; problem: Problem }
     | { type: "media/upsert"; media: Media }
     | { type: "media/gone"; id: string }
+    | { type: "resync" }
     | { type: "filter"; filter: Partial<Filter> }
     | { type: "folders"; page: FoldersPage }
     | { type: "config"; config: Config }
@@ -110,6 +113,7 @@ export const initialState: State = {
     confirming: null,
     fresh: {},
     gone: {},
+    past: {},
     said: "",
 };
 
@@ -130,6 +134,8 @@ export function reduce(s: State, a: Action): State {
             return upsert(s, a.media);
         case "media/gone":
             return gone(s, a.id);
+        case "resync": // the log does not lead from there to here: another database may have been put back
+            return { ...s, past: s.items, gone: {} };
         case "filter":
             return refilter(s, { ...s.filter, ...a.filter });
         case "folders":
@@ -168,8 +174,9 @@ function refilter(s: State, filter: Filter): State {
 }
 
 /** The newer of two versions of a row: an event may overtake the list, and the other way round. */
-function newer(known: Media | undefined, media: Media): Media {
-    return known && known.updated_at > media.updated_at ? known : media;
+function newer(s: State, items: State["items"], media: Media): Media {
+    const known = items[media.id];
+    return known && known !== s.past[media.id] && known.updated_at > media.updated_at ? known : media;
 }
 
 function listDone(s: State, page: Page, more: boolean): State {
@@ -177,7 +184,7 @@ function listDone(s: State, page: Page, more: boolean): State {
     const ids: string[] = [];
     for (const media of page.items) {
         if (media.id in s.gone) continue;
-        const kept = newer(items[media.id], media);
+        const kept = newer(s, items, media);
         items[media.id] = kept;
         if (stays(kept, s.filter)) ids.push(media.id);
     }
@@ -189,11 +196,12 @@ function listDone(s: State, page: Page, more: boolean): State {
 function upsert(s: State, media: Media): State {
     if (media.id in s.gone) return s;
     const known = s.items[media.id];
-    const kept = newer(known, media);
+    const kept = newer(s, s.items, media);
     if (kept === known) return s;
     const fresh = known?.status === "PENDING" && kept.status === "READY" ? { ...s.fresh, [kept.id]: true as const } : s.fresh;
     const arrived = s.load === "first" || s.load === "more" ? [...s.arrived, kept.id] : s.arrived;
-    return bounded({ ...s, items: { ...s.items, [kept.id]: kept }, fresh, arrived, order: place(s, kept) }, s.order.length);
+    const detailGone = s.detailGone && s.detail !== kept.id;
+    return bounded({ ...s, items: { ...s.items, [kept.id]: kept }, fresh, arrived, detailGone, order: place(s, kept) }, s.order.length);
 }
 
 /** A page is open for weeks while others upload. What is pushed makes a long list no longer: its end comes again as a later page. */

@@ -93,6 +93,15 @@ test("what is open is read again after a resync, and said to be gone where it is
     assert.equal(store.get().items[media(1).id], undefined, "else it would still be shown");
 });
 
+test("what a backup that was put back has again is shown again", async () => {
+    const store = await started("");
+    FakeSocket.newest.say({ type: "media.deleted", id: 5, mediaId: media(1).id });
+    assert.deepEqual(store.get().order, []);
+    FakeSocket.newest.say({ type: "resync", last: 2 ** 40 });
+    await settled();
+    assert.deepEqual(store.get().order, [media(1).id]);
+});
+
 test("queues, jobs and the open job are read again after a resync", async () => {
     const path = `/api/jobs/${job(1).jobId}`;
     answers[path] = job(1);

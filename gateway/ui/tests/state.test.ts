@@ -108,6 +108,23 @@ test("what is deleted stays deleted, whatever arrives late", () => {
     assert.equal(s.items[media(5).id], undefined);
 });
 
+test("after a resync only what comes then counts: a backup may have been put back", () => {
+    const id = media(5).id;
+    const before = run(
+        page([media(6, { status: "READY", updated_at: "2026-01-01T00:00:01.000Z" }), media(5)]),
+        { type: "detail", id },
+        { type: "media/gone", id },
+        { type: "resync" },
+    );
+    assert.deepEqual(ids(before), [6], "what is on the screen stays until the answer comes");
+    const s = [page([media(6, { status: "PENDING" }), media(5)]), { type: "media/upsert", media: media(5) } as const].reduce(reduce, before);
+    assert.equal(s.detailGone, false);
+    assert.deepEqual(ids(s), [6, 5]);
+    assert.equal(s.items[media(6).id]!.status, "PENDING");
+    const ready = { type: "media/upsert", media: media(6, { updated_at: "2026-01-01T00:00:02.000Z" }) } as const;
+    assert.equal([ready, page([media(6, { status: "PENDING" })])].reduce(reduce, s).items[media(6).id]!.status, "READY");
+});
+
 test("deleting what is open says so and closes the question", () => {
     const id = media(5).id;
     const s = run(page([media(5)]), { type: "detail", id }, { type: "confirm", id }, { type: "media/gone", id });
