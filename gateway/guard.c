@@ -31,17 +31,55 @@ bool kv_host_allowed(const char *allowed, kv_slice host)
     return false;
 }
 
+typedef struct origin_parts {
+    kv_slice scheme, place; /* "https", "shop.example:8443"; the scheme's own port is left out */
+} origin_parts;
+
+static kv_slice without_own_port(kv_slice scheme, kv_slice place)
+{
+    kv_slice own = kv_slice_str(same_nocase(scheme, kv_slice_str("https"))  ? ":443"
+                                : same_nocase(scheme, kv_slice_str("http")) ? ":80"
+                                                                            : "");
+    kv_slice name = without_port(place);
+    if (own.len > 0 && place.len - name.len == own.len &&
+        memcmp(name.ptr + name.len, own.ptr, own.len) == 0)
+        return name;
+    return place;
+}
+
+static bool split_origin(kv_slice origin, origin_parts *ret)
+{
+    const char *mark = memmem(origin.ptr, origin.len, "://", 3);
+    if (mark == NULL)
+        return false;
+    size_t n = (size_t)(mark - origin.ptr);
+    ret->scheme = kv_slice_of(origin.ptr, n);
+    ret->place =
+        without_own_port(ret->scheme, kv_slice_of(mark + 3, origin.len - n - strlen("://")));
+    return true;
+}
+
+static bool listed(const char *allowed_origins, const origin_parts *origin)
+{
+    kv_slice item;
+    origin_parts one;
+    while (kv_list_next(&allowed_origins, &item))
+        if (split_origin(item, &one) && same_nocase(one.scheme, origin->scheme) &&
+            same_nocase(one.place, origin->place))
+            return true;
+    return false;
+}
+
 kv_origin kv_origin_of(const char *allowed_origins, kv_slice origin, kv_slice host)
 {
+    origin_parts parts;
     if (origin.ptr == NULL || origin.len == 0)
         return KV_ORIGIN_NONE;
-    const char *mark = memmem(origin.ptr, origin.len, "://", 3);
-    if (mark != NULL) {
-        kv_slice place = kv_slice_of(mark + 3, origin.len - (size_t)(mark + 3 - origin.ptr));
-        if (same_nocase(place, host))
-            return KV_ORIGIN_OWN;
-    }
-    return kv_list_has(allowed_origins, origin) ? KV_ORIGIN_LISTED : KV_ORIGIN_FOREIGN;
+    if (!split_origin(origin, &parts)) /* "null" */
+        return KV_ORIGIN_FOREIGN;
+    if (same_nocase(parts.place, without_own_port(parts.scheme, host)))
+        return KV_ORIGIN_OWN;
+    return listed(allowed_origins, &parts) ? KV_ORIGIN_LISTED : KV_ORIGIN_FOREIGN;
 }
 
 static bool is_loopback(const struct sockaddr *peer)

@@ -23,6 +23,7 @@ typedef enum kv_origin {
     KV_ORIGIN_FOREIGN
 } kv_origin;
 
+/* Case does not count, nor does a port that is the scheme's own. */
 kv_origin kv_origin_of(const char *allowed_origins, kv_slice origin, kv_slice host);
 
 /* Whether admin routes answer: the peer is this machine (127.0.0.0/8, ::1), no proxy left a mark

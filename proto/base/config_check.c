@@ -1,6 +1,7 @@
 /* Checks of the configuration that a type and a range do not cover. */
 #include <arpa/inet.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "proto/base/config_rows.h"
 #include "proto/base/media_name.h"
@@ -192,9 +193,9 @@ static void check_hosts(const char *list, kv_buf *problems)
 /* "https://host[:port]": what browsers send as Origin; no path, no slash at the end. */
 static bool origin_valid(kv_slice s)
 {
-    size_t scheme = s.len > 8 && memcmp(s.ptr, "https://", 8) == 0  ? 8
-                    : s.len > 7 && memcmp(s.ptr, "http://", 7) == 0 ? 7
-                                                                    : 0;
+    size_t scheme = s.len > 8 && strncasecmp(s.ptr, "https://", 8) == 0  ? 8
+                    : s.len > 7 && strncasecmp(s.ptr, "http://", 7) == 0 ? 7
+                                                                         : 0;
 
     for (size_t i = scheme; scheme && i < s.len; i++) {
         if (s.ptr[i] <= ' ' || s.ptr[i] > '~' || strchr("/?#@\\\"<>*", s.ptr[i]))

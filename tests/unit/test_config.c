@@ -77,7 +77,7 @@ static void test_values(void **state)
                      "KERVAN_EVENTS=tcp://[::1]:7002", "PROCESSING_FOLDERS= banners , haber/2026,,",
                      "MEDIA_BASE_URL=https://cdn.example/", "DEDUP_ENABLED=false",
                      "MAX_UPLOAD_SIZE_MB=1048576", "KERVAN_LISTEN=[::]:80",
-                     "CORS_ALLOWED_ORIGINS=https://a.example,http://localhost:3000");
+                     "CORS_ALLOWED_ORIGINS=HTTPS://A.example:443,http://localhost:3000");
     kv_slice item;
 
     (void)state;

@@ -148,6 +148,32 @@ static void test_hosts(void **state)
                      KV_ORIGIN_FOREIGN);
 }
 
+/* RFC 6454: scheme and host in any case, and the port that goes without saying. */
+static void test_origins_that_are_the_same(void **state)
+{
+    static const struct {
+        const char *allowed, *origin, *host;
+        kv_origin want;
+    } rows[] = {
+        {"https://b,https://Shop.Example:443", "https://shop.example", "a", KV_ORIGIN_LISTED},
+        {"https://shop.example", "https://shop.example:443", "a", KV_ORIGIN_LISTED},
+        {"HTTP://shop.example:80", "http://shop.example", "a", KV_ORIGIN_LISTED},
+        {"http://[::1]:80", "http://[::1]", "a", KV_ORIGIN_LISTED},
+        {"http://shop.example:443", "http://shop.example", "a", KV_ORIGIN_FOREIGN},
+        {"https://shop.example", "http://shop.example", "a", KV_ORIGIN_FOREIGN},
+        {"https://shop.example:8443", "https://shop.example", "a", KV_ORIGIN_FOREIGN},
+        {"https://shop.example", "https://shop.example:80", "a", KV_ORIGIN_FOREIGN},
+        {"", "https://a.example", "A.example:443", KV_ORIGIN_OWN},
+        {"", "http://a.example", "a.example:443", KV_ORIGIN_FOREIGN},
+        {"", "https://a.example:8443", "a.example", KV_ORIGIN_FOREIGN},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (kv_origin_of(rows[i].allowed, kv_slice_str(rows[i].origin),
+                         kv_slice_str(rows[i].host)) != rows[i].want)
+            fail_msg("%s of %s, listed: %s", rows[i].origin, rows[i].host, rows[i].allowed);
+}
+
 static void test_language(void **state)
 {
     (void)state;
@@ -175,9 +201,13 @@ static void test_language(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find),    cmocka_unit_test(test_allow),
-        cmocka_unit_test(test_percent), cmocka_unit_test(test_hosts),
-        cmocka_unit_test(test_rebound), cmocka_unit_test(test_language),
+        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_allow),
+        cmocka_unit_test(test_percent),
+        cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_origins_that_are_the_same),
+        cmocka_unit_test(test_rebound),
+        cmocka_unit_test(test_language),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
