@@ -21,7 +21,8 @@
 /* ---- streaming a large file ---- */
 
 typedef struct file_stream {
-    h2o_generator_t generator; /* first */
+    h2o_generator_t generator;  /* first */
+    const kv_static_file *file; /* linked to the request's pool */
     int fd;
     uint64_t at, left;
     char *piece;
@@ -43,7 +44,7 @@ static void stream_proceed(h2o_generator_t *g, h2o_req_t *req)
     while ((n = pread(s->fd, s->piece, want, (off_t)s->at)) == -1 && errno == EINTR)
         ;
     if (n <= 0) { /* the length is announced: all that is left is to close */
-        kv_log(KV_LOG_ERROR, "static_read",
+        kv_log(KV_LOG_ERROR, "object_unreadable", KV_STR("key", s->file->key),
                KV_STR("error", n == 0 ? "it ends early" : strerror(errno)));
         stream_stop(g, req);
         h2o_send(req, NULL, 0, H2O_SEND_STATE_ERROR);
@@ -58,11 +59,12 @@ static void stream_proceed(h2o_generator_t *g, h2o_req_t *req)
     h2o_send(req, &v, 1, last ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
 }
 
-static file_stream *stream_new(h2o_req_t *req, int fd, uint64_t at, uint64_t left)
+static file_stream *stream_new(h2o_req_t *req, const kv_static_file *f, int fd, uint64_t at,
+                               uint64_t left)
 {
     file_stream *s = h2o_mem_alloc_pool(&req->pool, sizeof(*s));
-    *s =
-        (file_stream){.generator = {stream_proceed, stream_stop}, .fd = fd, .at = at, .left = left};
+    *s = (file_stream){
+        .generator = {stream_proceed, stream_stop}, .file = f, .fd = fd, .at = at, .left = left};
     s->piece = h2o_mem_alloc_pool(&req->pool, left < PIECE ? (size_t)left : PIECE);
     return s;
 }
@@ -175,7 +177,7 @@ static void send_part(h2o_req_t *req, kv_static_file *f, int fd, uint64_t first,
         h2o_send(req, &v, 1, H2O_SEND_STATE_FINAL);
         return;
     }
-    file_stream *s = stream_new(req, fd, first, len);
+    file_stream *s = stream_new(req, f, fd, first, len);
     h2o_start_response(req, &s->generator);
     stream_proceed(&s->generator, req);
 }

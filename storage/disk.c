@@ -195,13 +195,22 @@ static kv_err lookup_error(int e)
     return e == ENOENT || e == ENOTDIR || e == ELOOP ? KV_E_NOT_FOUND : kv_err_from_errno(e);
 }
 
+/* What is not there is no news: it may have been deleted a moment ago. */
+static kv_err read_failed(const char *key, int e)
+{
+    kv_err err = lookup_error(e);
+    if (err != KV_E_NOT_FOUND)
+        kv_log(KV_LOG_ERROR, "object_unreadable", KV_STR("key", key), KV_STR("error", strerror(e)));
+    return err;
+}
+
 kv_err kv_store_head(kv_store *store, const char *key, kv_object_info *ret)
 {
     struct stat st;
     if (!kv_disk_key_valid(key))
         return KV_E_BAD_PARAMETER;
     if (fstatat(store->root_fd, key, &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return lookup_error(errno);
+        return read_failed(key, errno);
     if (!S_ISREG(st.st_mode))
         return KV_E_NOT_FOUND;
     *ret = kv_disk_info(&st);
@@ -215,9 +224,9 @@ kv_err kv_store_open(kv_store *store, const char *key, int *ret_fd, kv_object_in
         return KV_E_BAD_PARAMETER;
     int fd = openat(store->root_fd, key, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
-        return lookup_error(errno);
+        return read_failed(key, errno);
     struct stat st;
-    kv_err err = fstat(fd, &st) != 0   ? lookup_error(errno)
+    kv_err err = fstat(fd, &st) != 0   ? read_failed(key, errno)
                  : S_ISREG(st.st_mode) ? KV_OK
                                        : KV_E_NOT_FOUND;
     if (err != KV_OK) {
@@ -244,7 +253,7 @@ kv_err kv_store_read(kv_store *store, const char *key, uint64_t offset, void *bu
         else if (n == 0)
             break;
         else if (errno != EINTR)
-            err = kv_err_from_errno(errno);
+            err = read_failed(key, errno);
     }
     close(fd);
     return err;

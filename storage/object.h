@@ -55,6 +55,7 @@ typedef struct kv_object_info {
     uint64_t size;
     int64_t mtime_ms;
 } kv_object_info;
+/* NOT_FOUND: it is not there. What is there and cannot be read is logged, too. */
 kv_err kv_store_head(kv_store *store, const char *key, kv_object_info *ret);
 kv_err kv_store_open(kv_store *store, const char *key, int *ret_fd,
                      kv_object_info *ret); /* caller closes; LOCAL_FD only */

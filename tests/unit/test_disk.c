@@ -10,11 +10,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "proto/base/log.h"
 #include "tests/unit/disk_rig.h"
 
 static nlink_t names_max; /* of a file; 0: as many as the file system allows */
 
+static int unreadable; /* what pread says; 0: what is there */
+
 /* In the place of libc's. */
+ssize_t pread(int fd, void *buf, size_t len, off_t at)
+{
+    errno = unreadable;
+    return unreadable ? -1 : syscall(SYS_pread64, fd, buf, len, at);
+}
+
 int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
 {
     struct stat st;
@@ -443,6 +452,42 @@ static void relaxed_writes_the_same(void **state)
     assert_int_equal(kv_store_open_config(&f->s.cfg, &store), KV_E_UNSUPPORTED);
 }
 
+static char said[4096];
+
+static void listen_to(const char *lines, size_t len)
+{
+    snprintf(said + strlen(said), sizeof said - strlen(said), "%.*s", (int)len, lines);
+}
+
+/* Clients get an error; whose fault it is stands in the log. */
+static void what_cannot_be_read_is_said(void **state)
+{
+    fixture *f = *state;
+    kv_object_info info;
+    char buf[8];
+    size_t len;
+    int fd;
+    struct rlimit files, none = {0};
+    store_text(f->store, 1, "banners/a.jpg", "text");
+    kv_log_divert(listen_to);
+    assert_int_equal(kv_store_open(f->store, "banners/b.jpg", &fd, &info), KV_E_NOT_FOUND);
+    assert_string_equal(said, ""); /* it may have been deleted */
+    unreadable = EIO;
+    assert_int_equal(kv_store_read(f->store, "banners/a.jpg", 0, buf, 4, &len), KV_E_IO);
+    unreadable = 0;
+    assert_non_null(strstr(said, "\"object_unreadable\""));
+    assert_non_null(strstr(said, "\"key\":\"banners/a.jpg\",\"error\":\"Input/output error\""));
+    said[0] = '\0';
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    none.rlim_max = files.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    kv_err err = kv_store_open(f->store, "banners/a.jpg", &fd, &info);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+    kv_log_divert(NULL);
+    assert_int_equal(err, KV_E_NO_MEMORY);
+    assert_non_null(strstr(said, "\"key\":\"banners/a.jpg\",\"error\":\"Too many open files\""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -463,6 +508,7 @@ int main(void)
         T(a_file_with_all_its_names),
         T(a_symlink_is_not_an_object),
         T(a_full_disk),
+        T(what_cannot_be_read_is_said),
         T(large_ones_are_written_back_early),
         T(relaxed_writes_the_same),
     };
