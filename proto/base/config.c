@@ -7,8 +7,9 @@
 #include "proto/base/config_rows.h"
 
 const kv_config_row kv_config_rows[] = {
-#define KV_CONFIG_ROW(env, member, type, unit, def, min, max, secret, text)                        \
-    {#env, KV_CONFIG_##type, unit, def, min, max, secret, text, offsetof(kv_config, member)},
+#define KV_CONFIG_ROW(env, member, type, unit, def, min, max, secret, readers, text)               \
+    {#env, KV_CONFIG_##type, unit,    def,  min,                                                   \
+     max,  secret,           readers, text, offsetof(kv_config, member)},
     KV_CONFIG(KV_CONFIG_ROW)
 #undef KV_CONFIG_ROW
 };

@@ -23,7 +23,8 @@ typedef int64_t kv_cfg_INT;
 typedef bool kv_cfg_BOOL;
 
 typedef struct kv_config {
-#define KV_CONFIG_MEMBER(env, member, type, unit, def, min, max, secret, text) kv_cfg_##type member;
+#define KV_CONFIG_MEMBER(env, member, type, unit, def, min, max, secret, readers, text)            \
+    kv_cfg_##type member;
     KV_CONFIG(KV_CONFIG_MEMBER)
 #undef KV_CONFIG_MEMBER
     char *store; /* what the strings live in */

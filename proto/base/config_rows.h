@@ -18,7 +18,7 @@ typedef struct kv_config_row {
     const char *unit, *def; /* an ENUM's unit holds its words */
     int64_t min, max;
     bool secret;
-    const char *text;
+    const char *readers, *text;
     size_t offset; /* of the member in kv_config */
 } kv_config_row;
 

@@ -106,15 +106,16 @@ void kv_config_manual(kv_buf *out)
         const kv_config_row *row = &kv_config_rows[i];
         const char *title = section_of(row);
         if (title)
-            kv_buf_addf(
-                out, "%s### %s\n\n| Variable | Allowed | Default | Meaning |\n|---|---|---|---|\n",
-                i ? "\n" : "", title);
+            kv_buf_addf(out,
+                        "%s### %s\n\n| Variable | Allowed | Default | Read by | Meaning "
+                        "|\n|---|---|---|---|---|\n",
+                        i ? "\n" : "", title);
         kv_buf_addf(out, "| `%s` | ", row->env);
         add_allowed(row, out);
         kv_buf_adds(out, row->secret ? "; secret | " : " | ");
         if (row->def[0])
             kv_buf_addf(out, "`%s`", row->def);
-        kv_buf_adds(out, " | ");
+        kv_buf_addf(out, " | %s | ", row->readers);
         add_cell(out, row->text);
         kv_buf_adds(out, " |\n");
     }

@@ -367,6 +367,25 @@ def test_manual_names_real_events_and_settings():
         assert name in settings(), name
 
 
+def readers_in(folder):
+    """The process that the sources of a folder run in; None: any."""
+    if folder.parts[0] == "actors":  # the ingest's run in the gateway
+        return "gateway" if folder.parts[1].split(".")[0] in ("ingest", "scanner", "hasher", "store", "dedup") else "worker"
+    return folder.parts[0] if folder.parts[0] in ("broker", "gateway") else None
+
+
+def test_manual_says_who_reads_a_setting():
+    members = dict(re.findall(r"^    V\((\w+), (\w+),", (ROOT / "proto/base/config_table.h").read_text(encoding="utf-8"), re.M))
+    said = dict(re.findall(r"^\| `(\w+)` \| .* \| (all|none|(?:(?:broker|gateway|worker)(?:, )?)+) \| ", MANUAL.read_text(encoding="utf-8"), re.M))
+    assert said.keys() == members.keys() == settings().keys()
+    sources = {p.relative_to(ROOT): p.read_text(encoding="utf-8") for folder in ("broker", "gateway", "actors", "storage", "proto", "tools") for p in (ROOT / folder).rglob("*.c")}
+    for name, member in members.items():
+        used = {readers_in(p) for p, text in sources.items() if re.search(rf"\bcfg(->|\.){member}\b", text)}
+        words = set(OURS if said[name] == "all" else said[name].split(", ")) - {"none"}
+        assert used - {None} <= words, (name, used)
+        assert None in used or used == words, (name, used)  # what all parts share may be read for any process
+
+
 def test_unit_for_systemd():
     """The manual's unit can be enabled as it stands, and leaves kervan the time that the manual says it wants."""
     unit = configparser.ConfigParser()

@@ -234,7 +234,7 @@ static void test_texts(void **state)
     assert_null(strstr(kv_buf_str(&out), "hunter2"));
     kv_buf_clear(&out);
     kv_config_example(&out);
-#define IN_EXAMPLE(env, member, type, unit, def, min, max, secret, text)                           \
+#define IN_EXAMPLE(env, member, type, unit, def, min, max, secret, readers, text)                  \
     assert_non_null(strstr(kv_buf_str(&out), "\n" #env "=" def "\n"));
     KV_CONFIG(IN_EXAMPLE)
     assert_true(out.len < sizeof lines);
@@ -248,7 +248,7 @@ static void test_texts(void **state)
     assert_string_equal(kv_buf_str(&l->problems), "");
     kv_buf_clear(&out);
     kv_config_manual(&out);
-    assert_non_null(strstr(kv_buf_str(&out), "| `WEBP_EFFORT` | 0 to 6 | `4` |"));
+    assert_non_null(strstr(kv_buf_str(&out), "| `WEBP_EFFORT` | 0 to 6 | `4` | worker |"));
     kv_buf_release(&out);
 }
 
