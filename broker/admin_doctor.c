@@ -2,12 +2,12 @@
  * itself. Problems make the reply an ERROR (exit status 1 of kervan ctl); notes do not. */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/statvfs.h>
 
 #include "broker/admin_prom.h"
 #include "broker/admin_views.h"
 #include "broker/services.h"
 #include "storage/read/dead_letters.h"
+#include "storage/room.h"
 
 enum {
     ASK_MS = 5000,
@@ -118,23 +118,45 @@ static void end(kv_admin_call *call)
 
 /* ---- this machine ---- */
 
+static void judge_disk(const kv_config *cfg, doctor *d, const char *where, kv_space space,
+                       const char *remedy)
+{
+    char what[160], files[48] = "";
+    int64_t free_mb = space.bytes >> 20;
+    if (space.files >= 0)
+        snprintf(files, sizeof files, " and %lld inodes", (long long)space.files);
+    snprintf(what, sizeof what, "%lld MiB%s are free, DISK_RESERVE_MB is %lld", (long long)free_mb,
+             files, (long long)cfg->disk_reserve_mb);
+    if (kv_space_low(space, cfg, 0) || free_mb < 4)
+        find(d, true, where, what, remedy);
+    else if (free_mb < cfg->disk_reserve_mb * 4)
+        find(d, false, where, what, "Make space soon");
+}
+
 static void look_at_disk(const kv_config *cfg, doctor *d)
 {
-    struct statvfs fs;
-    char what[128];
-    if (statvfs(cfg->data, &fs) != 0) {
+    kv_space space = kv_space_at(cfg->data);
+    if (space.bytes < 0)
         find(d, true, "disk", strerror(errno), "Look at the data folder and its owner");
+    else
+        judge_disk(cfg, d, "disk", space,
+                   "New jobs and uploads are refused, and pictures wait, until there is space; "
+                   "nothing has to be restarted");
+}
+
+/* Where media have a disk of their own. It may hang: the broker has looked. */
+static void look_at_media_disk(const kv_config *cfg, doctor *d, const json_t *health)
+{
+    const json_t *disk = json_object_get(health, "media_disk");
+    const json_t *bytes = json_object_get(disk, "free_bytes");
+    const json_t *files = json_object_get(disk, "free_files");
+    if (!json_is_integer(bytes))
         return;
-    }
-    int64_t free_mb = (int64_t)((uint64_t)fs.f_bavail * fs.f_frsize >> 20);
-    snprintf(what, sizeof what, "%lld MiB are free, DISK_RESERVE_MB is %lld", (long long)free_mb,
-             (long long)cfg->disk_reserve_mb);
-    if (free_mb < cfg->disk_reserve_mb || free_mb < 4)
-        find(d, true, "disk", what,
-             "New jobs and uploads are refused, and pictures wait, until there is space; nothing "
-             "has to be restarted");
-    else if (free_mb < cfg->disk_reserve_mb * 4)
-        find(d, false, "disk", what, "Make space soon");
+    kv_space space = {json_integer_value(bytes),
+                      json_is_integer(files) ? json_integer_value(files) : -1};
+    judge_disk(cfg, d, "media disk", space,
+               "New uploads are refused, and pictures wait, until there is space on the disk of "
+               "the media folder; nothing has to be restarted");
 }
 
 static void look_at_database(kv_admin_call *call, doctor *d)
@@ -395,6 +417,7 @@ static void on_health(kv_admin_call *call, const kv_msg *answer)
             d, true, "queues", "all 1,024 queues are in use: new names are refused with 503",
             "A queue without jobs, workers and settings makes room: purge, resume or unlimit those "
             "that nobody needs");
+    look_at_media_disk(call->cfg, d, health);
     json_decref(health);
     ask_queues(call);
 }

@@ -12,6 +12,7 @@
 #include "broker/admin.h"
 #include "broker/checkpoint.h"
 #include "broker/core.h"
+#include "broker/disks.h"
 #include "broker/ledger.h"
 #include "broker/load.h"
 #include "broker/publish.h"
@@ -50,6 +51,7 @@ typedef struct broker {
     int slow;      /* commits that it does not do by itself */
     kv_ledger *ledger;
     kv_checkpoint *checkpoint;
+    kv_disks *disks;
     kv_replay *replay;
     kv_admin *admin;
     kv_core *core;
@@ -99,7 +101,6 @@ static bool take_results(broker *b)
     b->at_ledger -= out.cmds.n;
     b->committed = out.cmds.asked;
     kv_core_set_heads(b->core, out.last_event, out.gone_seq);
-    kv_core_set_disk_low(b->core, out.disk_low);
     for (kv_cmd *cmd; (cmd = kv_cmd_pop(&out.cmds));) /* first, for they are waited for */
         kv_core_result(b->core, now, cmd);
     kv_publish_rows(b->publish, out.rows, out.gone_seq);
@@ -152,6 +153,27 @@ static void sink_command(void *arg, kv_cmd *cmd)
 
 /* ---- the core's inputs ---- */
 
+static void put_disk(broker *b, const char *name, kv_space space, bool low)
+{
+    kv_json_key(&b->text, name);
+    kv_json_open(&b->text, '{');
+    kv_json_key(&b->text, "status");
+    kv_json_cstr(&b->text, low ? "low" : "ok");
+    kv_json_key(&b->text, "free_bytes");
+    kv_json_i64_or_null(&b->text, space.bytes);
+    kv_json_key(&b->text, "free_files");
+    kv_json_i64_or_null(&b->text, space.files);
+    kv_json_close(&b->text, '}');
+}
+
+static void put_room(broker *b)
+{
+    kv_room room = kv_disks_room(b->disks);
+    put_disk(b, "disk", room.disk, room.disk_low);
+    if (room.apart)
+        put_disk(b, "media_disk", room.media, room.media_low);
+}
+
 static void answer_stats(broker *b, kv_slice peer, uint64_t request, uint64_t what)
 {
     kv_msg m;
@@ -166,6 +188,7 @@ static void answer_stats(broker *b, kv_slice peer, uint64_t request, uint64_t wh
         kv_json_key(&b->text, "database");
         kv_err database = kv_db_state() != KV_OK ? kv_db_state() : b->database;
         kv_json_cstr(&b->text, database == KV_OK ? "ok" : kv_err_info_of(database)->slug);
+        put_room(b);
         kv_json_key(&b->text, "last_event");
         kv_json_u64(&b->text, b->last_event);
         kv_json_key(&b->text, "at_ledger");
@@ -218,7 +241,10 @@ static void on_time(broker *b)
 {
     kv_now now = now_of(b);
     if (now.mono_ms >= b->next_tick_ms) {
+        kv_room room = kv_disks_room(b->disks);
         b->next_tick_ms = now.mono_ms + TICK_MS;
+        kv_core_set_disk_low(b->core, room.disk_low);
+        kv_core_set_media_low(b->core, room.media_low);
         kv_core_tick(b->core, now);
     }
     if (now.mono_ms >= b->next_head_ms) {
@@ -410,6 +436,7 @@ static kv_err start(broker *b)
     KV_TRY(b->zmq ? open_sockets(b) : KV_E_NO_MEMORY);
     KV_TRY(start_core(b));
     KV_TRY(kv_ledger_start(b->ledger));
+    KV_TRY(kv_disks_start(b->cfg, &b->disks));
     KV_TRY(kv_checkpoint_start(b->cfg, b->ledger, &b->checkpoint));
     KV_TRY(kv_replay_start(b->cfg, &b->replay));
     KV_TRY(kv_relief_start(b->clock, relieve, b, &b->relief));
@@ -426,6 +453,7 @@ static void stop(broker *b)
         zmq_ctx_term(b->zmq);
     kv_replay_stop(&b->replay);
     kv_checkpoint_stop(&b->checkpoint);
+    kv_disks_stop(&b->disks);
     kv_core_destroy(&b->core);
     kv_ledger_close(&b->ledger);
     kv_buf_release(&b->text);

@@ -78,6 +78,11 @@ void kv_core_set_disk_low(kv_core *core, bool low)
     core->disk_low = low;
 }
 
+void kv_core_set_media_low(kv_core *core, bool low)
+{
+    core->media_low = low;
+}
+
 void kv_core_set_heads(kv_core *core, uint64_t last_event, uint64_t gone_seq)
 {
     core->last_event = last_event;

@@ -20,6 +20,7 @@ enum { KV_REPLACED = 4, KV_SESSIONS_MAX = 8192 };
 enum {
     KV_GIVEN_BACK_AT_ONCE = 10,   /* leases of a job given back without a wait for the next one */
     KV_GIVEN_BACK_WAIT_MS = 1000, /* the wait after each more */
+    KV_NO_ROOM_WAIT_MS = 30000,   /* of a picture whose variants the disk has no room for */
     KV_LEASES_FREE = 65000        /* from this lease on one given back counts as an attempt; the
                                      numbers of leases have 16 bits, attempts are at most 100 */
 };
@@ -201,7 +202,7 @@ struct kv_core {
     kv_queue due;      /* waiting jobs with a deadline */
     kv_batch *batches; /* not answered yet */
     kv_ids retries;    /* RETRYs at the ledger, by the id of the new job */
-    bool disk_low;
+    bool disk_low, media_low;
     kv_task_list orphans;   /* processing, without a session that holds them */
     kv_ids holders;         /* of those read at start, by job: who got the lease */
     kv_task_list limbo;     /* a command failed, and so did reading the row */
@@ -389,6 +390,8 @@ void kv_orphans_release(kv_core *c);
 void kv_lease_ready(kv_core *c, const kv_from *from, const kv_ready *m);
 void kv_lease_claim(kv_core *c, const kv_from *from, const kv_lease_held *m);
 void kv_lease_dispatch(kv_core *c, kv_service *service);
+/* What cannot be written now would only use up its attempts: it waits. */
+bool kv_lease_no_room(const kv_core *c, const kv_service *s);
 void kv_tasks_add(kv_task_list *list, kv_task *t);
 void kv_tasks_remove(kv_task_list *list, kv_task *t);
 int64_t kv_lease_longest_wait(const kv_core *c, const kv_task *t); /* before its next lease: ms */

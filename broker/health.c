@@ -30,6 +30,8 @@ kv_health kv_health_of(kv_core *c, kv_service *s)
     int64_t oldest_ms = kv_pace_oldest_ms(c, s);
     if (s->paused)
         return KV_HEALTH_PAUSED;
+    if (waiting && kv_lease_no_room(c, s))
+        return KV_HEALTH_NO_ROOM;
     if (waiting && s->workers == 0)
         return KV_HEALTH_NO_WORKERS;
     if (waiting && !kv_lanes_next(c, s))
@@ -54,6 +56,11 @@ static const struct {
     [KV_HEALTH_PAUSED] = {"paused", "An operator paused the queue; resume it (kervan ctl resume).",
                           "Kuyruk bir yönetici tarafından duraklatıldı; sürdürün (kervan ctl "
                           "resume)."},
+    [KV_HEALTH_NO_ROOM] = {"no_room",
+                           "The disk has no room for variants (DISK_RESERVE_MB): make some, "
+                           "and the pictures go on by themselves.",
+                           "Diskte türevler için yer yok (DISK_RESERVE_MB): yer açın, görseller "
+                           "kendiliğinden devam eder."},
     [KV_HEALTH_DRAINING] =
         {"draining",
          "An operator drains the queue: new jobs are refused until it is resumed "

@@ -155,11 +155,15 @@ void kv_lease_drop(kv_core *c, kv_task *t, bool zombie)
     }
 }
 
-/* A lease that were given behind a pause at the ledger would begin behind its answer. What cannot
- * be written would only use up its attempts. */
+bool kv_lease_no_room(const kv_core *c, const kv_service *s)
+{
+    return s->fills_disk && (c->disk_low || c->media_low);
+}
+
+/* A lease that were given behind a pause at the ledger would begin behind its answer. */
 static bool may_begin(const kv_core *c, const kv_service *s)
 {
-    return !s->paused && s->pausing == 0 && !(s->fills_disk && c->disk_low);
+    return !s->paused && s->pausing == 0 && !kv_lease_no_room(c, s);
 }
 
 void kv_lease_dispatch(kv_core *c, kv_service *service)
@@ -209,7 +213,8 @@ static int64_t longest_backoff(const kv_core *c, const kv_task *t)
 int64_t kv_lease_longest_wait(const kv_core *c, const kv_task *t)
 {
     int64_t delay = longest_backoff(c, t);
-    return delay > KV_GIVEN_BACK_WAIT_MS ? delay : KV_GIVEN_BACK_WAIT_MS;
+    int64_t given_back = t->service->fills_disk ? KV_NO_ROOM_WAIT_MS : KV_GIVEN_BACK_WAIT_MS;
+    return delay > given_back ? delay : given_back;
 }
 
 /* Between half of it and all of it, so that what failed together does not come back together. */
@@ -245,8 +250,24 @@ static void try_again(kv_core *c, kv_task *t, kv_change *ch, kv_err err, kv_slic
     kv_buf_release(&text);
 }
 
+/* Nobody is to blame, and how long it lasts nobody knows: no attempt is used up. */
+static void wait_for_room(kv_core *c, kv_task *t, const kv_from *from, kv_slice detail)
+{
+    kv_change ch = {.from = from,
+                    .given_back = true,
+                    .not_before = c->now.wall_ms + KV_NO_ROOM_WAIT_MS,
+                    .reason = "no room on the disk",
+                    .failure = KV_E_DISK_FULL,
+                    .failure_detail = detail};
+    (void)kv_task_change(c, t, KV_JOB_QUEUED, &ch);
+}
+
 void kv_lease_failed(kv_core *c, kv_task *t, const kv_from *from, kv_err err, kv_slice detail)
 {
+    if (t->service->fills_disk && err == KV_E_DISK_FULL && t->attempt < KV_LEASES_FREE) {
+        wait_for_room(c, t, from, detail);
+        return;
+    }
     kv_change ch = {.from = from,
                     .reason = attempts_left(t) ? "failed, to be tried again" : "failed",
                     .failure = err,

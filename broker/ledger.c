@@ -14,6 +14,7 @@
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
 #include "storage/backup.h"
+#include "storage/room.h"
 
 enum {
     BATCH_COMMANDS = 512,
@@ -22,7 +23,7 @@ enum {
     FORCE_REST = 20, /* a forced checkpoint that a reader kept waiting comes again after so many
                       * times what it took */
     IDLE_MS = 1000,  /* quiet this long: time to tidy up */
-    DISK_LOOK_MS = 1000,
+    LOOK_MS = 1000,
     FAILURES_IN_A_ROW = 3 /* of the machine: then the rest of a batch fails with them */
 };
 static const int64_t WAL_FORCE_BYTES = 256 << 20, LOG_ROOM = 24 << 20, LOG_LONG = 16 << 20,
@@ -52,8 +53,7 @@ struct kv_ledger {
     bool batch_more;   /* in_more when it was taken */
     uint64_t commits;
     kv_tidy tidy;
-    int64_t next_disk_look_ms, next_force_us; /* mono */
-    bool disk_low, spare_kept;
+    int64_t next_look_ms, next_force_us; /* mono */
 };
 
 /* ---- results ---- */
@@ -97,30 +97,14 @@ static void hand_over(kv_ledger *l, kv_cmd_list *done, kv_err health)
     pthread_mutex_unlock(&l->lock);
 }
 
-/* ---- the disk ---- */
-
-/* New work is refused while there is still room for what is under way. A database that is gone is
- * noticed although nothing is to be written. */
-static void look_at_disk(kv_ledger *l)
+/* A database that is gone is noticed although nothing is to be written. */
+static void look_in_place(kv_ledger *l)
 {
-    int64_t now = kv_mono_ms(l->clock), free_bytes, reserve = l->cfg->disk_reserve_mb << 20;
-    if (now < l->next_disk_look_ms)
+    int64_t now = kv_mono_ms(l->clock);
+    if (now < l->next_look_ms)
         return;
-    l->next_disk_look_ms = now + DISK_LOOK_MS;
+    l->next_look_ms = now + LOOK_MS;
     (void)kv_db_in_place(l->x.db);
-    free_bytes = kv_db_free_bytes(l->cfg);
-    bool low = free_bytes >= 0 ? free_bytes < reserve : l->disk_low;
-    if (!l->spare_kept)
-        l->spare_kept = kv_db_spare_keep(l->cfg, free_bytes);
-    if (low == l->disk_low)
-        return;
-    l->disk_low = low;
-    kv_log(low ? KV_LOG_ERROR : KV_LOG_INFO, low ? "disk_low" : "disk_enough",
-           KV_I64("freeBytes", free_bytes), KV_I64("reserveBytes", reserve));
-    pthread_mutex_lock(&l->lock);
-    l->out.disk_low = low;
-    mark_out(l);
-    pthread_mutex_unlock(&l->lock);
 }
 
 static void count_commit(kv_ledger *l, size_t n, uint64_t events_before, int64_t begun_us)
@@ -280,7 +264,7 @@ static void bound_wal(kv_ledger *l)
 /* Room in the log from the start on, where the disk has plenty. */
 static void extend_log(kv_ledger *l)
 {
-    int64_t room = kv_db_free_bytes(l->cfg) - (l->cfg->disk_reserve_mb << 20);
+    int64_t room = kv_space_at(l->cfg->data).bytes - (l->cfg->disk_reserve_mb << 20);
     if (room > LOG_ROOM * 16)
         (void)kv_db_wal_extend(l->x.db, LOG_ROOM); /* logged there; without it commits are slower */
 }
@@ -314,7 +298,7 @@ static bool run_given(kv_ledger *l)
         run_batch(l);
         bound_wal(l);
         take_given(l);
-        look_at_disk(l);
+        look_in_place(l);
         if (kv_tidy_due(&l->tidy, l->clock))
             break;
     }
@@ -332,7 +316,7 @@ static void *thread_main(void *arg)
         pthread_mutex_lock(&l->turn);
         take_given(l);
         bool idle = !l->batch.first && l->commits == commits;
-        look_at_disk(l);
+        look_in_place(l);
         if (idle || kv_tidy_due(&l->tidy, l->clock))
             more = kv_tidy_turn(&l->tidy, l->x.db, l->clock) && idle;
         left = run_given(l);

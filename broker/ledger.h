@@ -40,7 +40,6 @@ typedef struct kv_ledger_out {
     kv_event_row *rows; /* the taker frees them with kv_event_rows_free */
     uint64_t last_event, gone_seq;
     kv_err health; /* of the last transaction */
-    bool disk_low; /* less than DISK_RESERVE_MB is free; looked at once a second */
 } kv_ledger_out;
 int kv_ledger_fd(const kv_ledger *l); /* readable when there is something to take */
 bool kv_ledger_take(kv_ledger *l, kv_ledger_out *ret); /* false: nothing now */

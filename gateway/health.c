@@ -9,13 +9,13 @@
 #include "proto/base/json_scan.h"
 #include "storage/read/events.h"
 
-#define LEAST_FREE (4u << 20) /* bytes; below it every upload fails */
+#define LEAST_FREE (4 << 20) /* bytes; below it every upload fails */
 
 typedef struct checks {
     kv_err database, storage;
     bool broker, draining;
-    bool low; /* below DISK_RESERVE_MB: uploads are refused, the rest works */
-    uint64_t free_bytes;
+    kv_room room;  /* where a disk is low uploads are refused, the rest works */
+    int64_t bytes; /* free for media; -1: not known */
 } checks;
 
 static kv_err check_database(kv_loop *loop)
@@ -25,25 +25,25 @@ static kv_err check_database(kv_loop *loop)
     return db == NULL ? KV_E_NOT_FOUND : kv_events_last(db, &last);
 }
 
-static kv_err check_storage(kv_loop *loop, uint64_t *ret_free)
+static kv_err check_storage(kv_loop *loop, int64_t *ret_bytes)
 {
     char path[4096];
-    *ret_free = kv_store_free_bytes(loop->gw->store);
+    *ret_bytes = kv_store_space(loop->gw->store).bytes;
     if ((kv_store_flags(loop->gw->store) & KV_STORE_LOCAL_FD) == 0)
         return KV_OK;
     KV_TRY(kv_store_in_place(loop->gw->store));
     int n = snprintf(path, sizeof(path), "%s/media", loop->gw->cfg->data);
     if (n < 0 || (size_t)n >= sizeof(path) || access(path, W_OK) != 0)
         return KV_E_IO;
-    return *ret_free < LEAST_FREE ? KV_E_DISK_FULL : KV_OK;
+    return *ret_bytes >= 0 && *ret_bytes < LEAST_FREE ? KV_E_DISK_FULL : KV_OK;
 }
 
 static checks run_checks(kv_loop *loop)
 {
     checks c = {.broker = kv_client_up(loop->broker), .draining = loop->gw->draining};
     c.database = check_database(loop);
-    c.storage = check_storage(loop, &c.free_bytes);
-    c.low = c.free_bytes != 0 && c.free_bytes < (uint64_t)loop->gw->cfg->disk_reserve_mb << 20;
+    c.storage = check_storage(loop, &c.bytes);
+    c.room = kv_room_look(loop->gw->cfg);
     return c;
 }
 
@@ -52,23 +52,40 @@ static bool healthy(const checks *c)
     return c->database == KV_OK && c->storage == KV_OK && c->broker && !c->draining;
 }
 
-static void put_status(kv_buf *b, const char *name, kv_err err, const char *status)
+/* Its object stays open. */
+static void put_status(kv_buf *b, const char *name, const char *status, const char *slug,
+                       const char *detail)
 {
     kv_json_key(b, name);
     kv_json_open(b, '{');
     kv_json_key(b, "status");
     kv_json_cstr(b, status);
-    if (err != KV_OK) {
+    if (slug) {
         kv_json_key(b, "error");
-        kv_json_cstr(b, kv_err_info_of(err)->slug);
+        kv_json_cstr(b, slug);
         kv_json_key(b, "detail");
-        kv_json_cstr(b, kv_err_info_of(err)->en);
+        kv_json_cstr(b, detail);
     }
 }
 
 static void put_check(kv_buf *b, const char *name, kv_err err)
 {
-    put_status(b, name, err, err == KV_OK ? "ok" : "error");
+    if (err == KV_OK)
+        put_status(b, name, "ok", NULL, NULL);
+    else
+        put_status(b, name, "error", kv_err_info_of(err)->slug, kv_err_info_of(err)->en);
+}
+
+static void put_storage(kv_buf *b, const checks *c)
+{
+    const kv_room_words *low = kv_room_say(&c->room);
+    if (c->storage == KV_OK && low)
+        put_status(b, "storage", "low", low->slug, low->en);
+    else
+        put_check(b, "storage", c->storage);
+    kv_json_key(b, "free_bytes");
+    kv_json_i64_or_null(b, c->bytes);
+    kv_json_close(b, '}');
 }
 
 static void put_checks(kv_buf *b, const checks *c, kv_slice broker)
@@ -81,13 +98,7 @@ static void put_checks(kv_buf *b, const checks *c, kv_slice broker)
         kv_json_raw(b, broker);
     }
     kv_json_close(b, '}');
-    if (c->storage == KV_OK && c->low)
-        put_status(b, "storage", KV_E_DISK_FULL, "low");
-    else
-        put_check(b, "storage", c->storage);
-    kv_json_key(b, "free_bytes");
-    kv_json_u64(b, c->free_bytes);
-    kv_json_close(b, '}');
+    put_storage(b, c);
     kv_json_key(b, "cache"); /* there is none to fail: the broker is the queue */
     kv_json_cstr(b, "disabled");
 }
@@ -117,7 +128,7 @@ static const char *word_of(const checks *c)
         return "draining";
     if (!healthy(c))
         return "unhealthy";
-    return c->low ? "degraded" : "healthy";
+    return kv_room_say(&c->room) ? "degraded" : "healthy";
 }
 
 /* What the broker found that does not pass by itself. */

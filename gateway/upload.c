@@ -424,12 +424,12 @@ static kv_err check_head(kv_request *r, kv_upload *u)
     return !u->multipart && u->conn->frame.over ? KV_E_EMPTY_FILE : KV_OK;
 }
 
-/* DISK_RESERVE_MB: refused while there still is room for what is under way. */
+/* DISK_RESERVE_MB: refused while there still is room for what is under way, on the disk of its row,
+ * too. */
 static bool has_room(const kv_gw *gw, const kv_upload *u)
 {
-    uint64_t reserve = (uint64_t)gw->cfg->disk_reserve_mb << 20;
-    uint64_t free_bytes = reserve != 0 ? kv_store_free_bytes(gw->store) : 0; /* 0: not known */
-    return free_bytes == 0 || free_bytes >= reserve + u->length_hint;
+    return !kv_space_low(kv_store_space(gw->store), gw->cfg, u->length_hint) &&
+           !kv_space_low(kv_space_at(gw->cfg->data), gw->cfg, 0);
 }
 
 static bool rate_allows(kv_request *r, kv_conn *c, uint64_t *ret_retry_after_ms)

@@ -85,8 +85,6 @@ kv_err kv_db_checkpoint(kv_db *db, bool passive, int64_t *ret_copied);
  * write over blocks which are there sync in a third of the time of those that append (measured: 68
  * and 184 us for 16 KB). Nobody else may write meanwhile. */
 kv_err kv_db_wal_extend(kv_db *db, int64_t bytes);
-/* Bytes free for us on the file system of KERVAN_DATA; -1: not known. */
-int64_t kv_db_free_bytes(const kv_config *cfg);
 /* Room for a start on a full disk, KERVAN_DATA/kervan.spare, 4 MiB: made if it is missing and
  * `free_bytes` leave enough beside it and DISK_RESERVE_MB. False: they do not, ask again later. May
  * wait for the disk. */

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "proto/base/log.h"
@@ -175,10 +174,10 @@ unsigned kv_store_flags(const kv_store *store)
     return KV_STORE_LINKS | KV_STORE_LOCAL_FD;
 }
 
-uint64_t kv_store_free_bytes(kv_store *store)
+kv_space kv_store_space(kv_store *store)
 {
     struct statvfs v;
-    return fstatvfs(store->root_fd, &v) == 0 ? (uint64_t)v.f_bavail * v.f_frsize : 0;
+    return fstatvfs(store->root_fd, &v) == 0 ? kv_space_of(&v) : (kv_space){-1, -1};
 }
 
 /* ---- objects ---- */

@@ -15,6 +15,7 @@
 #include "proto/base/config.h"
 #include "proto/base/error.h"
 #include "proto/base/slice.h"
+#include "storage/room.h"
 
 typedef struct kv_store kv_store;
 typedef struct kv_put kv_put; /* an object being written */
@@ -97,7 +98,6 @@ bool kv_store_outlived(const kv_config *cfg);
 /* MEDIA_MOVED: the media folder is another one than that which was opened, or gone. What is stored
  * then is not there after the next start, so no put begins (50 ms later at the latest). */
 kv_err kv_store_in_place(kv_store *store);
-/* Free bytes on the medium; 0 when not known. */
-uint64_t kv_store_free_bytes(kv_store *store);
+kv_space kv_store_space(kv_store *store); /* on the medium */
 
 #endif

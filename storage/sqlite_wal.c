@@ -1,7 +1,6 @@
 /* The write-ahead log of SQLite: how long it is, copying it into the database, room for it. */
 #include <errno.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include "storage/sqlite.h"
 
@@ -47,12 +46,6 @@ int64_t kv_db_wal_bytes(const kv_config *cfg)
 int64_t kv_db_wal_used(const kv_db *db)
 {
     return db->wal_used;
-}
-
-int64_t kv_db_free_bytes(const kv_config *cfg)
-{
-    struct statvfs v;
-    return statvfs(cfg->data, &v) == 0 ? (int64_t)v.f_bavail * (int64_t)v.f_frsize : -1;
 }
 
 kv_err kv_db_checkpoint(kv_db *db, bool passive, int64_t *ret_copied)

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -6,13 +7,27 @@ import tempfile
 import pytest
 
 
+@contextlib.contextmanager
+def mounted(folder, options):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=True)
+    yield pathlib.Path(folder)
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
 @pytest.fixture
 def small_disk():
     """A disk of 48 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a tmpfs needs root")
-    folder = tempfile.mkdtemp(prefix="kvd")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", folder], check=True)
-    yield pathlib.Path(folder)
-    subprocess.run(["umount", "-l", folder], check=True)
-    os.rmdir(folder)
+    with tempfile.TemporaryDirectory(prefix="kvd") as folder, mounted(folder, "size=48m") as disk:
+        yield disk
+
+
+@pytest.fixture
+def media_disk():
+    """A data folder whose media have a disk of their own, of 48 MB and 1,000 inodes."""
+    with tempfile.TemporaryDirectory(prefix="kvd") as folder:
+        media = pathlib.Path(folder, "media")
+        media.mkdir()
+        with mounted(media, "size=48m,nr_inodes=1000"):
+            yield pathlib.Path(folder)

@@ -1,13 +1,16 @@
 """Disk full: 507, nothing left behind, and it goes on when there is space. S0-57"""
 import contextlib
+import os
 import shutil
 
-from ctl import ctl, good
+import pytest
+
+from ctl import as_json_of, ctl, good
 from kervan import Kervan, wait_for
-from pictures import padded_png
+from pictures import noise_png, padded_png
 
 
-def fill(path):
+def fill_up(path):
     """To the last block."""
     with open(path, "wb", buffering=0) as f:
         for size in (1 << 20, 4096):
@@ -63,7 +66,7 @@ def test_a_start_on_a_full_disk(small_disk):
         kept = k.upload_raw(padded_png(1 << 20)).json()
         wait_for("the spare room", lambda: spare.exists() and spare.stat().st_blocks * 512 >= 4 << 20)
         k.stop()
-        fill(small_disk / "ballast")
+        fill_up(small_disk / "ballast")
         k.start()
         k.wait_log("spare_used")
         assert not spare.exists()
@@ -73,3 +76,53 @@ def test_a_start_on_a_full_disk(small_disk):
         (small_disk / "ballast").unlink()
         wait_for("the spare room again", spare.exists)
         assert k.upload_raw(padded_png(1 << 20)).status_code == 201
+
+
+def fill(media):
+    """But for 5 MB."""
+    (media / "ballast").write_bytes(bytes(shutil.disk_usage(media).free - (5 << 20)))
+
+
+def use_up_inodes(media):
+    """But for 100."""
+    (media / "ballast").mkdir()
+    for n in range(os.statvfs(media).f_favail - 100):
+        (media / "ballast" / str(n)).touch()
+
+
+def remove_ballast(media):
+    ballast = media / "ballast"
+    (shutil.rmtree if ballast.is_dir() else os.unlink)(ballast)
+
+
+def finding(k, where):
+    return next((f for f in as_json_of(ctl(k, "-j", "doctor"))["findings"] if f["where"] == where), None)
+
+
+@pytest.mark.parametrize("use_up", [fill, use_up_inodes])
+def test_the_disk_of_the_media_is_full(media_disk, use_up):
+    """Where it is another one than the database's: uploads are refused and pictures wait, none fails; jobs of others go on. Health and doctor say it."""
+    media = media_disk / "media"
+    with Kervan({"DISK_RESERVE_MB": "8"}, data=media_disk) as k:
+        good(k, "pause", "image-process")
+        waits = k.upload(noise_png(300, 200)).json()
+        use_up(media)
+        k.wait_log("media_disk_low")
+        assert not k.events("disk_low")
+        good(k, "resume", "image-process")
+        refused = k.upload(noise_png(301, 200))
+        assert refused.status_code == 507 and refused.json()["code"] == "disk_full", refused.text
+        assert k.post("/api/jobs", json={"service": "ai", "params": {}}).status_code == 202
+        report = k.get("/api/v1/health").json()
+        assert report["status"] == "degraded" and (report["storage"]["status"], report["storage"]["error"]) == ("low", "media_disk_low")
+        assert report["broker"]["report"]["media_disk"]["status"] == "low" and report["broker"]["report"]["disk"]["status"] == "ok"
+        assert k.get("/api/v1/health/ready").status_code == 200
+        found = finding(k, "media disk")
+        assert found["level"] == "problem" and "pictures wait" in found["remedy"] and ("inodes" in found["what"])
+        row = k.media(waits["id"])
+        assert row["status"] == "PENDING" and k.get(f"/api/jobs/{row['jobId']}").json()["attempts"] == 0
+        assert k.get("/api/admin/queues?service=image-process").json()["queues"][0]["health"] == "no_room"
+        remove_ballast(media)
+        assert k.wait_ready(waits["id"])["variants"]
+        k.wait_log("media_disk_enough")
+        assert k.upload(noise_png(301, 200)).status_code == 201 and finding(k, "media disk") is None

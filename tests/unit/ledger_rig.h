@@ -12,8 +12,7 @@ typedef struct thread_rig {
     scratch s;
     kv_ledger *ledger;
     uint64_t seq;
-    bool disk_low; /* as last heard */
-    kv_err health; /* the same */
+    kv_err health; /* as last heard */
 } thread_rig;
 
 static inline void thread_open_at(thread_rig *t, const kv_clock *clock)
@@ -47,7 +46,6 @@ static inline void take_some(thread_rig *t, kv_cmd_list *all, uint64_t *last_eve
         assert_int_equal(row->first, *last_event + 1);
         *last_event = row->last;
     }
-    t->disk_low = out.disk_low;
     t->health = out.health;
     kv_event_rows_free(&out.rows);
     kv_cmd_append(all, &out.cmds);

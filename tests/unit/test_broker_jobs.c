@@ -325,6 +325,73 @@ static void test_disk_low(void **state)
     rig_stop(&r);
 }
 
+/* The media's own disk: other jobs go on. */
+static void test_media_disk_low(void **state)
+{
+    rig r;
+    (void)state;
+    rig_client(&r);
+    kv_job_row row = {.id = 1, .seq = 1, .max_attempts = 3, .lane = 2, .service = "image-process"};
+    assert_int_equal(kv_core_load(r.core, r.now, &row), KV_OK);
+    kv_core_set_media_low(r.core, true);
+    rig_hello(&r, "w", "worker", "w", 1);
+    rig_ready(&r, "w", "image-process", 1);
+    uint64_t request = rig_submit(&r, "c", 2, "ai", 1);
+    rig_commit(&r);
+    assert_true(rig_submitted(&r, request)->created);
+    rig_tick(&r, 100);
+    rig_commit(&r);
+    assert_null(rig_last(&r, "w", KV_JOB));
+    kv_core_set_media_low(r.core, false);
+    rig_tick(&r, 100);
+    rig_commit(&r);
+    assert_int_equal(rig_last(&r, "w", KV_JOB)->m.job.job, 1);
+    rig_stop(&r);
+}
+
+static uint64_t fail_full(rig *r, const char *peer, uint64_t job, uint64_t attempt)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_JOB_FAIL, &m);
+    m.job_fail = (kv_job_fail){job, 1, attempt, KV_E_DISK_FULL, kv_slice_str("full"), true};
+    return rig_say(r, peer, &m);
+}
+
+/* A quota, say, of which a look at the disk tells nothing: no attempt is used up. Workers of others
+ * mean their own disks. */
+static void test_no_room_for_variants(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    kv_job_row row = {.id = 1, .seq = 1, .max_attempts = 1, .lane = 2, .service = "image-process"};
+    assert_int_equal(kv_core_load(r.core, r.now, &row), KV_OK);
+    row.id = row.seq = 2;
+    row.service = "ai";
+    assert_int_equal(kv_core_load(r.core, r.now, &row), KV_OK);
+    rig_hello(&r, "w", "worker", "w", 1);
+    rig_ready(&r, "w", "image-process", 1);
+    rig_hello(&r, "v", "worker", "v", 2);
+    rig_ready(&r, "v", "ai", 1);
+    rig_commit(&r);
+    for (uint64_t lease = 1; lease <= 3; lease++) {
+        assert_int_equal(rig_last(&r, "w", KV_JOB)->m.job.attempt, lease);
+        uint64_t failed = fail_full(&r, "w", 1, lease);
+        rig_commit(&r);
+        rig_expect_code(&r, failed, KV_OKAY);
+        assert_int_equal(kv_core_job_state(r.core, 1, NULL), KV_JOB_QUEUED);
+        rig_tick(&r, 29000);
+        rig_commit(&r);
+        assert_int_equal(rig_last(&r, "w", KV_JOB)->m.job.attempt, lease);
+        rig_tick(&r, 1100);
+        rig_commit(&r);
+    }
+    fail_full(&r, "v", 2, 1);
+    rig_commit(&r);
+    assert_int_equal(kv_core_job_state(r.core, 2, NULL), -1); /* it was the last attempt */
+    rig_stop(&r);
+}
+
 /* ---- cancel ---- */
 
 static uint64_t cancel(rig *r, uint64_t job)
@@ -453,6 +520,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_disk_low),
+        cmocka_unit_test(test_media_disk_low),
+        cmocka_unit_test(test_no_room_for_variants),
         cmocka_unit_test(test_positions),
         cmocka_unit_test(test_position_of_what_begins),
         cmocka_unit_test(test_positions_after_restart),

@@ -175,6 +175,21 @@ static void test_health(void **state)
     text_stop(&t);
 }
 
+/* Pictures that wait for room are neither stuck nor without workers. */
+static void test_no_room(void **state)
+{
+    text_rig t;
+    (void)state;
+    start(&t);
+    kv_job_row row = {.id = 1, .seq = 1, .max_attempts = 3, .lane = 1, .service = "image-process"};
+    assert_int_equal(kv_core_load(t.r.core, t.r.now, &row), KV_OK);
+    kv_core_set_media_low(t.r.core, true);
+    pass(&t, 35000);
+    inspect(&t, "queues", "image-process", 0, 1);
+    expect_str(item(&t, "queues", 0), "health", "no_room");
+    text_stop(&t);
+}
+
 /* Right after a start workers are on their way back: that nobody is there yet is no news. */
 static void test_no_alarm_at_start(void **state)
 {
@@ -404,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_health),
+        cmocka_unit_test(test_no_room),
         cmocka_unit_test(test_no_alarm_at_start),
         cmocka_unit_test(test_pages_of_queues),
         cmocka_unit_test(test_workers),

@@ -155,41 +155,12 @@ static void test_what_is_said_to_be_absent_stays_so(void **state)
     scratch_remove(&t.s);
 }
 
-/* ---- nearly full ---- */
-
-static void test_watermark(void **state)
-{
-    thread_rig t = {0};
-    kv_cmd_list none = {.n = 0};
-    (void)state;
-    scratch_make(&t.s);
-    t.s.cfg.disk_reserve_mb = (int64_t)1 << 40; /* nobody has that */
-    thread_open(&t);
-    assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
-    while (!t.disk_low) /* without a command: an idle ledger tells, too */
-        take_some(&t, &none, NULL);
-    uint64_t last = 0;
-    submit(&t, 1, 1, KV_OK,
-           &last); /* what is under way goes on; new work is the core's to refuse */
-    assert_true(t.disk_low);
-    kv_ledger_close(&t.ledger);
-
-    t.s.cfg.disk_reserve_mb = 0; /* none wanted: never low */
-    thread_open(&t);
-    assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
-    submit(&t, 2, 1, KV_OK, &last);
-    assert_false(t.disk_low);
-    kv_ledger_close(&t.ledger);
-    scratch_remove(&t.s);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_failing_sync),
         cmocka_unit_test(test_what_is_said_to_be_absent_stays_so),
-        cmocka_unit_test(test_watermark),
     };
     fault_vfs_install();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -174,7 +174,7 @@ const nothing: Omit<Queue, "service"> = {
     dead_letters: null,
 };
 
-const trouble = ["stuck", "no_workers", "workers_busy", "at_limit", "paused", "draining"];
+const trouble = ["stuck", "no_workers", "workers_busy", "at_limit", "no_room", "paused", "draining"];
 
 /** Those in trouble first, the worst before the others, then by name; with what a resting queue leaves out. */
 export function readQueues(raw: readonly (Partial<Queue> & { service: string })[]): Queue[] {

@@ -188,6 +188,7 @@ export const words = {
     "q.health.idle": ["boşta", "idle"],
     "q.health.no_workers": ["işçi yok", "no workers"],
     "q.health.paused": ["duraklatıldı", "paused"],
+    "q.health.no_room": ["diskte yer yok", "no room on disk"],
     "q.health.draining": ["boşaltılıyor", "draining"],
     "q.health.at_limit": ["sınırda", "at its limit"],
     "q.health.workers_busy": ["işçiler dolu", "workers busy"],
