@@ -6,7 +6,7 @@ import pytest
 import requests
 import websocket
 
-from kervan import PATIENCE, wait_for
+from kervan import PATIENCE, free_port, wait_for
 from nginx import Nginx
 from pictures import noise_png, padded_png
 
@@ -80,6 +80,19 @@ def test_events_come_through_at_once(kervan, proxy, path):
         assert next(lines).startswith("retry:")
         media = kervan.upload(noise_png(60, 40), "a.png").json()
         assert next(line for line in lines if line.startswith("data:") and media["id"] in line)
+
+
+def test_a_restart_does_not_end_event_sources():
+    """A browser gives up a stream at any status but 200, and comes again after a broken connection."""
+
+    class Away:
+        port = free_port()
+
+    with Nginx(Away) as proxy:
+        assert proxy.ask("GET", "/api/media").status == 502
+        for path in ("/api/events", "/api/v1/events/?types=media"):
+            with pytest.raises(http.client.RemoteDisconnected):
+                proxy.ask("GET", path)
 
 
 def test_websocket_comes_through(kervan, proxy):
