@@ -152,7 +152,7 @@ export const words = {
     "foot.processingOff": ["Görsel işleme kapalı", "Image processing is off"],
 
     "nav.label": ["Bölümler", "Sections"],
-    "status.place": ["sırada {n}", "number {n} in line"],
+    "status.place": ["sırada {n}", "place {n}"],
     "q.title": ["Kuyruklar", "Queues"],
     "q.pageTitle": ["kervan · kuyruklar", "kervan · queues"],
     "q.sum": ["{waiting} bekliyor, {running} çalışıyor", "{waiting} waiting, {running} running"],
