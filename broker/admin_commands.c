@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "broker/admin_cmd.h"
+#include "proto/base/text.h"
 
 enum { HELP_AT = 42 };
 
@@ -119,11 +120,7 @@ bool kv_admin_number_option(kv_admin_call *call, const char *name, uint64_t min,
 
 bool kv_admin_service_name(kv_admin_call *call, kv_slice word)
 {
-    bool ok = word.len >= 1 && word.len <= 64;
-    for (size_t k = 0; k < word.len && ok; k++) {
-        char c = word.ptr[k];
-        ok = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
-    }
+    bool ok = kv_service_name_valid(word);
     if (!ok)
         kv_admin_error(call, "bad_parameter",
                        "\"%.*s\" is no name of a queue: 1 to 64 of a-z, 0-9 and -.",

@@ -4,8 +4,6 @@
 #include "broker/json_check.h"
 #include "broker/services.h"
 
-enum { TAGS_MAX = 8, TAG_BYTES = 64 };
-
 bool kv_json_is_object(kv_slice text)
 {
     size_t i = 0;
@@ -24,26 +22,20 @@ bool kv_text_plain(kv_slice text)
     return true;
 }
 
-static bool tag_char(char ch)
-{
-    return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') ||
-           (ch && strchr("_.:-", ch));
-}
-
 /* Words joined by single commas. */
 static bool tags_valid(kv_slice tags)
 {
-    size_t words = 1, len = 0;
-    for (size_t i = 0; i < tags.len; i++) {
-        if (tags.ptr[i] == ',') {
-            if (len == 0 || ++words > TAGS_MAX)
-                return false;
-            len = 0;
-        } else if (!tag_char(tags.ptr[i]) || ++len > TAG_BYTES) {
+    size_t words = 0;
+    if (tags.len == 0)
+        return true;
+    for (size_t i = 0, from = 0; i <= tags.len; i++) {
+        if (i < tags.len && tags.ptr[i] != ',')
+            continue;
+        if (++words > KV_TAGS_MAX || !kv_tag_valid(kv_slice_of(tags.ptr + from, i - from)))
             return false;
-        }
+        from = i + 1;
     }
-    return tags.len == 0 || len > 0;
+    return true;
 }
 
 static const char *job_wrong(const kv_submit *m)

@@ -14,7 +14,6 @@
 #define BACKOFF_TOP_S   86400.0
 #define RETENTION_MAX_S 31536000
 #define CREDITS_MAX     1000000000
-#define TAGS            8
 #define DEADLINE_MAX_MS 4102444800000 /* the year 2100 */
 
 /* ---- POST /api/jobs ---- */
@@ -119,27 +118,16 @@ static kv_err take_deadline(kv_body *b, const char *name, const json_t *v)
     return KV_OK;
 }
 
-static bool tag_valid(kv_slice t)
-{
-    for (size_t i = 0; i < t.len; i++) {
-        char c = t.ptr[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-              c == '_' || c == '.' || c == ':' || c == '-'))
-            return false;
-    }
-    return t.len >= 1;
-}
-
 static kv_err take_tags(kv_body *b, const char *name, const json_t *v)
 {
     (void)name;
     kv_job_body *j = job_of(b);
     size_t n = 0;
-    if (!json_is_array(v) || json_array_size(v) > TAGS)
+    if (!json_is_array(v) || json_array_size(v) > KV_TAGS_MAX)
         return KV_E_BAD_PARAMETER;
     for (size_t i = 0; i < json_array_size(v); i++) {
         kv_slice t;
-        if (!kv_body_str(json_array_get(v, i), 64, &t) || !tag_valid(t) ||
+        if (!kv_body_str(json_array_get(v, i), KV_TAG_MAX, &t) || !kv_tag_valid(t) ||
             n + t.len + 1 > sizeof(j->tags))
             return KV_E_BAD_PARAMETER;
         if (n != 0)

@@ -7,15 +7,14 @@
 #include "gateway/body.h"
 #include "proto/messages.h"
 
-#define KV_TAGS_MAX 520 /* bytes of 8 joined tags */
-#define KV_NAME_MAX 64  /* bytes of a service, tenant, user */
+#define KV_NAME_MAX 64 /* bytes of a service, tenant, user */
 
 /* A body of POST /api/jobs. submit.job 0: the client made no id. Slices point into the text and
  * into `tree`. BAD_REQUEST, BAD_PARAMETER, BAD_ID, with `why` in English. */
 typedef struct kv_job_body {
     kv_submit submit;
-    char tags[KV_TAGS_MAX];
-    json_t *tree; /* owned */
+    char tags[KV_TAGS_MAX * (KV_TAG_MAX + 1)]; /* with their commas */
+    json_t *tree;                              /* owned */
 } kv_job_body;
 kv_err kv_job_body_read(kv_slice text, kv_job_body *ret, char why[KV_BODY_WHY]);
 void kv_job_body_release(kv_job_body *b); /* after a failure too */

@@ -152,3 +152,14 @@ bool kv_service_name_valid(kv_slice name)
     }
     return name.len >= 1 && name.len <= KV_SERVICE_NAME_MAX;
 }
+
+bool kv_tag_valid(kv_slice tag)
+{
+    for (size_t i = 0; i < tag.len; i++) {
+        char c = tag.ptr[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '_' || c == '.' || c == ':' || c == '-'))
+            return false;
+    }
+    return tag.len >= 1 && tag.len <= KV_TAG_MAX;
+}

@@ -27,6 +27,11 @@ size_t kv_json_escape(const char *s, size_t len, char out[8], size_t *ret_used);
 #define KV_SERVICE_NAME_MAX 64
 bool kv_service_name_valid(kv_slice name);
 
+/* A word to find jobs by: [A-Za-z0-9_.:-]{1,64}. */
+#define KV_TAG_MAX  64
+#define KV_TAGS_MAX 8 /* of a job */
+bool kv_tag_valid(kv_slice tag);
+
 /* How far two names are from each other (Levenshtein: insertions, deletions, exchanges); SIZE_MAX
  * when one is longer than the limit. For "did you mean". */
 #define KV_TEXT_DISTANCE_MAX 64
