@@ -46,5 +46,5 @@ void kv_dead_gauge_read(kv_dead_gauge *self, kv_db *db)
     for (int i = 0; i < self->n; i++)
         kv_metric_set_label(KV_M_DEAD_LETTERS, self->names[i], self->values[i]);
     if (self->any_other)
-        kv_metric_set_label(KV_M_DEAD_LETTERS, "other", self->other);
+        kv_metric_set_label(KV_M_DEAD_LETTERS, KV_METRIC_OTHER, self->other);
 }

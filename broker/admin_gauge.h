@@ -3,9 +3,10 @@
 #ifndef KV_BROKER_ADMIN_GAUGE_H
 #define KV_BROKER_ADMIN_GAUGE_H
 
+#include "proto/base/metrics.h"
 #include "storage/db.h"
 
-enum { KV_DEAD_GAUGE_NAMES = 63 }; /* the places of a metric's label but "other" */
+enum { KV_DEAD_GAUGE_NAMES = KV_METRIC_LABELS - 1 }; /* all but KV_METRIC_OTHER */
 
 typedef struct kv_dead_gauge {
     char names[KV_DEAD_GAUGE_NAMES][65]; /* queues that had some: back at 0 they stay */

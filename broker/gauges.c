@@ -7,13 +7,12 @@
 #include "proto/base/metrics.h"
 #include "proto/base/words.h"
 
-/* Two places of 64 are kept for kervan's own services, one is "other". */
-enum { OWN_LABELS = 61, LABEL = 96 };
-#define OTHER "other"
+/* Two places are kept for kervan's own services, one is KV_METRIC_OTHER. */
+enum { OWN_LABELS = KV_METRIC_LABELS - 3, LABEL = 96 };
 
 const char *kv_gauges_label(const kv_service *s)
 {
-    return s->labelled ? s->name : OTHER;
+    return s->labelled ? s->name : KV_METRIC_OTHER;
 }
 
 void kv_gauges_wait(const kv_service *s, int64_t ms)
@@ -30,7 +29,8 @@ void kv_gauges_service(const kv_service *s, int64_t ms)
 void kv_gauges_late(const kv_session *s)
 {
     bool one = s->offers && !s->offers->next;
-    kv_metric_add_label(KV_M_LATE_ANSWERS, one ? kv_gauges_label(s->offers->service) : OTHER, 1);
+    kv_metric_add_label(KV_M_LATE_ANSWERS,
+                        one ? kv_gauges_label(s->offers->service) : KV_METRIC_OTHER, 1);
 }
 
 /* What is read off a queue when someone asks. */
@@ -116,13 +116,13 @@ void kv_core_gauges(const kv_core *core)
     for (const kv_service *s = core->service_list; s; s = s->next) {
         readings own = {.delayed = 0};
         const char *label = kv_gauges_label(s);
-        bool is_other = strcmp(label, OTHER) == 0;
+        bool is_other = strcmp(label, KV_METRIC_OTHER) == 0;
         read_service(core, s, is_other ? &other : &own);
         any_other |= is_other;
         if (!is_other)
             set_all(label, &own);
     }
     if (any_other)
-        set_all(OTHER, &other);
+        set_all(KV_METRIC_OTHER, &other);
     kv_metric_set(KV_M_WATCHES, (int64_t)core->watches);
 }

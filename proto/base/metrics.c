@@ -6,9 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LABELS_MAX  64
-#define PAIRS_MAX   192     /* of a metric with two labels */
-#define LAST_LABEL  "other" /* takes what comes when all places are taken */
+#define PAIRS_MAX   192 /* of a metric with two labels */
 #define BUCKETS_MAX 16
 
 typedef enum kind { COUNTER, GAUGE, HISTOGRAM, SIZES } kind;
@@ -85,7 +83,7 @@ void kv_metric_set(kv_metric m, int64_t value)
 
 static int places(const struct metric *metric)
 {
-    return strchr(rows[metric - all].label, ',') ? PAIRS_MAX : LABELS_MAX;
+    return strchr(rows[metric - all].label, ',') ? PAIRS_MAX : KV_METRIC_LABELS;
 }
 
 /* The place of a label value; a new one is claimed by putting its name in. */
@@ -94,7 +92,7 @@ static slot *place(struct metric *metric, const char *value)
     int n = places(metric);
 
     for (int i = 0; i < n; i++) {
-        const char *wanted = i == n - 1 ? LAST_LABEL : value;
+        const char *wanted = i == n - 1 ? KV_METRIC_OTHER : value;
         slot *s = &metric->slots[i];
         char *have = atomic_load_explicit(&s->label, memory_order_acquire);
         if (!have) {

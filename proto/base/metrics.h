@@ -11,6 +11,10 @@
 #include "proto/base/buf.h"
 #include "proto/base/metrics_table.h"
 
+/* Of a label: values at once, and the last of them, under which all that come later are counted. */
+#define KV_METRIC_LABELS 64
+#define KV_METRIC_OTHER  "other"
+
 typedef enum kv_metric {
 #define KV_METRIC_ENUM(name, prom, type, label, text) KV_M_##name,
     KV_METRICS(KV_METRIC_ENUM)
