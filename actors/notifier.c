@@ -320,7 +320,7 @@ static bool drained(void *arg)
 static const kv_handler handlers[] = {{0, NULL}};
 
 const kv_actor_def kv_notifier_actor = {
-    .name = "notifier",
+    .name = KV_WORKER_NOTIFIER,
     .handlers = handlers,
     .create = create,
     .destroy = destroy,

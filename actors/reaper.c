@@ -9,6 +9,7 @@
 #include "proto/base/lock.h"
 #include "proto/base/log.h"
 #include "proto/base/media_name.h"
+#include "proto/base/words.h"
 #include "storage/object.h"
 
 enum { KEYS_MAX = 4096, KEY_LEN_MAX = 400, CREDIT = 16, TICK_MS = 1000 };
@@ -242,7 +243,7 @@ static void destroy(void **self)
 static const kv_handler handlers[] = {{KV_JOB, on_job}, {KV_JOB_CANCEL, on_cancel}, {0, NULL}};
 
 const kv_actor_def kv_reaper_actor = {
-    .name = "reaper",
+    .name = KV_WORKER_REAPER,
     .handlers = handlers,
     .create = create,
     .destroy = destroy,

@@ -14,8 +14,6 @@
 #include "proto/base/process.h"
 #include "proto/base/words.h"
 
-#define KNOWN "image, reaper, notifier"
-
 static uint64_t no_credit(const kv_config *cfg)
 {
     (void)cfg;
@@ -23,13 +21,13 @@ static uint64_t no_credit(const kv_config *cfg)
 }
 
 static const struct {
-    const char *name, *service;
     const kv_actor_def *def;
+    const char *service;
     uint64_t (*credit)(const kv_config *cfg);
 } table[] = {
-    {"image", KV_SERVICE_IMAGE, &kv_image_actor, kv_image_credit},
-    {"reaper", KV_SERVICE_REAP, &kv_reaper_actor, no_credit}, /* takes it when it is its turn */
-    {"notifier", NULL, &kv_notifier_actor, no_credit}, /* takes no jobs: it reads the event log */
+    {&kv_image_actor, KV_SERVICE_IMAGE, kv_image_credit},
+    {&kv_reaper_actor, KV_SERVICE_REAP, no_credit}, /* takes it when it is its turn */
+    {&kv_notifier_actor, NULL, no_credit},          /* takes no jobs: it reads the event log */
 };
 enum { ACTORS = sizeof table / sizeof table[0] };
 
@@ -41,7 +39,7 @@ typedef struct worker {
 static int row_of(const char *name)
 {
     for (int i = 0; i < ACTORS; i++) {
-        if (strcmp(table[i].name, name) == 0)
+        if (strcmp(table[i].def->name, name) == 0)
             return i;
     }
     return -1;
@@ -54,20 +52,20 @@ static bool names_fit(int n, char *const *names)
         int row = row_of(names[i]);
         if (row < 0 || asked[row]) {
             kv_log(KV_LOG_ERROR, row < 0 ? "unknown_actor" : "actor_named_twice",
-                   KV_STR("actor", names[i]), KV_STR("known", KNOWN));
+                   KV_STR("actor", names[i]), KV_STR("known", KV_WORKERS(", ")));
             return false;
         }
         asked[row] = true;
     }
     if (n == 0)
-        kv_log(KV_LOG_ERROR, "no_actor_named", KV_STR("known", KNOWN));
+        kv_log(KV_LOG_ERROR, "no_actor_named", KV_STR("known", KV_WORKERS(", ")));
     return n > 0;
 }
 
 static kv_err start(worker *w, const kv_config *cfg, void *zmq, int row)
 {
     char what[32];
-    snprintf(what, sizeof what, "worker-%s", table[row].name);
+    snprintf(what, sizeof what, "worker-%s", table[row].def->name);
     kv_session_name(w->session[row], what);
     kv_actor_spec spec = {
         .def = table[row].def,
@@ -82,7 +80,7 @@ static kv_err start(worker *w, const kv_config *cfg, void *zmq, int row)
     };
     kv_err err = kv_actor_start(&spec, &w->actors[row]);
     if (err != KV_OK)
-        kv_log(KV_LOG_ERROR, "actor_not_started", KV_STR("actor", table[row].name),
+        kv_log(KV_LOG_ERROR, "actor_not_started", KV_STR("actor", table[row].def->name),
                KV_ERRNAME("code", err));
     return err;
 }

@@ -6,6 +6,7 @@
 #include "broker/admin_prom.h"
 #include "broker/admin_views.h"
 #include "broker/services.h"
+#include "proto/base/words.h"
 #include "storage/read/dead_letters.h"
 #include "storage/room.h"
 
@@ -282,43 +283,51 @@ typedef enum verdict { FINE, NOTE, PROBLEM } verdict;
 
 /* Slow is no fault, unless it has been so for long; what an operator stopped holds nobody up while
  * nothing waits. */
-static verdict judge(const char *health, uint64_t waiting, json_int_t oldest_s)
+static verdict judge(int health, uint64_t waiting, json_int_t oldest_s)
 {
-    if (strcmp(health, "ok") == 0)
+    switch (health) {
+    case KV_HEALTH_OK:
         return FINE;
-    if (strcmp(health, "paused") == 0 || strcmp(health, "draining") == 0)
+    case KV_HEALTH_PAUSED:
+    case KV_HEALTH_DRAINING:
         return waiting > 0 ? PROBLEM : NOTE;
-    if (strcmp(health, "stuck") == 0 || strcmp(health, "no_workers") == 0)
+    case KV_HEALTH_STUCK:
+    case KV_HEALTH_NO_WORKERS:
         return PROBLEM;
-    return oldest_s >= HELD_S ? PROBLEM : FINE;
+    default:
+        return oldest_s >= HELD_S ? PROBLEM : FINE;
+    }
 }
 
 /* Who works off the queues of kervan's own. */
-static const char *own_worker(const char *service, const char *health)
+static const char *own_worker(const char *service, int health)
 {
-    if (strcmp(health, "no_workers") != 0)
+#define IS(worker) " Its worker is `kervan worker " worker "`."
+    if (health != KV_HEALTH_NO_WORKERS)
         return "";
-    return strcmp(service, KV_SERVICE_IMAGE) == 0  ? " Its worker is `kervan worker image`."
-           : strcmp(service, KV_SERVICE_REAP) == 0 ? " Its worker is `kervan worker reaper`."
+    return strcmp(service, KV_SERVICE_IMAGE) == 0  ? IS(KV_WORKER_IMAGE)
+           : strcmp(service, KV_SERVICE_REAP) == 0 ? IS(KV_WORKER_REAPER)
                                                    : "";
+#undef IS
 }
 
 static void judge_queue(doctor *d, const json_t *q)
 {
     const char *service = json_string_value(json_object_get(q, "service"));
-    const char *health = json_string_value(json_object_get(q, "health"));
+    const char *word = json_string_value(json_object_get(q, "health"));
     const char *remedy = json_string_value(json_object_get(q, "remedy"));
     json_int_t oldest = json_integer_value(json_object_get(q, "oldest_waiting_s"));
     char where[96], way[512];
     d->queues++;
-    if (!service || !health)
+    if (!service || !word)
         return;
+    int health = kv_word_find(kv_health_names, KV_HEALTH_COUNT, kv_slice_str(word));
     verdict v = judge(health, kv_view_waiting(q), oldest);
     if (v == FINE)
         return;
     kv_buf what;
     kv_buf_init(&what, 1024);
-    kv_buf_addf(&what, "%s, %llu waiting", health, (unsigned long long)kv_view_waiting(q));
+    kv_buf_addf(&what, "%s, %llu waiting", word, (unsigned long long)kv_view_waiting(q));
     if (oldest > 0) {
         kv_buf_adds(&what, ", the oldest for ");
         kv_human_ms(oldest * 1000, &what);

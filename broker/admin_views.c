@@ -1,5 +1,6 @@
 #include "broker/admin_views.h"
 
+#include "proto/base/words.h"
 #include "storage/read/jobs_list.h"
 
 enum { DEAD_COUNTED = 1000 }; /* a queue: they are counted each time */
@@ -22,18 +23,11 @@ static const kv_column queue_columns[] = {
     {">DEAD", "dead", KV_COLUMN_TEXT},
     {"HEALTH", "health", KV_COLUMN_TEXT},
 };
-/* What is worst first, then by name. */
 static int trouble(const json_t *queue)
 {
-    static const char *const order[] = {"stuck",    "no_workers", "paused",
-                                        "draining", "at_limit",   "workers_busy"};
-    const int n = sizeof order / sizeof *order;
     const char *health = json_string_value(json_object_get(queue, "health"));
-    for (int i = 0; i < n && health; i++) {
-        if (strcmp(health, order[i]) == 0)
-            return i;
-    }
-    return n;
+    int i = health ? kv_word_find(kv_health_names, KV_HEALTH_COUNT, kv_slice_str(health)) : -1;
+    return i > KV_HEALTH_OK ? i : KV_HEALTH_COUNT;
 }
 
 static int by_name(const void *a, const void *b)
@@ -43,6 +37,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(x ? x : "", y ? y : "");
 }
 
+/* What is worst first, then by name. */
 static int by_trouble(const void *a, const void *b)
 {
     int x = trouble(*(const json_t *const *)a), y = trouble(*(const json_t *const *)b);

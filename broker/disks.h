@@ -6,7 +6,8 @@
 #include "storage/room.h"
 
 typedef struct kv_disks kv_disks;
-/* Says in the log when a disk gets low, and when it has room again. */
+/* Says in the log when a disk gets low, and when it has room again; then it sees to the spare room,
+ * too (kv_db_spare_keep). */
 kv_err kv_disks_start(const kv_config *cfg, kv_disks **ret);
 void kv_disks_stop(kv_disks **self);
 /* As it was seen last; any thread. Before the first look nothing is known and none is low. */

@@ -45,53 +45,42 @@ kv_health kv_health_of(kv_core *c, kv_service *s)
 }
 
 static const struct {
-    const char *name, *en, *tr;
+    const char *en, *tr;
 } sentences[] = {
-    [KV_HEALTH_OK] = {"ok", "", ""},
-    [KV_HEALTH_NO_WORKERS] = {"no_workers",
-                              "Jobs wait and no worker serves this queue: start one, or look into "
+    [KV_HEALTH_OK] = {"", ""},
+    [KV_HEALTH_NO_WORKERS] = {"Jobs wait and no worker serves this queue: start one, or look into "
                               "the log of the one that should run. The jobs are kept.",
                               "İşler bekliyor ama bu kuyruğa bakan bir işçi yok: bir işçi başlatın "
                               "ya da çalışması gerekenin günlüğüne bakın. İşler saklanır."},
-    [KV_HEALTH_PAUSED] = {"paused", "An operator paused the queue; resume it (kervan ctl resume).",
+    [KV_HEALTH_PAUSED] = {"An operator paused the queue; resume it (kervan ctl resume).",
                           "Kuyruk bir yönetici tarafından duraklatıldı; sürdürün (kervan ctl "
                           "resume)."},
-    [KV_HEALTH_NO_ROOM] = {"no_room",
-                           "The disk has no room for variants (DISK_RESERVE_MB): make some, "
+    [KV_HEALTH_NO_ROOM] = {"The disk has no room for variants (DISK_RESERVE_MB): make some, "
                            "and the pictures go on by themselves.",
                            "Diskte türevler için yer yok (DISK_RESERVE_MB): yer açın, görseller "
                            "kendiliğinden devam eder."},
     [KV_HEALTH_DRAINING] =
-        {"draining",
-         "An operator drains the queue: new jobs are refused until it is resumed "
+        {"An operator drains the queue: new jobs are refused until it is resumed "
          "(kervan ctl resume).",
          "Kuyruk boşaltılıyor: sürdürülene kadar yeni iş alınmaz (kervan ctl "
          "resume)."},
-    [KV_HEALTH_AT_LIMIT] = {"at_limit",
-                            "A concurrency or rate limit of the queue or its tenants holds the "
+    [KV_HEALTH_AT_LIMIT] = {"A concurrency or rate limit of the queue or its tenants holds the "
                             "jobs back: wait, or raise the limit.",
                             "Kuyruğun ya da kiracılarının eşzamanlılık veya hız sınırı işleri "
                             "bekletiyor: bekleyin ya da sınırı yükseltin."},
     [KV_HEALTH_WORKERS_BUSY] =
-        {"workers_busy",
-         "All workers are busy and jobs wait: start more workers, or raise "
+        {"All workers are busy and jobs wait: start more workers, or raise "
          "their credit.",
          "Tüm işçiler meşgul ve işler bekliyor: daha çok işçi başlatın ya da "
          "işçi başına iş sayısını yükseltin."},
     [KV_HEALTH_STUCK] =
-        {"stuck",
-         "Jobs wait and none begins or ends: see the oldest leases (kervan ctl "
+        {"Jobs wait and none begins or ends: see the oldest leases (kervan ctl "
          "leases) and the log of their workers, and the broker's log for a database "
          "that refuses to write.",
          "İşler bekliyor ama hiçbiri başlamıyor ya da bitmiyor: en eski kiralara "
          "(kervan ctl leases), işçilerin günlüğüne ve veritabanı yazmayı "
          "reddediyor mu diye aracının günlüğüne bakın."},
 };
-
-const char *kv_health_name(kv_health health)
-{
-    return sentences[health].name;
-}
 
 const char *kv_health_remedy(kv_health health, bool turkish)
 {

@@ -158,7 +158,7 @@ static void put_queue(page *p, kv_service *s)
     put_queue_limits(p, s);
     put_counts(p, s);
     put_pace(p, s);
-    put_text(out, "health", kv_health_name(health));
+    put_text(out, "health", kv_health_names[health]);
     put_text(out, "remedy", kv_health_remedy(health, false));
     put_text(out, "remedy_tr", kv_health_remedy(health, true));
     kv_json_close(out, '}');

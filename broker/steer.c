@@ -363,7 +363,7 @@ static void log_health(kv_core *c, kv_service *s)
     s->health = (uint8_t)health;
     if (health == KV_HEALTH_STUCK || health == KV_HEALTH_NO_WORKERS)
         kv_log(KV_LOG_WARN, "queue_held", KV_STR("service", s->name),
-               KV_STR("why", kv_health_name(health)),
+               KV_STR("why", kv_health_names[health]),
                KV_STR("what", kv_health_remedy(health, false)));
 }
 

@@ -12,6 +12,7 @@
 #include "proto/base/config.h"
 #include "proto/base/log.h"
 #include "proto/base/process.h"
+#include "proto/base/words.h"
 #include "storage/db.h"
 #include "tools/ctl.h"
 #include "tools/supervise.h"
@@ -151,7 +152,7 @@ static const command commands[] = {
      NEEDS_CONFIG | NEEDS_SIGNALS, 1, run_up},
     {"broker", "", "the broker alone", NEEDS_CONFIG | NEEDS_SIGNALS, 0, run_broker},
     {"gateway", "", "an HTTP gateway alone", NEEDS_CONFIG | NEEDS_SIGNALS, 0, run_gateway},
-    {"worker", "ACTOR...", "a worker with these actors: image, reaper, notifier",
+    {"worker", "ACTOR...", "a worker with these actors: " KV_WORKERS(", "),
      NEEDS_CONFIG | NEEDS_SIGNALS, ANY, run_worker},
     {"config", "[--example|--manual]",
      "the configuration in force, an .env.example or the manual's tables", NEEDS_CONFIG, 1,

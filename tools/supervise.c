@@ -16,6 +16,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/process.h"
+#include "proto/base/words.h"
 #include "tools/readable.h"
 
 enum { BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 5000, STEADY_MS = 10000 };
@@ -23,10 +24,11 @@ enum { GIVE_UP_MS = 1600 }; /* the fifth death in a row, after three seconds */
 
 /* In start order; stopped gateway first, then worker, then broker. */
 enum { BROKER, GATEWAY, WORKER, CHILDREN };
+#define COMMA ,
 static char *const child_args[CHILDREN][6] = {
     [BROKER] = {"kervan", "broker", NULL},
     [GATEWAY] = {"kervan", "gateway", NULL},
-    [WORKER] = {"kervan", "worker", "image", "reaper", "notifier", NULL},
+    [WORKER] = {"kervan", "worker", KV_WORKERS(COMMA), NULL},
 };
 static const int stop_order[CHILDREN] = {GATEWAY, WORKER, BROKER};
 

@@ -12,6 +12,7 @@
 #include "actors/image/answer.h"
 #include "actors/image/zygote_link.h"
 #include "proto/base/log.h"
+#include "proto/base/words.h"
 
 enum {
     CREDIT_MAX = 256, /* what the zygote has room for */
@@ -435,7 +436,7 @@ static kv_err create(const kv_config *cfg, const void *arg, void **ret_self)
 static const kv_handler handlers[] = {{KV_JOB, on_job}, {KV_JOB_CANCEL, on_cancel}, {0, NULL}};
 
 const kv_actor_def kv_image_actor = {
-    .name = "image",
+    .name = KV_WORKER_IMAGE,
     .handlers = handlers,
     .create = create,
     .destroy = destroy,

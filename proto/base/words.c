@@ -5,6 +5,7 @@
 
 const char *const kv_state_names[KV_STATES] = {KV_JOB_STATES(NAME)};
 const char *const kv_lane_names[KV_LANES] = {KV_JOB_LANES(NAME)};
+const char *const kv_health_names[KV_HEALTH_COUNT] = {KV_HEALTHS(NAME)};
 const char *const kv_overflow_names[KV_OVERFLOW_COUNT] = {KV_OVERFLOWS(NAME, )};
 const char *const kv_log_level_names[KV_LOG_LEVEL_COUNT] = {KV_LOG_LEVELS(NAME, )};
 const kv_slice kv_event_names[KV_EVENT_COUNT] = {KV_EVENT_TYPES(EVENT)};

@@ -48,6 +48,17 @@
     X(MEDIA_FAILED, "media", "failed", "mediaId, media")                                           \
     X(MEDIA_DELETED, "media", "deleted", "mediaId, folder, stored_hash")
 
+/* How a queue does: well, or why not, the worst first. */
+#define KV_HEALTHS(X)                                                                              \
+    X(OK, "ok")                                                                                    \
+    X(STUCK, "stuck")                                                                              \
+    X(NO_WORKERS, "no_workers")                                                                    \
+    X(PAUSED, "paused")                                                                            \
+    X(NO_ROOM, "no_room")                                                                          \
+    X(DRAINING, "draining")                                                                        \
+    X(AT_LIMIT, "at_limit")                                                                        \
+    X(WORKERS_BUSY, "workers_busy")
+
 /* What is done at the bound of a queue; AND stands between. */
 #define KV_OVERFLOWS(X, AND) X(REJECT, "reject") AND X(EVICT, "evict")
 
@@ -79,24 +90,34 @@
 #define KV_SERVICE_IMAGE "image-process"
 #define KV_SERVICE_REAP  "blob-reap"
 
+/* The actors of `kervan worker`; AND stands between. */
+#define KV_WORKER_IMAGE    "image"
+#define KV_WORKER_REAPER   "reaper"
+#define KV_WORKER_NOTIFIER "notifier"
+#define KV_WORKERS(AND)    KV_WORKER_IMAGE AND KV_WORKER_REAPER AND KV_WORKER_NOTIFIER
+
 #define KV_WORD_STATE(name, word)                KV_JOB_##name,
 #define KV_WORD_LANE(name, word)                 KV_LANE_##name,
+#define KV_WORD_HEALTH(name, word)               KV_HEALTH_##name,
 #define KV_WORD_OVERFLOW(name, word)             KV_OVERFLOW_##name,
 #define KV_WORD_LEVEL(name, word)                KV_LOG_##name,
 #define KV_WORD_EVENT(name, kind, what, members) KV_EVENT_##name,
 enum { KV_JOB_STATES(KV_WORD_STATE) KV_STATES };
 enum { KV_JOB_LANES(KV_WORD_LANE) KV_LANES };
+typedef enum kv_health { KV_HEALTHS(KV_WORD_HEALTH) KV_HEALTH_COUNT } kv_health;
 enum { KV_OVERFLOWS(KV_WORD_OVERFLOW, ) KV_OVERFLOW_COUNT };
 typedef enum kv_log_level { KV_LOG_LEVELS(KV_WORD_LEVEL, ) KV_LOG_LEVEL_COUNT } kv_log_level;
 typedef enum kv_event_type { KV_EVENT_TYPES(KV_WORD_EVENT) KV_EVENT_COUNT } kv_event_type;
 #undef KV_WORD_STATE
 #undef KV_WORD_LANE
+#undef KV_WORD_HEALTH
 #undef KV_WORD_OVERFLOW
 #undef KV_WORD_LEVEL
 #undef KV_WORD_EVENT
 
 extern const char *const kv_state_names[KV_STATES];
 extern const char *const kv_lane_names[KV_LANES];
+extern const char *const kv_health_names[KV_HEALTH_COUNT];
 extern const char *const kv_overflow_names[KV_OVERFLOW_COUNT];
 extern const char *const kv_log_level_names[KV_LOG_LEVEL_COUNT];
 extern const kv_slice kv_event_names[KV_EVENT_COUNT]; /* "job.queued" … */

@@ -164,7 +164,11 @@ static void test_words_are_those_of_the_tables(void **state)
         states[i] = kv_slice_str(kv_state_names[i]);
     for (int i = 0; i < KV_LANES; i++)
         lanes[i] = kv_slice_str(kv_lane_names[i]);
+    kv_slice healths[KV_HEALTH_COUNT];
+    for (int i = 0; i < KV_HEALTH_COUNT; i++)
+        healths[i] = kv_slice_str(kv_health_names[i]);
     check_words(doc, "Job", "status", states, KV_STATES);
+    check_words(doc, "Queue", "health", healths, KV_HEALTH_COUNT);
     check_words(doc, "Job", "lane", lanes, KV_LANES);
     check_words(doc, "Event", "type", kv_event_names, KV_EVENT_COUNT);
     json_decref(doc);
