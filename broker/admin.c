@@ -8,13 +8,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "broker/admin_conn.h"
 #include "broker/admin_listen.h"
 #include "proto/base/log.h"
+#include "proto/base/wake.h"
 
 enum {
     IDLE_MS = 600 * 1000,
@@ -298,17 +298,11 @@ static void wait_and_read(kv_admin *a, int64_t wait)
         accept_all(a);
 }
 
-static bool stop_asked(const kv_admin *a)
-{
-    uint64_t n;
-    return read(a->wake_fd, &n, sizeof n) == sizeof n;
-}
-
 static void *thread_main(void *arg)
 {
     kv_admin *a = arg;
     pthread_setname_np(pthread_self(), "admin");
-    while (!stop_asked(a))
+    while (!kv_wake_taken(a->wake_fd))
         wait_and_read(a, serve(a));
     for (int i = 0; i < KV_ADMIN_CONNS; i++) {
         if (a->conns[i].fd >= 0)
@@ -333,7 +327,7 @@ kv_err kv_admin_start(const kv_config *cfg, const kv_clock *clock, void *zmq, kv
     a->clock = clock;
     a->zmq = zmq;
     a->next_gauge_ms = now_ms(a) + 1000; /* who starts has other things to do first */
-    a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    a->wake_fd = kv_wake_open();
     kv_id_maker_init(&a->ids, kv_id_random_node());
     for (int i = 0; i < KV_ADMIN_CONNS; i++)
         a->conns[i].fd = -1;
@@ -357,8 +351,7 @@ void kv_admin_stop(kv_admin **self)
     kv_admin *a = *self;
     if (!a)
         return;
-    const uint64_t one = 1;
-    (void)!write(a->wake_fd, &one, sizeof one);
+    kv_wake(a->wake_fd);
     pthread_join(a->thread, NULL);
     kv_admin_unlisten(a->cfg->admin, a->listen_fd);
     close(a->wake_fd);

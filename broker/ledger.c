@@ -1,18 +1,16 @@
 #include "broker/ledger.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "broker/tidy.h"
 #include "proto/base/cond.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
+#include "proto/base/wake.h"
 #include "storage/backup.h"
 #include "storage/room.h"
 
@@ -75,13 +73,11 @@ static void append_rows(kv_ledger *l, kv_event_row *rows)
  * that came after its taking would leave the descriptor readable. */
 static void mark_out(kv_ledger *l)
 {
-    uint64_t one = 1;
     l->out_any = true;
     if (l->out_woken || l->by_caller)
         return;
     l->out_woken = true;
-    if (write(l->fd, &one, sizeof one) != sizeof one)
-        kv_log(KV_LOG_ERROR, "ledger_wake_failed", KV_STR("error", strerror(errno)));
+    kv_wake(l->fd);
 }
 
 /* A transaction ended: its commands and events go to the loop. */
@@ -343,7 +339,7 @@ kv_err kv_ledger_open(const kv_config *cfg, const kv_clock *clock, kv_ledger **r
     l->cfg = cfg;
     l->clock = clock;
     l->tidy.cfg = cfg;
-    l->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    l->fd = kv_wake_open();
     kv_err err = l->fd >= 0 && init_sync(l) ? kv_exec_open(cfg, clock, &l->x) : KV_E_NO_MEMORY;
     if (err != KV_OK) {
         if (l->fd >= 0)
@@ -436,11 +432,10 @@ int kv_ledger_fd(const kv_ledger *l)
 
 bool kv_ledger_take(kv_ledger *l, kv_ledger_out *ret)
 {
-    uint64_t count;
     pthread_mutex_lock(&l->lock);
     bool any = l->out_any;
-    if (l->out_woken && read(l->fd, &count, sizeof count) < 0)
-        kv_log(KV_LOG_ERROR, "ledger_wake_failed", KV_STR("error", strerror(errno)));
+    if (l->out_woken)
+        kv_wake_taken(l->fd);
     *ret = l->out;
     l->out.cmds = (kv_cmd_list){.n = 0};
     l->out.rows = l->out_last = NULL;

@@ -5,10 +5,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "proto/base/log.h"
+#include "proto/base/wake.h"
 #include "storage/read/event_text.h"
 #include "storage/read/events.h"
 
@@ -112,12 +111,10 @@ static void read_log(kv_replay *r, question *q)
 
 static void hand_over(kv_replay *r, question *q)
 {
-    uint64_t one = 1;
     pthread_mutex_lock(&r->lock);
     push(&r->answered, q);
     pthread_mutex_unlock(&r->lock);
-    if (write(r->fd, &one, sizeof one) != sizeof one)
-        kv_log(KV_LOG_ERROR, "replay_wake_failed", KV_STR("error", strerror(errno)));
+    kv_wake(r->fd);
     atomic_store(&r->any_answered,
                  true); /* last: else a taker could leave the descriptor readable */
 }
@@ -198,11 +195,9 @@ void kv_replay_take(kv_replay *self,
                     void (*send)(void *arg, kv_slice peer, uint64_t request, const kv_msg *m),
                     void *arg)
 {
-    uint64_t count;
     if (!atomic_exchange(&self->any_answered, false)) /* asked each round of the loop */
         return;
-    if (read(self->fd, &count, sizeof count) < 0 && errno != EAGAIN)
-        kv_log(KV_LOG_ERROR, "replay_wake_failed", KV_STR("error", strerror(errno)));
+    kv_wake_taken(self->fd);
     for (;;) {
         pthread_mutex_lock(&self->lock);
         question *q = pop(&self->answered);
@@ -225,7 +220,7 @@ kv_err kv_replay_start(const kv_config *cfg, kv_replay **ret)
     *ret = NULL;
     if (!r)
         return KV_E_NO_MEMORY;
-    r->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    r->fd = kv_wake_open();
     kv_err err = r->fd >= 0 ? kv_db_open(cfg, KV_DB_READ, &r->db) : kv_err_from_errno(errno);
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->wake, NULL);

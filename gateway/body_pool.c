@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "proto/base/metrics.h"
+#include "proto/base/wake.h"
 
 #define KEEP_FREE 16 /* arenas kept for later use */
 #define LOOPS_MAX 64
@@ -125,11 +125,8 @@ static void wake(kv_body_pool *p)
 {
     for (unsigned i = 0; i < p->loops; i++)
         if (atomic_load_explicit(&p->wants[i], memory_order_seq_cst) &&
-            atomic_exchange(&p->wants[i], false)) {
-            uint64_t one = 1;
-            ssize_t n = write(p->wake_fds[i], &one, sizeof(one));
-            (void)n; /* full: the loop is awake already */
-        }
+            atomic_exchange(&p->wants[i], false))
+            kv_wake(p->wake_fds[i]);
 }
 
 void kv_body_drop(kv_body_buf *b)

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include "gateway/upload.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
+#include "proto/base/wake.h"
 #include "proto/endpoints.h"
 
 #define WAIT_MAX_MS   1000 /* between two turns */
@@ -109,16 +109,13 @@ kv_db *kv_loop_db(kv_loop *loop)
 
 void kv_loop_wake(kv_loop_own *l)
 {
-    uint64_t one = 1;
-    ssize_t n = write(l->wake_fd, &one, sizeof(one));
-    (void)n; /* full: it is awake */
+    kv_wake(l->wake_fd);
 }
 
 static void on_wake(void *arg)
 {
     kv_loop_own *l = arg;
-    uint64_t count;
-    if (read(l->wake_fd, &count, sizeof(count)) == sizeof(count))
+    if (kv_wake_taken(l->wake_fd))
         kv_uploads_resume(l->loop.uploads);
 }
 

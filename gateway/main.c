@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
 #include "proto/base/process.h"
+#include "proto/base/wake.h"
 
 #define NEVER_MS  (24 * 3600 * 1000ull)
 #define SPARE_FDS 1024 /* besides connections: files, database, sockets */
@@ -111,7 +111,7 @@ static kv_err prepare(gateway *g, const kv_config *cfg)
     own->id_node = kv_id_random_node();
     assert(own->gw.loops >= 1 && own->gw.loops <= KV_LOOPS_MAX);
     for (unsigned i = 0; i < own->gw.loops; i++)
-        if ((own->wake_fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0)
+        if ((own->wake_fds[i] = kv_wake_open()) < 0)
             return kv_err_from_errno(errno);
     size_t budget = (size_t)cfg->upload_buffer_mb << 20;
     if (budget <

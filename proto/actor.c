@@ -6,12 +6,12 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "proto/actor_state.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
+#include "proto/base/wake.h"
 
 #define BATCH_MAX     64   /* messages between two calls of batch_end */
 #define IDLE_MS       1000 /* longest sleep */
@@ -197,9 +197,7 @@ static void sleep_until_something(kv_actor *a, int64_t ms)
     zmq_poll(items, (int)n, (long)ms);
     if (items != few)
         free(items);
-    uint64_t woken;
-    if (read(a->wake_fd, &woken, sizeof woken) < 0 && errno != EAGAIN)
-        kv_log(KV_LOG_ERROR, "wake_failed", KV_STR("error", strerror(errno)));
+    kv_wake_taken(a->wake_fd);
 }
 
 static int64_t until_tick_ms(const kv_actor *a)
@@ -364,7 +362,7 @@ static kv_actor *new_actor(const kv_actor_spec *spec)
     assert(!spec->def->tick || spec->def->tick_ms > 0);
     sem_init(&a->ready, 0, 0);
     a->next_tick_us = kv_mono_us(spec->clock) + spec->def->tick_ms * 1000;
-    a->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    a->wake_fd = kv_wake_open();
     return a;
 }
 
@@ -403,14 +401,12 @@ fail:
 void kv_actor_stop(kv_actor **self, int64_t deadline_ms)
 {
     kv_actor *a = *self;
-    uint64_t one = 1;
 
     if (!a)
         return;
     /* never 0: that means run on */
     atomic_store(&a->stop_until_ms, kv_mono_ms(&kv_clock_real) + deadline_ms + 1);
-    if (write(a->wake_fd, &one, sizeof one) != sizeof one)
-        kv_log(KV_LOG_ERROR, "wake_failed", KV_STR("error", strerror(errno)));
+    kv_wake(a->wake_fd);
     pthread_join(a->thread, NULL);
     free_actor(a);
     *self = NULL;

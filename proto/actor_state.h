@@ -31,7 +31,7 @@ struct kv_actor {
     pthread_t thread;
     sem_t ready;
     kv_err start_err;
-    int wake_fd;                   /* eventfd, written by kv_actor_stop */
+    int wake_fd;                   /* by kv_actor_stop */
     _Atomic int64_t stop_until_ms; /* kv_clock_real, monotonic; 0: run on */
 
     /* sockets */

@@ -1,17 +1,16 @@
 /* Working: handlers in threads of their own, before them an actor that holds leases, answers and
  * hears cancels. */
 #include <assert.h>
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "proto/actor.h"
 #include "proto/base/log.h"
 #include "proto/base/text.h"
+#include "proto/base/wake.h"
 #include "proto/jobs_state.h"
 
 enum {
@@ -72,13 +71,6 @@ struct kv_job_worker {
 
 /* ---- handlers ---- */
 
-static void tell_actor(kv_job_worker *w)
-{
-    uint64_t one = 1;
-    if (write(w->fd, &one, sizeof one) != sizeof one)
-        kv_log(KV_LOG_ERROR, "worker_wake_failed", KV_STR("error", strerror(errno)));
-}
-
 static kv_work *next_queued(kv_job_worker *w)
 {
     pthread_mutex_lock(&w->lock);
@@ -101,7 +93,7 @@ static void *handle_jobs(void *arg)
         pthread_mutex_lock(&w->lock);
         j->finished = true;
         pthread_mutex_unlock(&w->lock);
-        tell_actor(w);
+        kv_wake(w->fd);
     }
     return NULL;
 }
@@ -171,7 +163,7 @@ kv_err kv_work_progress(kv_work *job, unsigned percent, const char *patch)
     if (err != KV_OK)
         report_free(r);
     else
-        tell_actor(job->worker);
+        kv_wake(job->worker->fd);
     return err == KV_E_CONFLICT ? KV_OK : err;
 }
 
@@ -329,9 +321,7 @@ static void look_at_all(kv_job_worker *w, kv_out *out)
 
 static void on_fd(void *self, int fd, kv_out *out)
 {
-    uint64_t count;
-    if (read(fd, &count, sizeof count) < 0 && errno != EAGAIN)
-        kv_log(KV_LOG_ERROR, "worker_wake_failed", KV_STR("error", strerror(errno)));
+    kv_wake_taken(fd);
     look_at_all(self, out);
 }
 
@@ -458,7 +448,7 @@ kv_err kv_job_worker_start(const kv_job_worker_opts *opts, kv_job_worker **ret)
     w->broker = kv_job_client_endpoint(opts->broker, "KERVAN_BROKER", "broker.sock");
     w->service = strdup(opts->service);
     w->zmq = zmq_ctx_new();
-    w->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    w->fd = kv_wake_open();
     kv_err err = w->broker && w->service && w->zmq && w->fd >= 0 ? KV_OK : KV_E_NO_MEMORY;
     kv_actor_spec spec = {.def = &def,
                           .arg = &w,
