@@ -5,8 +5,8 @@
 #include <zmq.h>
 
 #include "proto/base/log.h"
-#include "proto/codec.h"
 #include "proto/endpoints.h"
+#include "proto/frames.h"
 
 enum { PIPE_MESSAGES = 1000, LINGER_MS = 200 };
 #define LARGEST 4096 /* bytes of what a subscriber sends: the prefix it subscribes to */
@@ -54,15 +54,10 @@ void kv_publish_close(kv_publish **self)
 /* A PUB socket never blocks and never says that it dropped something: readers see it. */
 static void publish(kv_publish *p, const kv_msg *m)
 {
-    kv_header head = {.code = m->code};
     uint8_t bytes[KV_HEADER_SIZE];
-    kv_header_encode(&head, bytes);
-    kv_buf_clear(&p->scratch);
-    kv_body_encode(m, &p->scratch);
-    if (!kv_buf_ok(&p->scratch))
-        return;
-    if (zmq_send(p->socket, bytes, sizeof bytes, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0)
-        (void)zmq_send(p->socket, p->scratch.data, p->scratch.len, ZMQ_DONTWAIT);
+    if (kv_frames_encode((kv_header){0}, m, bytes, &p->scratch) &&
+        kv_frame_send(p->socket, bytes, sizeof bytes, true))
+        (void)kv_frame_send(p->socket, p->scratch.data, p->scratch.len, false);
 }
 
 void kv_publish_rows(kv_publish *self, const kv_event_row *rows, uint64_t gone_seq)

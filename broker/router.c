@@ -11,6 +11,7 @@
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
 #include "proto/endpoints.h"
+#include "proto/frames.h"
 
 enum {
     PIPE_MESSAGES = 2000, /* a peer's pipe, each direction */
@@ -227,22 +228,9 @@ static int send_packet(kv_router *r, kv_slice peer, const uint8_t *head, const v
     int rc = body_message(r, peer, body, len, &m);
     if (rc != 0)
         return rc;
-    do
-        rc = zmq_send(r->socket, peer.ptr, peer.len, ZMQ_SNDMORE | ZMQ_DONTWAIT);
-    while (rc < 0 && errno == EINTR);
-    if (rc < 0) {
-        rc = errno;
-        zmq_msg_close(&m);
-        return rc;
-    }
-    /* Behind an accepted routing id the rest of the message finds room. */
-    do
-        rc = zmq_send(r->socket, head, KV_HEADER_SIZE, ZMQ_SNDMORE | ZMQ_DONTWAIT);
-    while (rc < 0 && errno == EINTR);
-    do
-        rc = zmq_msg_send(&m, r->socket, ZMQ_DONTWAIT);
-    while (rc < 0 && errno == EINTR);
-    if (rc >= 0)
+    if (kv_frame_send(r->socket, peer.ptr, peer.len, true) &&
+        kv_frame_send(r->socket, head, KV_HEADER_SIZE, true) &&
+        kv_frame_send_msg(r->socket, &m, false))
         return 0;
     rc = errno;
     zmq_msg_close(&m);
@@ -288,12 +276,8 @@ static void enqueue(kv_router *r, kv_slice peer, const uint8_t *head, const kv_b
 
 void kv_router_send(kv_router *router, kv_slice peer, uint64_t request, const kv_msg *m)
 {
-    kv_header head = {.code = m->code, .request = request};
     uint8_t bytes[KV_HEADER_SIZE];
-    kv_header_encode(&head, bytes);
-    kv_buf_clear(&router->scratch);
-    kv_body_encode(m, &router->scratch);
-    if (!kv_buf_ok(&router->scratch))
+    if (!kv_frames_encode((kv_header){.request = request}, m, bytes, &router->scratch))
         return;
     if (!router->list || !kv_names_find(&router->queues, peer)) {
         int rc = send_packet(router, peer, bytes, router->scratch.data, router->scratch.len);
@@ -399,20 +383,11 @@ static void take_frames(kv_router *r, zmq_msg_t frames[3])
 static bool receive_one(kv_router *r)
 {
     zmq_msg_t frames[3];
-    int count = 0, rc, more = 1;
     for (int i = 0; i < 3; i++)
         zmq_msg_init(&frames[i]);
-    while (more) {
-        zmq_msg_t *to = &frames[count < 3 ? count : 2];
-        do
-            rc = zmq_msg_recv(to, r->socket, ZMQ_DONTWAIT);
-        while (rc < 0 && errno == EINTR);
-        if (rc < 0)
-            break;
-        more = zmq_msg_more(to);
-        count++;
-    }
-    if (count == 3 && !more)
+    int count =
+        kv_frames_receive(r->socket, (zmq_msg_t *[]){&frames[0], &frames[1], &frames[2]}, 3);
+    if (count == 3)
         take_frames(r, frames);
     else if (count > 0)
         log_bad(r, "not two frames", KV_E_BAD_MESSAGE);

@@ -1,7 +1,6 @@
 #include "gateway/feed_state.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 
 #include <zmq.h>
@@ -11,8 +10,8 @@
 #include "gateway/static.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
-#include "proto/codec.h"
 #include "proto/endpoints.h"
+#include "proto/frames.h"
 #include "storage/read/events.h"
 
 #define TICK_MS 1000
@@ -216,31 +215,14 @@ static void decode_message(struct kv_feed *f, zmq_msg_t *head, zmq_msg_t *body)
 static bool take_message(struct kv_feed *f)
 {
     zmq_msg_t part[2];
-    unsigned n = 0;
-    bool more = true, got = false;
     zmq_msg_init(&part[0]);
     zmq_msg_init(&part[1]);
-    while (more) {
-        zmq_msg_t extra;
-        zmq_msg_t *to = n < 2 ? &part[n] : &extra;
-        if (n >= 2)
-            zmq_msg_init(&extra);
-        int rc;
-        while ((rc = zmq_msg_recv(to, f->sub, ZMQ_DONTWAIT)) == -1 && errno == EINTR)
-            ;
-        more = rc != -1 && zmq_msg_more(to);
-        if (n >= 2)
-            zmq_msg_close(&extra);
-        if (rc == -1)
-            break;
-        n++;
-        got = true;
-    }
+    int n = kv_frames_receive(f->sub, (zmq_msg_t *[]){&part[0], &part[1]}, 2);
     if (n == 2)
         decode_message(f, &part[0], &part[1]);
     zmq_msg_close(&part[0]);
     zmq_msg_close(&part[1]);
-    return got;
+    return n > 0;
 }
 
 /* ---- turns and ticks ---- */

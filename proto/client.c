@@ -12,6 +12,7 @@
 #include "proto/base/id.h"
 #include "proto/base/log.h"
 #include "proto/endpoints.h"
+#include "proto/frames.h"
 #include "proto/waiting.h"
 
 #define RESEND_MS_DEFAULT 1000
@@ -52,31 +53,18 @@ static int64_t now_us(const kv_client *c)
 /* Two frames; false: no connection, or the pipe is full. */
 static bool send_frames(kv_client *c, const uint8_t *head, const void *body, size_t body_len)
 {
-    int rc;
-
     c->touched = true;
-    do
-        rc = zmq_send(c->socket, head, KV_HEADER_SIZE, ZMQ_SNDMORE | ZMQ_DONTWAIT);
-    while (rc < 0 && errno == EINTR);
-    if (rc < 0)
-        return false;
-    /* behind an accepted first frame the second finds room: they are one message */
-    do
-        rc = zmq_send(c->socket, body, body_len, ZMQ_DONTWAIT);
-    while (rc < 0 && errno == EINTR);
-    return rc >= 0;
+    return kv_frame_send(c->socket, head, KV_HEADER_SIZE, true) &&
+           kv_frame_send(c->socket, body, body_len, false);
 }
 
 /* For messages that are not kept: HELLO, BEAT, BYE. */
 static bool send_now(kv_client *c, uint64_t id, const kv_msg *m)
 {
-    kv_header head = {.code = m->code, .request = id};
     uint8_t bytes[KV_HEADER_SIZE];
 
-    kv_header_encode(&head, bytes);
-    kv_buf_clear(&c->scratch);
-    kv_body_encode(m, &c->scratch);
-    return kv_buf_ok(&c->scratch) && send_frames(c, bytes, c->scratch.data, c->scratch.len);
+    return kv_frames_encode((kv_header){.request = id}, m, bytes, &c->scratch) &&
+           send_frames(c, bytes, c->scratch.data, c->scratch.len);
 }
 
 static bool send_request(kv_client *c, kv_request_out *r, int64_t now)
@@ -252,21 +240,11 @@ static void on_frames(kv_client *c, zmq_msg_t *head_frame, zmq_msg_t *body_frame
 static int receive(kv_client *c)
 {
     zmq_msg_t frames[2];
-    int count = 0, rc, more = 1;
 
     zmq_msg_init(&frames[0]);
     zmq_msg_init(&frames[1]);
-    while (more) {
-        zmq_msg_t *to = &frames[count < 2 ? count : 1];
-        do
-            rc = zmq_msg_recv(to, c->socket, ZMQ_DONTWAIT);
-        while (rc < 0 && errno == EINTR);
-        if (rc < 0)
-            break;
-        more = zmq_msg_more(to);
-        count++;
-    }
-    if (count == 2 && !more)
+    int count = kv_frames_receive(c->socket, (zmq_msg_t *[]){&frames[0], &frames[1]}, 2);
+    if (count == 2)
         on_frames(c, &frames[0], &frames[1]);
     else if (count)
         kv_log(KV_LOG_WARN, "bad_message", KV_STR("from", "broker"),
@@ -355,9 +333,14 @@ kv_err kv_client_ask_traced(kv_client *self, const kv_header *head, const kv_msg
     assert(kv_code_answer(m->code) && !kv_code_ingest(m->code));
     if (self->waiting.count >= self->opts.max_waiting)
         return KV_E_BUSY;
-    kv_buf_clear(&self->scratch);
-    kv_body_encode(m, &self->scratch);
-    if (!kv_buf_ok(&self->scratch))
+    kv_header out = {.request = self->next_id,
+                     .deadline_ms = (uint64_t)(kv_wall_ms(self->opts.clock) + timeout_ms)};
+    if (head) {
+        memcpy(out.trace, head->trace, sizeof out.trace);
+        memcpy(out.span, head->span, sizeof out.span);
+    }
+    uint8_t bytes[KV_HEADER_SIZE];
+    if (!kv_frames_encode(out, m, bytes, &self->scratch))
         return KV_E_NO_MEMORY;
     kv_request_out *r = malloc(sizeof *r + KV_HEADER_SIZE + self->scratch.len);
     if (!r)
@@ -368,14 +351,7 @@ kv_err kv_client_ask_traced(kv_client *self, const kv_header *head, const kv_msg
                           .arg = arg,
                           .until_us = now + timeout_ms * 1000,
                           .body_len = self->scratch.len};
-    kv_header out = {.code = m->code,
-                     .request = r->id,
-                     .deadline_ms = (uint64_t)(kv_wall_ms(self->opts.clock) + timeout_ms)};
-    if (head) {
-        memcpy(out.trace, head->trace, sizeof out.trace);
-        memcpy(out.span, head->span, sizeof out.span);
-    }
-    kv_header_encode(&out, r->bytes);
+    memcpy(r->bytes, bytes, KV_HEADER_SIZE);
     memcpy(r->bytes + KV_HEADER_SIZE, self->scratch.data, self->scratch.len);
     self->touched = true;
     kv_err err = kv_waiting_add(&self->waiting, r);

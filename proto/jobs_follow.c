@@ -4,6 +4,7 @@
 #include <zmq.h>
 
 #include "proto/endpoints.h"
+#include "proto/frames.h"
 #include "proto/jobs_state.h"
 
 enum { PAGE_EVENTS = 1000, PIPE_MESSAGES = 1000, TURN_US = 1000000 };
@@ -111,16 +112,12 @@ static kv_err take_live(follower *f, bool *ret_any)
     kv_header head;
     kv_msg m;
     zmq_msg_t frames[2];
-    int count = 0, more = 1;
     kv_err err = KV_OK;
     zmq_msg_init(&frames[0]);
     zmq_msg_init(&frames[1]);
-    while (more && zmq_msg_recv(&frames[count < 2 ? count : 1], f->socket, ZMQ_DONTWAIT) >= 0) {
-        more = zmq_msg_more(&frames[count < 2 ? count : 1]);
-        count++;
-    }
+    int count = kv_frames_receive(f->socket, (zmq_msg_t *[]){&frames[0], &frames[1]}, 2);
     *ret_any = count > 0;
-    if (count == 2 && !more &&
+    if (count == 2 &&
         !kv_header_decode(zmq_msg_data(&frames[0]), zmq_msg_size(&frames[0]), &head) &&
         !kv_body_decode(head.code, zmq_msg_data(&frames[1]), zmq_msg_size(&frames[1]), &m, NULL))
         err = on_live(f, &m);
