@@ -176,6 +176,17 @@ kv_err kv_exec_commit(kv_exec *x)
     return KV_OK;
 }
 
+kv_err kv_exec_probe(kv_exec *x)
+{
+    KV_TRY(kv_exec_begin(x));
+    x->wrote_over = true;
+    kv_err err = kv_counter_count(x->db, "probes");
+    if (err == KV_OK)
+        return kv_exec_commit(x);
+    kv_exec_rollback(x);
+    return err;
+}
+
 kv_event_row *kv_exec_take_rows(kv_exec *x)
 {
     kv_event_row *rows = x->rows;

@@ -69,6 +69,9 @@ bool kv_exec_owes(const kv_exec *x);
 /* On an error the transaction is rolled back. */
 kv_err kv_exec_commit(kv_exec *x);
 void kv_exec_rollback(kv_exec *x);
+/* A transaction of its own that writes something that matters to nobody: would one go through now?
+ */
+kv_err kv_exec_probe(kv_exec *x);
 /* For an answer "not there" that must last. The frames of a commit that failed may lie behind the
  * end of the log, whole, and the next start would take them for committed: if there are some, this
  * writes a frame over the first of them. */

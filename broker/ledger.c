@@ -50,6 +50,7 @@ struct kv_ledger {
     kv_cmd_list batch; /* being executed or waiting for the next transaction */
     bool batch_more;   /* in_more when it was taken */
     uint64_t commits;
+    kv_err health; /* of the last transaction */
     kv_tidy tidy;
     int64_t next_look_ms, next_force_us; /* mono */
 };
@@ -88,7 +89,7 @@ static void hand_over(kv_ledger *l, kv_cmd_list *done, kv_err health)
     append_rows(l, kv_exec_take_rows(&l->x));
     l->out.last_event = l->x.last_event;
     l->out.gone_seq = l->x.gone_seq;
-    l->out.health = health;
+    l->out.health = l->health = health;
     mark_out(l);
     pthread_mutex_unlock(&l->lock);
 }
@@ -225,6 +226,14 @@ static void run_batch(kv_ledger *l)
     replay(l, &done);
 }
 
+/* Where nobody has anything to write any more, for it failed: whether it would do now. */
+static void probe(kv_ledger *l)
+{
+    kv_cmd_list none = {.n = 0};
+    kv_err err = kv_exec_probe(&l->x);
+    hand_over(l, &none, err);
+}
+
 /* ---- the log ---- */
 
 /* The checkpoint thread never catches up with a log that grows meanwhile, so the log would not
@@ -313,6 +322,8 @@ static void *thread_main(void *arg)
         take_given(l);
         bool idle = !l->batch.first && l->commits == commits;
         look_in_place(l);
+        if (idle && l->health != KV_OK)
+            probe(l);
         if (idle || kv_tidy_due(&l->tidy, l->clock))
             more = kv_tidy_turn(&l->tidy, l->x.db, l->clock) && idle;
         left = run_given(l);

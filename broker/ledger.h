@@ -6,7 +6,8 @@
  * own transaction, so that one bad command fails alone; where the disk refuses several in a row,
  * the rest of the batch fails with them. Nothing of a failed one is kept, and later ones are tried
  * again: full disks and failing syncs heal without a restart. When it is idle it removes what
- * retention no longer keeps. */
+ * retention no longer keeps, and after a failure it writes a little each second to see whether that
+ * is over. */
 #ifndef KV_BROKER_LEDGER_H
 #define KV_BROKER_LEDGER_H
 

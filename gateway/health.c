@@ -131,20 +131,20 @@ static const char *word_of(const checks *c)
     return kv_room_say(&c->room) ? "degraded" : "healthy";
 }
 
-/* What the broker found that does not pass by itself. */
-static kv_err lasting(kv_slice report)
+/* What the broker, which alone writes, says of it. */
+static kv_err database_of(kv_slice report)
 {
     kv_slice database;
-    return report.ptr != NULL && kv_scan_text(report, "database", &database)
-               ? kv_db_state_named(database)
-               : KV_OK;
+    if (report.ptr == NULL || !kv_scan_text(report, "database", &database))
+        return KV_OK;
+    return kv_slice_is(database, "ok") ? KV_OK : kv_err_of_slug(database);
 }
 
 static void on_stats(h2o_req_t *req, kv_loop *loop, kv_slice text)
 {
     checks c = run_checks(loop);
     kv_buf b;
-    kv_err worse = kv_db_state() != KV_OK ? kv_db_state() : lasting(text);
+    kv_err worse = kv_db_state() != KV_OK ? kv_db_state() : database_of(text);
     if (worse != KV_OK)
         c.database = worse;
     c.broker = c.broker && text.ptr != NULL;

@@ -25,6 +25,15 @@ const kv_err_info *kv_err_info_of(kv_err code)
     return row ? row : find(KV_E_INTERNAL);
 }
 
+kv_err kv_err_of_slug(kv_slice slug)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (kv_slice_is(slug, rows[i].slug))
+            return rows[i].code;
+    }
+    return KV_E_INTERNAL;
+}
+
 kv_err kv_err_from_errno(int e)
 {
     switch (e) {

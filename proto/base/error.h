@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include "proto/base/slice.h"
+
 /* clang-format off */
 #define KV_ERRORS(E) \
     /* nothing wrong */ \
@@ -104,6 +106,9 @@ typedef struct kv_err_info {
     const char *en, *tr;
 } kv_err_info;
 const kv_err_info *kv_err_info_of(kv_err code);
+/* As another process names it; an unknown one is INTERNAL, of a code that several have it is the
+ * first. */
+kv_err kv_err_of_slug(kv_slice slug);
 
 /* errno to kv_err: ENOSPC, EDQUOT and EFBIG are DISK_FULL, ENOMEM is NO_MEMORY, ENOENT NOT_FOUND,
  * the rest IO. */

@@ -178,9 +178,12 @@ def test_the_log_of_the_ledger_cannot_be_written(house, disk, what, status, code
     assert refusal.value.retry_after_ms > 0
     assert batch_numbers(k, teller) == {ERRORS["IO" if code == "io" else "DISK_FULL"]}
     check_refusal(k.upload(padded_png(60_000)), status, code)
-    assert requests.get(k.url("/api/v1/health"), timeout=30).json()["broker"]["report"]["database"] == code
+    report = requests.get(k.url("/api/v1/health"), timeout=30)
+    assert report.json()["broker"]["report"]["database"] == code
+    assert report.status_code == 503 and (report.json()["status"], report.json()["database"]["error"]) == ("unhealthy", code)
     assert disk.failures > 10
     disk.heal()
+    wait_for("health without a new commit", lambda: requests.get(k.url("/api/v1/health"), timeout=30).json()["status"] == "healthy")
     again = list(k.refused)[:20]
     for job in again:
         wait_for("a resend to be taken", lambda job=job: k.submit(job, **k.refused.get(job, {})).status_code == 202, 10)

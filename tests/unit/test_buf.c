@@ -219,6 +219,8 @@ static void test_errors(void **state)
     assert_int_equal(kv_err_info_of(KV_E_TOO_LARGE)->http, 413);
     assert_string_equal(kv_err_info_of(KV_E_TOO_LARGE)->slug, "too_large");
     assert_int_equal(kv_err_info_of((kv_err)9999)->code, KV_E_INTERNAL);
+    assert_int_equal(kv_err_of_slug(kv_slice_str("disk_full")), KV_E_DISK_FULL);
+    assert_int_equal(kv_err_of_slug(kv_slice_str("of tomorrow")), KV_E_INTERNAL);
     assert_int_equal(kv_err_from_errno(ENOSPC), KV_E_DISK_FULL);
     assert_int_equal(kv_err_from_errno(ENOENT), KV_E_NOT_FOUND);
     assert_int_equal(kv_err_from_errno(ENOMEM), KV_E_NO_MEMORY);
