@@ -163,6 +163,26 @@ def test_what_has_the_focus_is_in_sight(kervan, browser):
         browser.set_window_size(size["width"], size["height"])
 
 
+def test_tiles_far_from_the_screen_cost_a_dialog_nothing(kervan, browser):
+    """At 3,000 tiles one opened after 0.3 s. They are not drawn, but there: for the keyboard and for who searches in the page."""
+    for i in range(48 - len(kervan.list())):
+        kervan.upload(f"uzak {i}".encode(), f"uzak-{i}.txt")
+    open_page(kervan, browser)
+    links = wait_for("a page of tiles", lambda: len(all_of(browser, "tile")) >= 48 and browser.find_elements(By.CSS_SELECTOR, ".tile-link"))
+    drawn = "return arguments[0].checkVisibility({contentVisibilityAuto: true})"
+    wait_for("the first and not the last", lambda: [browser.execute_script(drawn, e) for e in (links[0], links[-1])] == [True, False])
+    name = browser.execute_script("return document.querySelector('.tile:last-child .tile-name').textContent")
+    assert browser.execute_script("return find(arguments[0])", name)
+    links[0].send_keys(Keys.END)
+    wait_for("the last", lambda: browser.execute_script(drawn, links[-1]))
+    assert browser.switch_to.active_element == links[-1]
+    shot(browser, "focus")
+    ring = browser.execute_script("""
+      const {left, right} = arguments[0].getBoundingClientRect(), tile = arguments[0].parentElement.getBoundingClientRect(), s = getComputedStyle(arguments[0]);
+      return [left - tile.left, tile.right - right, parseFloat(s.outlineOffset) + parseFloat(s.outlineWidth)]""", links[-1])
+    assert min(ring[:2]) >= ring[2] > 0
+
+
 def focused(browser):
     return browser.execute_script("return document.activeElement.dataset.testid ?? document.activeElement.tagName")
 
