@@ -125,13 +125,14 @@ static void test_what_is_there_is_found_again(void **state)
     assert_in_range(cpu_us() - begun, 0, CPU_MAX_US);
 }
 
-/* Pages as long as they go on: ids from `newest` down by one. */
-static void below(kv_db *db, const char *folder, int limit, int pages, uint64_t newest)
+/* Pages as long as they go on: ids from `newest` down by one. A slow machine makes them shorter. */
+static void below(kv_db *db, const char *folder, int limit, uint64_t newest)
 {
     kv_media_filter f = {.folder = kv_slice_str(folder), .status = -1, .limit = (uint32_t)limit};
     kv_buf out;
     kv_buf_init(&out, 0);
-    for (int i = 0; i < pages; i++) {
+    for (bool more = true; more;) {
+        uint64_t before = newest;
         kv_buf_clear(&out);
         assert_int_equal(kv_media_list_json(db, "", &f, &out), KV_OK);
         for (const char *at = out.data; (at = strstr(at, "\"id\":\"")); at++, newest--) {
@@ -140,10 +141,9 @@ static void below(kv_db *db, const char *folder, int limit, int pages, uint64_t 
             assert_int_equal(id, newest);
         }
         const char *next = strstr(out.data, "\"next\":\"");
-        if (next)
-            assert_true(kv_id_parse(next + 8, KV_ID_TEXT, &f.before));
-        else
-            assert_int_equal(i, pages - 1);
+        more = next;
+        assert_true(before - newest <= (uint64_t)limit && (!more || newest < before));
+        assert_true(!more || kv_id_parse(next + 8, KV_ID_TEXT, &f.before));
     }
     assert_int_equal(newest, 0);
     kv_buf_release(&out);
@@ -165,7 +165,7 @@ static void test_what_lies_below_is_listed(void **state)
         must(db, "INSERT INTO media VALUES (8000, 1, 'u0', 'f', zeroblob(32), 1, 1, 1)");
         must(db, "INSERT INTO blob (id, stored_hash, size, mime, ext, refs, status, created_at) "
                  "VALUES (1, zeroblob(32), 5, 'text/plain', 'txt', 1, 1, 1)");
-        below(db, "u", 200, (n + 199) / 200, (uint64_t)n);
+        below(db, "u", 200, (uint64_t)n);
         kv_db_close(&db);
     }
 }
