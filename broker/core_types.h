@@ -75,9 +75,10 @@ struct kv_task {
     uint32_t epoch;       /* of its last lease; below 2^24 (kv_core_seq) */
     uint16_t attempt;     /* number of its last lease: what the token says */
     uint16_t given_back;  /* leases among them that do not count (kv_task_attempts) */
+    uint16_t sent; /* number of the last one that went out in a JOB; 0: none since the start */
     uint16_t max_attempts;
     uint16_t in_flight; /* commands at the ledger */
-    uint8_t lane, state, at;
+    uint8_t lane : 2, state : 3, at : 3;
     bool unsure : 1;    /* its worker said HELLO again and did not yet say that it has it */
     bool watched : 1;   /* c->watched has it */
     bool doubtful : 1;  /* a command failed: the row's word counts once nothing is in flight */

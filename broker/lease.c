@@ -10,6 +10,8 @@
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
 
+#define LOST "lost on the way to the worker"
+
 /* ---- offers ---- */
 
 static bool has_room(const kv_offer *o)
@@ -322,17 +324,16 @@ void kv_lease_return_all(kv_core *c, kv_session *s, bool fault, const char *reas
  * on the way to it: also what a broker that is gone leased to it. */
 static void return_unsure(kv_core *c, kv_session *s)
 {
-    static const char reason[] = "lost on the way to the worker";
     kv_task *next;
     for (kv_task *t = s->leases.first; t; t = next) {
         next = t->next;
         if (t->unsure && t->in_flight == 0)
-            give_back(c, t, reason);
+            give_back(c, t, LOST);
     }
     for (kv_task *t = s->before ? c->orphans.first : NULL; t; t = next) {
         next = t->next;
         if (kv_orphan_of(c, t, s) && t->in_flight == 0)
-            give_back(c, t, reason);
+            give_back(c, t, LOST);
     }
     s->before = 0;
 }
@@ -434,6 +435,12 @@ void kv_lease_busy(kv_core *c, kv_session *s, uint64_t busy)
 
 /* ---- time ---- */
 
+/* Of this broker, and nobody was sent it: what was to follow the lease could not be written. */
+static bool never_sent(const kv_core *c, const kv_task *t)
+{
+    return t->epoch == c->opts.epoch && t->sent != t->attempt;
+}
+
 static void expire_orphans(kv_core *c)
 {
     kv_task *next;
@@ -442,7 +449,10 @@ static void expire_orphans(kv_core *c)
         if (t->since > c->now.mono_ms)
             continue;
         t->since = c->now.mono_ms + silence_ms(c); /* should there be no memory now */
-        worker_failed(c, t, "worker did not come back");
+        if (never_sent(c, t))
+            give_back(c, t, LOST);
+        else
+            worker_failed(c, t, "worker did not come back");
     }
 }
 

@@ -227,6 +227,7 @@ static void send_job(kv_core *c, const kv_cmd *cmd, kv_task *t)
     if (!same || !t->offer)
         return;
     t->unsure = false;
+    t->sent = t->attempt;
     kv_msg_defaults(KV_JOB, &m);
     m.job.job = t->id;
     m.job.epoch = t->epoch;

@@ -200,6 +200,37 @@ static void test_the_rows_word(void **state)
     rig_stop(&r);
 }
 
+/* Cancelled before its lease was written, so nobody was sent it; then the cancel could not be
+ * written. No attempt was made. */
+static void test_never_sent(void **state)
+{
+    rig r;
+    kv_msg m;
+    (void)state;
+    rig_client(&r);
+    rig_hello(&r, "w", "worker", "w", 1);
+    rig_ready(&r, "w", "ai", 1);
+    rig_submit(&r, "c", 100, "ai", 1);
+    kv_msg_defaults(KV_CANCEL, &m);
+    m.cancel.job = 100;
+    rig_say(&r, "c", &m);
+    rig_answer(&r, KV_OK); /* the SUBMIT, and the lease */
+    rig_answer(&r, KV_OK);
+    rig_answer(&r, KV_E_DISK_FULL);
+    kv_cmd *find = r.commands.last;
+    assert_int_equal(find->type, KV_CMD_FIND);
+    find->place = (kv_job_place){
+        .found = true, .state = KV_JOB_PROCESSING, .epoch = 1, .attempt = 1, .max_attempts = 1};
+    rig_commit(&r);
+    pass(&r, 4000);
+    kv_cmd_move back = taken(&r);
+    assert_int_equal(back.to, KV_JOB_QUEUED);
+    assert_int_equal(back.given_back, 1);
+    assert_int_equal(rig_count(&r, KV_JOB), 0);
+    assert_int_equal(lease(&r)->attempt, 2);
+    rig_stop(&r);
+}
+
 static kv_cmd_move fail_with(rig *r, const char *detail, bool retry)
 {
     kv_msg m;
@@ -351,6 +382,7 @@ int main(void)
         cmocka_unit_test(test_not_for_ever),
         cmocka_unit_test(test_old_rows),
         cmocka_unit_test(test_the_rows_word),
+        cmocka_unit_test(test_never_sent),
         cmocka_unit_test(test_why),
         cmocka_unit_test(test_backoff_and_the_date),
         cmocka_unit_test(test_second_try_and_the_date),
