@@ -457,7 +457,9 @@ def test_a_web_page_cannot_speak_to_the_broker(longer):
     with Kervan({"KERVAN_BROKER": f"tcp://127.0.0.1:{port}"}) as k, socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as s:
         with contextlib.suppress(ConnectionError):
             s.sendall(f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: https://evil.example\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
-            assert s.recv(64) == b""  # not the length and name of ZMTP 1
+            said = s.recv(64)
+            # a greeting that was on its way goes out, but not the length and name of ZMTP 1
+            assert said in (b"", b"\xff" + bytes(7) + b"\x01\x7f") and s.recv(64) == b""
         assert k.get("/api/jobs?service=from-a-page").json()["jobs"] == []
 
 
