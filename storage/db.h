@@ -68,9 +68,6 @@ kv_err kv_db_commit(kv_db *db);
 /* Always follows a failed commit. After some errors (a full disk) SQLite has rolled back by itself:
  * every further call gives that error until this one is made. */
 void kv_db_rollback(kv_db *db);
-kv_err kv_db_savepoint(kv_db *db); /* one level, inside a transaction */
-kv_err kv_db_savepoint_release(kv_db *db);
-void kv_db_savepoint_rollback(kv_db *db);
 
 /* ---- the write-ahead log (sqlite_wal.c) ----
  * It is written over from its beginning once a checkpoint has copied everything, and keeps 64 MB of

@@ -282,21 +282,3 @@ void kv_db_rollback(kv_db *db)
         (void)run(db, "ROLLBACK");
     db->in_transaction = false;
 }
-
-kv_err kv_db_savepoint(kv_db *db)
-{
-    return run(db, "SAVEPOINT one");
-}
-
-kv_err kv_db_savepoint_release(kv_db *db)
-{
-    return run(db, "RELEASE one");
-}
-
-void kv_db_savepoint_rollback(kv_db *db)
-{
-    if (sqlite3_get_autocommit(db->handle))
-        return; /* the whole transaction is gone: what follows is refused until kv_db_rollback */
-    if (run(db, "ROLLBACK TO one") == KV_OK)
-        (void)run(db, "RELEASE one");
-}

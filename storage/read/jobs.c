@@ -24,20 +24,3 @@ kv_err kv_job_get_json(kv_db *db, uint64_t id, kv_buf *out)
     kv_db_done(s);
     return err;
 }
-
-kv_err kv_job_history_json(kv_db *db, uint64_t id, kv_buf *out)
-{
-    kv_stmt *s;
-    bool row;
-    KV_TRY(kv_db_prepare(db, "SELECT created_at, history FROM job WHERE id = $1", &s));
-    kv_bind_i64(s, 1, (int64_t)id);
-    kv_err err = kv_db_step(s, &row);
-    if (err == KV_OK && !row)
-        err = KV_E_NOT_FOUND;
-    if (err == KV_OK) {
-        kv_job_history_read(kv_col_str(s, 1), kv_col_i64(s, 0), out);
-        err = kv_buf_ok(out) ? KV_OK : KV_E_NO_MEMORY;
-    }
-    kv_db_done(s);
-    return err;
-}

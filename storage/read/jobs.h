@@ -19,8 +19,6 @@ enum {
  * "unique_key","credits","deadline","not_before","retry_of","retried_by","created_at","updated_at",
  * "history":[…]}. `attempts` are those that count: leases but for those given back. */
 kv_err kv_job_get_json(kv_db *db, uint64_t id, kv_buf *out); /* NOT_FOUND */
-/* Appends what kv_job_history_read does. */
-kv_err kv_job_history_json(kv_db *db, uint64_t id, kv_buf *out); /* NOT_FOUND */
 
 /* Unfinished jobs in seq order, at start of the broker. Their order (28 bytes each) is known before
  * the first is read. NO_MEMORY. */

@@ -52,6 +52,5 @@ kv_err kv_media_placement_find(kv_db *db, const uint8_t stored_hash[32], kv_slic
                                kv_buf *key);
 /* Whether a live row stands behind an object key ("banners/<hash>.jpg"): the sweep asks. */
 kv_err kv_media_key_live(kv_db *db, const char *key, bool *ret_live);
-kv_err kv_media_counts(kv_db *db, int64_t ret_by_status[3]);
 
 #endif

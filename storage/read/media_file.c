@@ -139,31 +139,7 @@ kv_err kv_media_key_live(kv_db *db, const char *key, bool *ret_live)
     return has_row(s, ret_live);
 }
 
-/* ---- counts ---- */
-
-static kv_err count(kv_db *db, const char *sql, int64_t *ret)
-{
-    kv_stmt *s;
-    bool row;
-    KV_TRY(kv_db_prepare(db, sql, &s));
-    kv_err err = kv_db_step(s, &row);
-    *ret = err == KV_OK ? kv_col_i64(s, 0) : 0;
-    kv_db_done(s);
-    return err;
-}
-
-/* READY is what is left: the others have a small index of their own. */
-kv_err kv_media_counts(kv_db *db, int64_t ret_by_status[3])
-{
-    int64_t all, *n = ret_by_status;
-    KV_TRY(count(db, "SELECT ifnull(sum(media), 0) FROM folder", &all));
-    KV_TRY(count(db, "SELECT count(*) FROM media WHERE status = 0 AND status <> 1",
-                 &n[KV_STATUS_PENDING]));
-    KV_TRY(count(db, "SELECT count(*) FROM media WHERE status = 2 AND status <> 1",
-                 &n[KV_STATUS_FAILED]));
-    n[KV_STATUS_READY] = all - n[KV_STATUS_PENDING] - n[KV_STATUS_FAILED];
-    return KV_OK;
-}
+/* ---- folders ---- */
 
 static void add_folder(kv_stmt *s, kv_buf *out)
 {
