@@ -81,7 +81,7 @@ static size_t characters(const char *text)
     return n;
 }
 
-void kv_table_init(kv_table *t, const char *const *heads, int cols)
+static void init_table(kv_table *t, const char *const *heads, int cols)
 {
     memset(t, 0, sizeof *t);
     kv_buf_init(&t->cells, 4 << 20);
@@ -97,7 +97,8 @@ void kv_table_release(kv_table *t)
     kv_buf_release(&t->cells);
 }
 
-void kv_table_cell(kv_table *t, kv_slice text)
+/* Cut to 120 characters. */
+static void add_cell(kv_table *t, kv_slice text)
 {
     size_t n = kv_plain_text(text, CELL_MAX, &t->cells);
     kv_buf_addc(&t->cells, '\0');
@@ -143,14 +144,15 @@ void kv_table_write(kv_table *t, kv_buf *out)
 
 /* ---- columns of JSON ---- */
 
-const json_t *kv_json_at(const json_t *object, const char *path)
+/* The member at "a.b", or NULL. */
+static const json_t *member_at(const json_t *object, const char *path)
 {
     char name[64];
     const char *dot = strchr(path, '.');
     if (!dot)
         return json_object_get(object, path);
     snprintf(name, sizeof name, "%.*s", (int)(dot - path), path);
-    return kv_json_at(json_object_get(object, name), dot + 1);
+    return member_at(json_object_get(object, name), dot + 1);
 }
 
 static void add_value(const json_t *v, kv_buf *out)
@@ -181,7 +183,7 @@ static void add_time(const json_t *v, bool exact, kv_buf *out)
 
 void kv_column_text(const json_t *object, const char *path, kv_column_kind kind, kv_buf *out)
 {
-    const json_t *v = kv_json_at(object, path);
+    const json_t *v = member_at(object, path);
     size_t begun = out->len;
     bool number = json_is_number(v);
     if (number && kind == KV_COLUMN_MS)
@@ -205,7 +207,7 @@ void kv_table_init_columns(kv_table *t, const kv_column *columns, int n)
     const char *heads[KV_TABLE_COLS];
     for (int i = 0; i < n; i++)
         heads[i] = columns[i].head;
-    kv_table_init(t, heads, n);
+    init_table(t, heads, n);
 }
 
 void kv_table_row(kv_table *t, const kv_column *columns, const json_t *object)
@@ -215,7 +217,7 @@ void kv_table_row(kv_table *t, const kv_column *columns, const json_t *object)
     for (int i = 0; i < t->cols; i++) {
         kv_buf_clear(&text);
         kv_column_text(object, columns[i].path, columns[i].kind, &text);
-        kv_table_cell(t, kv_buf_slice(&text));
+        add_cell(t, kv_buf_slice(&text));
     }
     kv_buf_release(&text);
 }

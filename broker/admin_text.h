@@ -26,9 +26,7 @@ typedef struct kv_table {
     kv_buf cells; /* each ended by a NUL */
 } kv_table;
 
-void kv_table_init(kv_table *t, const char *const *heads, int cols);
 void kv_table_release(kv_table *t);
-void kv_table_cell(kv_table *t, kv_slice text); /* cut to 120 characters */
 /* Writes what was collected, with the heads the first time. Widths stay for the next page. */
 void kv_table_write(kv_table *t, kv_buf *out);
 
@@ -51,7 +49,5 @@ void kv_table_init_columns(kv_table *t, const kv_column *columns, int n);
 void kv_table_row(kv_table *t, const kv_column *columns, const json_t *object);
 /* One member as text. */
 void kv_column_text(const json_t *object, const char *path, kv_column_kind kind, kv_buf *out);
-/* The member at "a.b", or NULL. */
-const json_t *kv_json_at(const json_t *object, const char *path);
 
 #endif

@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "gateway/guard.h"
-#include "gateway/respond.h"
 #include "gateway/route.h"
 #include "gateway/tap.h"
 #include "proto/base/metrics.h"

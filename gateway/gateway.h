@@ -81,7 +81,6 @@ kv_slice kv_header_get(h2o_req_t *req,
                        const char *lower_case_name); /* empty if absent; first one */
 /* For headers whose value is a list: all lines of it, joined by commas. */
 kv_slice kv_header_list(h2o_req_t *req, const char *lower_case_name);
-bool kv_wants_english(h2o_req_t *req); /* Accept-Language; Turkish is the default */
 
 /* Whole answers. `body` is copied into the request pool. */
 void kv_answer_json(h2o_req_t *req, int status, kv_slice body);

@@ -20,7 +20,8 @@
 
 /* ---- shared ---- */
 
-bool kv_job_take_id(kv_request *r, uint64_t *ret)
+/* The id in the path; answers BAD_ID itself. */
+static bool take_id(kv_request *r, uint64_t *ret)
 {
     if (kv_id_parse(r->param.ptr, r->param.len, ret))
         return true;
@@ -256,7 +257,7 @@ void kv_route_job_get(kv_request *r)
 {
     uint64_t id, waiting;
     kv_buf row;
-    if (!kv_job_take_id(r, &id))
+    if (!take_id(r, &id))
         return;
     kv_buf_init(&row, 0);
     kv_err err = read_job(r->loop, id, &row);
@@ -278,7 +279,7 @@ void kv_route_job_history(kv_request *r)
     kv_buf row, out;
     kv_slice v;
     static const char *const members[] = {"jobId", "status", "history"};
-    if (!kv_job_take_id(r, &id))
+    if (!take_id(r, &id))
         return;
     kv_buf_init(&row, 0);
     kv_buf_init(&out, 0);
@@ -365,7 +366,7 @@ void kv_route_job_metadata(kv_request *r)
     char why[KV_BODY_WHY] = "";
     kv_msg m;
     kv_msg_defaults(KV_METADATA, &m);
-    if (!kv_job_take_id(r, &m.metadata.job))
+    if (!take_id(r, &m.metadata.job))
         return;
     kv_err err = metadata_version(r, &m.metadata, why);
     if (err != KV_OK) {
@@ -404,7 +405,7 @@ void kv_route_job_cancel(kv_request *r)
 {
     kv_msg m;
     kv_msg_defaults(KV_CANCEL, &m);
-    if (kv_job_take_id(r, &m.cancel.job))
+    if (take_id(r, &m.cancel.job))
         kv_ask_broker(r, &m, on_cancelled, NULL);
 }
 
@@ -424,7 +425,7 @@ void kv_route_job_retry(kv_request *r)
     kv_slice key;
     char id[KV_ID_TEXT + 1], scope[32];
     kv_msg_defaults(KV_RETRY, &m);
-    if (!kv_job_take_id(r, &m.retry.job) || !take_key(r, &key))
+    if (!take_id(r, &m.retry.job) || !take_key(r, &key))
         return;
     kv_id_format(m.retry.job, id);
     snprintf(scope, sizeof(scope), "retry:%s", id);

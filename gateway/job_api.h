@@ -4,8 +4,6 @@
 
 #include "gateway/gateway.h"
 
-/* The id in the path; answers BAD_ID itself. */
-bool kv_job_take_id(kv_request *r, uint64_t *ret);
 kv_slice kv_request_body(kv_request *r); /* of small bodies */
 /* Asks the broker where these jobs stand (at most KV_POSITIONS_MAX), for a second. `fn` may be
  * called at once: BROKER_AWAY. */

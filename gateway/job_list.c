@@ -11,7 +11,6 @@
 #include "gateway/route.h"
 #include "proto/base/id.h"
 #include "proto/base/words.h"
-#include "storage/read/jobs.h"
 #include "storage/read/jobs_list.h"
 
 #define LIST_DEFAULT   50

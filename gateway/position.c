@@ -68,7 +68,8 @@ static void put_rank(kv_buf *out, const char *key, int64_t rank)
     kv_json_i64_or_null(out, rank);
 }
 
-void kv_eta_json(kv_buf *out, uint64_t low_ms, uint64_t high_ms)
+/* [low,high] in whole seconds, rounded outwards; null when nothing is measured. */
+static void put_eta(kv_buf *out, uint64_t low_ms, uint64_t high_ms)
 {
     if (low_ms == 0 && high_ms == 0) {
         kv_json_null(out);
@@ -92,7 +93,7 @@ void kv_submitted_json(kv_buf *out, const kv_submit_ok *ok)
     put_rank(out, "queue_position", ok->queue_position);
     put_rank(out, "lane_position", ok->lane_position);
     kv_json_key(out, "eta_seconds");
-    kv_eta_json(out, ok->eta_low_ms, ok->eta_high_ms);
+    put_eta(out, ok->eta_low_ms, ok->eta_high_ms);
     kv_json_key(out, "created");
     kv_json_bool(out, ok->created);
     kv_json_close(out, '}');

@@ -29,7 +29,5 @@ bool kv_position_waits(kv_slice job_json, uint64_t *ret_id); /* status queued */
 
 /* {"jobId","status","queue_position","lane_position","eta_seconds","created"} */
 void kv_submitted_json(kv_buf *out, const kv_submit_ok *ok);
-/* [low,high] in whole seconds, rounded outwards; null when nothing is measured. */
-void kv_eta_json(kv_buf *out, uint64_t low_ms, uint64_t high_ms);
 
 #endif

@@ -103,7 +103,8 @@ bool kv_language_is_english(kv_slice s)
     return english > turkish && english > any; /* "*" takes what is ours: Turkish */
 }
 
-bool kv_wants_english(h2o_req_t *req)
+/* By Accept-Language; Turkish is the default. */
+static bool wants_english(h2o_req_t *req)
 {
     return kv_language_is_english(kv_header_list(req, "accept-language"));
 }
@@ -247,7 +248,7 @@ void kv_answer_problem(h2o_req_t *req, kv_err err, const char *detail, uint64_t 
     size_t path = 0;
     while (path < req->input.path.len && req->input.path.base[path] != '?' && path < 2048)
         path++;
-    bool english = kv_wants_english(req);
+    bool english = wants_english(req);
     kv_problem_json(&body, err, detail, english, kv_slice_of(req->input.path.base, path),
                     kv_conn_of(req)->trace);
     kv_add_header(req, "content-language", english ? "en" : "tr");

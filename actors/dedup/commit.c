@@ -67,7 +67,8 @@ void kv_ending_complete(kv_dedup_actor *a, kv_ending *e, zmq_msg_t *bytes, kv_ou
     kv_buf_release(&same);
 }
 
-void kv_ending_relink(kv_dedup_actor *a, kv_ending *e, kv_out *out)
+/* The file has gone: again. */
+static void relink(kv_dedup_actor *a, kv_ending *e, kv_out *out)
 {
     place(a, e, (kv_slice){0}, NULL, out);
 }
@@ -167,7 +168,7 @@ static void on_answer(void *self, void *arg, kv_err err, const kv_msg *answered,
     } else if (err == KV_E_DYING && in_time) {
         wait_a_moment(a, e, why ? why->retry_after_ms : 0, out);
     } else if (err == KV_E_RELINK && in_time) {
-        kv_ending_relink(a, e, out);
+        relink(a, e, out);
     } else {
         e->retry_after_ms = why ? why->retry_after_ms : 0;
         kv_ending_fail(e, err, why ? why->detail : (kv_slice){0});

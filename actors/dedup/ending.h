@@ -109,7 +109,6 @@ void kv_ending_end(kv_dedup_actor *a, kv_ending *e, kv_out *out);
 /* Makes media id and key and has the file placed. `bytes` of a whole upload go along (moved); else
  * NULL: they are written already. */
 void kv_ending_complete(kv_dedup_actor *a, kv_ending *e, zmq_msg_t *bytes, kv_out *out);
-void kv_ending_relink(kv_dedup_actor *a, kv_ending *e, kv_out *out); /* the file has gone: again */
 void kv_ending_commit(kv_dedup_actor *a, kv_ending *e, kv_out *out);
 /* There will be no row: answers, takes the file back, and releases. Where the disk or the database
  * does not let it, the temporary file stays and leads to the linked one, until it does. */

@@ -47,7 +47,8 @@ static void *collect(VipsImage *image, const char *name, GValue *value, void *to
     return NULL;
 }
 
-void kv_image_forget_metadata(VipsImage *image)
+/* Removes every field that a saver could write out. */
+static void forget_metadata(VipsImage *image)
 {
     /* All of them, known or not: exif-*, xmp-data, iptc-data, photoshop-data, icc-profile-data,
      * comments, thumbnails, orientation. */
@@ -196,7 +197,7 @@ kv_err kv_image_decode(VipsImage *in, const kv_image_settings *s, kv_picture *re
         g_object_unref(in);
         return err;
     }
-    kv_image_forget_metadata(in);
+    forget_metadata(in);
     ret->pixels = in;
     return KV_OK;
 }

@@ -19,8 +19,6 @@ kv_err kv_image_open(kv_image_input input, int fd, VipsImage **ret);
 /* IMAGE_TOO_BIG, IMAGE_LIMIT (would not fit the memory), BAD_IMAGE (also when the file is cut
  * short). Takes the reference of `in`. */
 kv_err kv_image_decode(VipsImage *in, const kv_image_settings *s, kv_picture *ret);
-/* Removes every field that a saver could write out. */
-void kv_image_forget_metadata(VipsImage *image);
 /* A new reference to the picture turned upright: *in is released and replaced. 0 or -1 (libvips
  * error). */
 int kv_image_turn(VipsImage **in, int orientation);
