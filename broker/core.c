@@ -11,7 +11,6 @@
 #include "broker/steer.h"
 #include "broker/watch.h"
 #include "proto/base/media_name.h"
-#include "proto/base/metrics.h"
 
 enum { MAINTENANCE_MS = 1000 };
 
@@ -481,7 +480,7 @@ bool kv_core_job_rank(const kv_core *core, uint64_t job, uint64_t *ret_rank)
     const kv_task *j = kv_ids_find(&core->jobs, job);
     if (!j || j->at != KV_AT_LANE)
         return false;
-    *ret_rank = kv_lanes_rank(core, j, NULL);
+    *ret_rank = kv_lanes_rank(j, NULL);
     return true;
 }
 
@@ -490,7 +489,7 @@ kv_standing kv_task_standing(kv_core *c, const kv_task *t)
     kv_standing at = {.queue_position = -1, .lane_position = -1};
     uint32_t in_lane;
     if (t && t->at == KV_AT_LANE) {
-        at.queue_position = kv_lanes_rank(c, t, &in_lane) + (int64_t)1;
+        at.queue_position = kv_lanes_rank(t, &in_lane) + (int64_t)1;
         at.lane_position = in_lane + (int64_t)1;
         kv_pace_eta_rank(c, t, (uint64_t)at.queue_position - 1, &at.eta_low_ms, &at.eta_high_ms);
     } else if (t && !t->doubtful && t->state == KV_JOB_PROCESSING) {

@@ -407,8 +407,7 @@ void kv_lease_busy(kv_core *c, kv_session *s, uint64_t busy);
 void kv_lease_expire(kv_core *c);
 void kv_lease_cancel_worker(kv_core *c, const kv_task *job);
 void kv_offer_update(kv_offer *offer); /* in or out of the free list */
-kv_offer *kv_offer_get(kv_core *c, kv_session *s, kv_service *service);
-void kv_offers_release(kv_core *c, kv_session *s);
+void kv_offers_release(kv_session *s);
 
 /* ---- results.c ---- */
 void kv_reply(kv_core *c, const kv_cmd *cmd, const kv_msg *m);

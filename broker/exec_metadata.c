@@ -2,7 +2,6 @@
 #include "broker/exec.h"
 
 #include "broker/merge.h"
-#include "storage/read/jobs.h"
 
 enum { EVENT_STEP = 5 }; /* points of progress */
 

@@ -2,7 +2,6 @@
 #include "broker/exec_jobs.h"
 #include "broker/hooks.h"
 #include "proto/base/log.h"
-#include "storage/read/jobs.h"
 #include "storage/write/credits.h"
 
 /* Every so many leases a job's history may have grown long: two steps each, at most 420 bytes. */

@@ -2,7 +2,6 @@
 #include "broker/exec_jobs.h"
 #include "broker/hooks.h"
 #include "broker/merge.h"
-#include "storage/read/jobs.h"
 
 /* ---- SUBMIT ---- */
 

@@ -7,7 +7,6 @@
 #include "broker/gauges.h"
 #include "broker/lanes.h"
 #include "broker/pace.h"
-#include "broker/services.h"
 #include "broker/watch.h"
 #include "proto/base/metrics.h"
 #include "proto/base/words.h"

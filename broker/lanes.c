@@ -168,9 +168,8 @@ uint32_t kv_lanes_waiting(const kv_service *s, int lane)
     return n;
 }
 
-uint32_t kv_lanes_rank(const kv_core *c, const kv_task *t, uint32_t *ret_in_lane)
+uint32_t kv_lanes_rank(const kv_task *t, uint32_t *ret_in_lane)
 {
-    (void)c;
     const kv_service *s = t->service;
     uint32_t n[KV_LANES], at = kv_queue_rank(&t->node);
     for (int i = 0; i < KV_LANES; i++)

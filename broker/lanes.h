@@ -29,11 +29,10 @@ const char *kv_tenant_name(const kv_tenant *tenant);
 /* -1 in a field: as it is. False: no memory. weight 1..100 (default 1), for jobs that come from now
  * on. A changed rate begins with a full bucket. O(tenants) for KV_TENANT_EACH. The caller
  * dispatches after both. */
-bool kv_tenant_set(kv_core *c, kv_service *s, kv_slice name, int64_t concurrency, int64_t rate,
-                   int64_t weight);
+bool kv_tenant_set(kv_service *s, kv_slice name, int64_t concurrency, int64_t rate, int64_t weight);
 /* Its rule, which says nothing (no limits, weight 1), is none any more. */
 void kv_tenant_unset(kv_service *s, kv_slice name);
-void kv_service_set_limits(kv_core *c, kv_service *s, int64_t concurrency, int64_t rate);
+void kv_service_set_limits(kv_service *s, int64_t concurrency, int64_t rate);
 
 /* The tag a new job of this tenant and lane gets; it counts from now on. O(1). */
 uint64_t kv_lanes_tag(kv_service *s, kv_tenant *tenant, int lane);
@@ -66,7 +65,7 @@ bool kv_lanes_tick(kv_core *c, kv_service *s);
 bool kv_lanes_idle(const kv_service *s);
 uint32_t kv_lanes_waiting(const kv_service *s, int lane); /* lane -1: all. O(1) */
 /* Ranks from 0 of a task in a lane: among all of the service, and inside its lane (may be NULL). */
-uint32_t kv_lanes_rank(const kv_core *c, const kv_task *t, uint32_t *ret_in_lane);
+uint32_t kv_lanes_rank(const kv_task *t, uint32_t *ret_in_lane);
 /* What the limits of tenants do to a task in a lane; all 0 where no tenant that waits has any. */
 typedef struct kv_tenant_place {
     uint32_t others;  /* waiting jobs of other tenants that have limits: they may be passed over */

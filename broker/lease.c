@@ -55,9 +55,8 @@ void kv_offer_update(kv_offer *o)
         list_last(o);
 }
 
-kv_offer *kv_offer_get(kv_core *c, kv_session *s, kv_service *service)
+static kv_offer *offer_of(kv_session *s, kv_service *service)
 {
-    (void)c;
     for (kv_offer *o = s->offers; o; o = o->next) {
         if (o->service == service)
             return o;
@@ -73,9 +72,8 @@ kv_offer *kv_offer_get(kv_core *c, kv_session *s, kv_service *service)
     return o;
 }
 
-void kv_offers_release(kv_core *c, kv_session *s)
+void kv_offers_release(kv_session *s)
 {
-    (void)c;
     assert(!s->leases.first);
     for (kv_offer *o = s->offers, *next; o; o = next) {
         next = o->next;
@@ -356,7 +354,7 @@ void kv_lease_ready(kv_core *c, const kv_from *from, const kv_ready *m)
         return;
     }
     kv_service *service = kv_service_open(c, from, m->service);
-    kv_offer *offer = service ? kv_offer_get(c, from->session, service) : NULL;
+    kv_offer *offer = service ? offer_of(from->session, service) : NULL;
     if (!offer) {
         if (service)
             kv_core_refuse(c, from, KV_E_NO_MEMORY, NULL);
@@ -378,7 +376,7 @@ void kv_lease_claim(kv_core *c, const kv_from *from, const kv_lease_held *m)
         kv_core_okay(c, from, m->job);
         return;
     }
-    kv_offer *offer = same && !t->offer ? kv_offer_get(c, from->session, t->service) : NULL;
+    kv_offer *offer = same && !t->offer ? offer_of(from->session, t->service) : NULL;
     if (!offer && t && (t->doubtful || t->in_flight > 0)) {
         kv_core_refuse(c, from, KV_E_BUSY, "what becomes of the job is being written");
         return;

@@ -410,10 +410,3 @@ void kv_pace_eta_rank(const kv_core *c, const kv_task *t, uint64_t rank, uint64_
     *low_ms = whole_ms(r.low);
     *high_ms = whole_ms(r.high > 1 ? r.high : 1);
 }
-
-void kv_pace_eta(const kv_core *c, const kv_task *t, uint64_t *low_ms, uint64_t *high_ms)
-{
-    *low_ms = *high_ms = 0;
-    if (t && t->at == KV_AT_LANE)
-        kv_pace_eta_rank(c, t, kv_lanes_rank(c, t, NULL), low_ms, high_ms);
-}

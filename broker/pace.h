@@ -17,10 +17,8 @@ void kv_pace_change(kv_core *c, const kv_task *t, int to);
 void kv_pace_release(kv_service *s);
 int64_t kv_pace_last(const kv_service *s); /* mono ms: when a job began or ended; -1: never */
 
-/* When a job in a lane begins: from now, 8 times in 10 between the two. Both 0: not known (not in a
- * lane, nothing measured, no worker, paused). pace.c has the formula. */
-void kv_pace_eta(const kv_core *c, const kv_task *t, uint64_t *low_ms, uint64_t *high_ms);
-/* The same where its rank is known already; it is in a lane. */
+/* When a job in a lane begins, by its rank there: from now, 8 times in 10 between the two. Both 0:
+ * not known (nothing measured, no worker, paused). pace.c has the formula. */
 void kv_pace_eta_rank(const kv_core *c, const kv_task *t, uint64_t rank, uint64_t *low_ms,
                       uint64_t *high_ms);
 int64_t kv_pace_oldest_ms(const kv_core *c, const kv_service *s); /* age; -1: none waits */

@@ -34,7 +34,7 @@ static kv_slice name_key(const char *role, const char *name, char out[100])
 static void session_free(kv_core *c, kv_session *s)
 {
     char key[100];
-    kv_offers_release(c, s);
+    kv_offers_release(s);
     kv_watch_forget(c, s);
     if (kv_names_find(&c->peers, peer_of(s)) == s)
         kv_names_remove(&c->peers, peer_of(s));
@@ -138,7 +138,7 @@ static void fence(kv_core *c, kv_session *old, kv_session *by)
     old->heard = c->now.mono_ms;
     kv_watch_forget(c, old);
     kv_lease_return_all(c, old, true, "worker replaced");
-    kv_offers_release(c, old);
+    kv_offers_release(old);
 }
 
 static void hello_ok(kv_core *c, const kv_session *s, uint64_t request)
@@ -224,7 +224,7 @@ void kv_session_bye(kv_core *c, const kv_from *from)
     kv_session *s = from->session;
     kv_watch_forget(c, s);
     kv_lease_return_all(c, s, false, "worker left");
-    kv_offers_release(c, s);
+    kv_offers_release(s);
     s->alive = false;
     kv_cmd *cmd = from->request ? kv_core_cmd(c, from, KV_CMD_NOTHING, 0) : NULL;
     if (cmd)
@@ -238,7 +238,7 @@ void kv_session_lost(kv_core *c, kv_session *s, const char *reason)
     s->alive = false;
     kv_watch_forget(c, s);
     kv_lease_return_all(c, s, true, "worker silent");
-    kv_offers_release(c, s);
+    kv_offers_release(s);
 }
 
 void kv_sessions_expire(kv_core *c)

@@ -92,14 +92,14 @@ static kv_err apply(kv_core *c, const kv_setting *set, bool removed)
     if (!s)
         return KV_E_NO_MEMORY;
     if (set->of_tenant) {
-        if (!kv_tenant_set(c, s, set->tenant, set->concurrency, set->rate_per_minute, set->weight))
+        if (!kv_tenant_set(s, set->tenant, set->concurrency, set->rate_per_minute, set->weight))
             return KV_E_NO_MEMORY;
     } else {
         s->paused = set->paused >= 0 ? set->paused : s->paused;
         s->draining = set->draining >= 0 ? set->draining : s->draining;
         s->max_waiting = set->max_waiting >= 0 ? (uint64_t)set->max_waiting : s->max_waiting;
         s->overflow = set->overflow >= 0 ? (int8_t)set->overflow : s->overflow;
-        kv_service_set_limits(c, s, set->concurrency, set->rate_per_minute);
+        kv_service_set_limits(s, set->concurrency, set->rate_per_minute);
     }
     if (removed && set->of_tenant)
         kv_tenant_unset(s, set->tenant);

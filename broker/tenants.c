@@ -149,10 +149,8 @@ static void set_each(kv_service *s, int64_t concurrency, int64_t rate, int64_t w
     s->each = after;
 }
 
-bool kv_tenant_set(kv_core *c, kv_service *s, kv_slice name, int64_t concurrency, int64_t rate,
-                   int64_t weight)
+bool kv_tenant_set(kv_service *s, kv_slice name, int64_t concurrency, int64_t rate, int64_t weight)
 {
-    (void)c;
     if (kv_slice_is(name, KV_TENANT_EACH)) {
         set_each(s, concurrency, rate, weight);
         return true;
@@ -181,9 +179,8 @@ void kv_tenant_unset(kv_service *s, kv_slice name)
     kv_tenant_release(s, t);
 }
 
-void kv_service_set_limits(kv_core *c, kv_service *s, int64_t concurrency, int64_t rate)
+void kv_service_set_limits(kv_service *s, int64_t concurrency, int64_t rate)
 {
-    (void)c;
     if (concurrency >= 0)
         s->limits.concurrency = concurrency < UINT32_MAX ? (uint32_t)concurrency : UINT32_MAX;
     if (rate < 0 || rate == s->limits.rate_per_minute)

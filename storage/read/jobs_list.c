@@ -8,7 +8,6 @@
 
 #include "proto/base/clock.h"
 #include "storage/read/job_row.h"
-#include "storage/read/jobs.h"
 
 enum {
     ROWS_MAX = 5000, /* candidates a page looks at, all of which it may have to read */

@@ -1,6 +1,5 @@
 /* Jobs, removed: retention, and dead letters on demand. */
 #include "proto/base/id.h"
-#include "storage/read/jobs.h"
 #include "storage/write/jobs_parts.h"
 #include "storage/write/run.h"
 

@@ -184,7 +184,7 @@ static void toggle(kv_core *c, int64_t *ns)
     kv_service *s = kv_service_get(c, kv_slice_str("ai"));
     for (int i = 0; i < SAMPLES; i++) {
         int64_t from = now_ns();
-        (void)kv_tenant_set(c, s, kv_slice_str("tenant-1"), i % 2, -1, -1);
+        (void)kv_tenant_set(s, kv_slice_str("tenant-1"), i % 2, -1, -1);
         kv_task *t = kv_lanes_next(c, s);
         ns[i] = now_ns() - from;
         if (!t)
@@ -222,9 +222,9 @@ int main(int argc, char **argv)
     ranks(c, waiting, ns);
     urgent(c, waiting, ns);
     positions(c, "place and time of any job", waiting, ns);
-    (void)kv_tenant_set(c, kv_service_get(c, kv_slice_str("ai")), kv_slice_str("*"), 3, 600, -1);
+    (void)kv_tenant_set(kv_service_get(c, kv_slice_str("ai")), kv_slice_str("*"), 3, 600, -1);
     positions(c, "the same, tenants limited", waiting, ns);
-    (void)kv_tenant_set(c, kv_service_get(c, kv_slice_str("ai")), kv_slice_str("*"), 0, 0, -1);
+    (void)kv_tenant_set(kv_service_get(c, kv_slice_str("ai")), kv_slice_str("*"), 0, 0, -1);
     if (tenants > 1)
         toggle(c, ns);
     drain(c, waiting, ns);

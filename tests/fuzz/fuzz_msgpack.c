@@ -5,7 +5,6 @@
 
 #include "proto/batch.h"
 #include "proto/codec.h"
-#include "proto/codec_table.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,8 +3,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/sim/sim_os.h"
-
 enum { FROM_SCANNER, FROM_HASHER, FROM_WRITER, FROM_PLACER };
 enum { TO_LOOP, TO_SCANNER, TO_PLACER }; /* peers of dedup, with one loop and one pipeline */
 enum { FILE_LEN = 40, BATCH = 4 };

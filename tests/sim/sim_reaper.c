@@ -3,7 +3,6 @@
 #include "actors/reaper.h"
 #include "proto/base/words.h"
 #include "tests/sim/sim_media.h"
-#include "tests/sim/sim_os.h"
 
 static void nobody(sim_shell *sh, int peer, const kv_header *head, const kv_msg *m,
                    zmq_msg_t *payload)

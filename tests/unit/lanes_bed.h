@@ -106,8 +106,8 @@ static inline const char *tenant_called(uint64_t i)
 
 static inline int by_rank(const void *a, const void *b)
 {
-    uint32_t x = kv_lanes_rank(NULL, *(kv_task *const *)a, NULL);
-    uint32_t y = kv_lanes_rank(NULL, *(kv_task *const *)b, NULL);
+    uint32_t x = kv_lanes_rank(*(kv_task *const *)a, NULL);
+    uint32_t y = kv_lanes_rank(*(kv_task *const *)b, NULL);
     return x < y ? -1 : x > y;
 }
 
@@ -123,7 +123,7 @@ static inline int ranked(bed *b, kv_task *out[TASKS])
     }
     qsort(out, (size_t)n, sizeof *out, by_rank);
     for (int i = 0; i < n; i++) {
-        assert_int_equal(kv_lanes_rank(b->r.core, out[i], &at), i);
+        assert_int_equal(kv_lanes_rank(out[i], &at), i);
         assert_int_equal(at, in_lane[out[i]->lane]++);
     }
     assert_int_equal(kv_lanes_waiting(b->s, -1), n);

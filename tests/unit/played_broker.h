@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <zmq.h>
 
+#include "proto/base/clock.h"
 #include "proto/jobs_client.h"
 #include "tests/unit/scratch.h"
 

@@ -17,7 +17,6 @@
 #include <zmq.h>
 
 #include "broker/broker.h"
-#include "proto/base/id.h"
 #include "proto/base/metrics.h"
 #include "proto/client.h"
 #include "tests/unit/scratch.h"

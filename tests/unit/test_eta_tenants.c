@@ -71,7 +71,7 @@ static void run_start(run *r, uint64_t credit)
 static void limit(run *r, const char *tenant, int64_t concurrency, int64_t rate)
 {
     kv_service *s = text_service(&r->t, "ai");
-    assert_true(kv_tenant_set(r->t.r.core, s, kv_slice_str(tenant), concurrency, rate, -1));
+    assert_true(kv_tenant_set(s, kv_slice_str(tenant), concurrency, rate, -1));
 }
 
 static void eta(run *r, uint64_t job, uint64_t *low, uint64_t *high)

@@ -3,7 +3,6 @@
 
 #include <math.h>
 
-#include "broker/inspect.h"
 #include "broker/lanes.h"
 #include "proto/base/metrics.h"
 
@@ -165,7 +164,7 @@ static void test_health(void **state)
     text_service(&t, "ai")->draining = false;
     pass(&t, 160000); /* more than half of STUCK_AFTER without an end */
     expect_health(&t, "stuck");
-    kv_service_set_limits(t.r.core, text_service(&t, "ai"), 1, -1);
+    kv_service_set_limits(text_service(&t, "ai"), 1, -1);
     expect_health(&t, "at_limit");
     rig_done(&t.r, "w", 1, 1, 1);
     text_commit(&t);
@@ -386,8 +385,8 @@ static void test_tenants_and_limits(void **state)
     assert_int_equal(n, 24);
     inspect(&t, "limits", "", 0, 100);
     assert_int_equal(count(&t, "limits"), 0);
-    kv_service_set_limits(t.r.core, text_service(&t, "ai"), 5, -1);
-    assert_true(kv_tenant_set(t.r.core, text_service(&t, "video"), kv_slice_str("t3"), -1, 60, 4));
+    kv_service_set_limits(text_service(&t, "ai"), 5, -1);
+    assert_true(kv_tenant_set(text_service(&t, "video"), kv_slice_str("t3"), -1, 60, 4));
     inspect(&t, "limits", "", 0, 100);
     assert_int_equal(count(&t, "limits"), 2);
     expect_str(item(&t, "limits", 0), "tenant", "t3"); /* the newest queue first */

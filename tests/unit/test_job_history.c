@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "storage/read/job_history.h"
-#include "storage/read/jobs.h"
+#include "proto/base/words.h"
 
 static void add(kv_buf *b, int state, int64_t at, uint64_t attempt, const char *worker,
                 const char *reason)

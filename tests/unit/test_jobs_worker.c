@@ -1,5 +1,4 @@
 /* The C client for services that work, against a broker that the test plays in a thread. */
-#include "proto/base/id.h"
 #include "proto/batch.h"
 #include "tests/unit/played_broker.h"
 

@@ -75,15 +75,13 @@ static kv_task *model_next(limited *l)
 static void limits_change(limited *l)
 {
     static const int64_t rates[] = {0, 10, 60, 120, 600};
-    kv_core *c = l->b.r.core;
     int64_t concurrency = (int64_t)pick(&l->b, 4), rate = rates[pick(&l->b, 5)];
     uint64_t i = pick(&l->b, TENANTS + 1);
     if (i == TENANTS) {
-        kv_service_set_limits(c, l->b.s, concurrency * 3, rate);
+        kv_service_set_limits(l->b.s, concurrency * 3, rate);
         model_set(&l->service, concurrency * 3, rate, l->b.r.now.mono_ms);
     } else {
-        assert_true(
-            kv_tenant_set(c, l->b.s, kv_slice_str(tenant_called(i)), concurrency, rate, -1));
+        assert_true(kv_tenant_set(l->b.s, kv_slice_str(tenant_called(i)), concurrency, rate, -1));
         model_set(&l->tenants[i], concurrency, rate, l->b.r.now.mono_ms);
     }
 }
@@ -189,21 +187,21 @@ static void test_passed_over(void **state)
     static bed b;
     (void)state;
     bed_start(&b, 1, 10);
-    assert_true(kv_tenant_set(b.r.core, b.s, kv_slice_str("big"), 2, -1, -1));
+    assert_true(kv_tenant_set(b.s, kv_slice_str("big"), 2, -1, -1));
     for (int i = 0; i < 5000; i++)
         waiting(&b, "big", 0);
     kv_task *small = waiting(&b, "small", 2);
     kv_task *one = begin_next(&b), *two = begin_next(&b);
     assert_string_equal(kv_tenant_name(two->tenant), "big");
-    assert_true(kv_lanes_rank(b.r.core, small, NULL) > 0);
+    assert_true(kv_lanes_rank(small, NULL) > 0);
     assert_ptr_equal(begin_next(&b), small);
     assert_null(kv_lanes_next(b.r.core, b.s));
     assert_true(kv_lanes_wake_at(b.s) == INT64_MAX);
     end(&b, one);
     assert_string_equal(kv_tenant_name(kv_lanes_next(b.r.core, b.s)->tenant), "big");
-    assert_true(kv_tenant_set(b.r.core, b.s, kv_slice_str("big"), 1, -1, -1));
+    assert_true(kv_tenant_set(b.s, kv_slice_str("big"), 1, -1, -1));
     assert_null(kv_lanes_next(b.r.core, b.s));
-    assert_true(kv_tenant_set(b.r.core, b.s, kv_slice_str("big"), 0, -1, -1));
+    assert_true(kv_tenant_set(b.s, kv_slice_str("big"), 0, -1, -1));
     assert_non_null(kv_lanes_next(b.r.core, b.s));
     end_all(&b);
     bed_stop(&b);
@@ -215,7 +213,7 @@ static void test_running_after_restart(void **state)
     static bed b;
     (void)state;
     bed_start(&b, 1, 10);
-    assert_true(kv_tenant_set(b.r.core, b.s, kv_slice_str("a"), 2, -1, -1));
+    assert_true(kv_tenant_set(b.s, kv_slice_str("a"), 2, -1, -1));
     load(&b, "a", 1, 65536, 1, KV_JOB_PROCESSING, 0);
     load(&b, "a", 2, 65537, 1, KV_JOB_PROCESSING, 0);
     load(&b, "a", 3, 65538, 0, KV_JOB_QUEUED, 0);
@@ -247,7 +245,7 @@ static void test_ten_a_minute(void **state)
     static bed b;
     (void)state;
     bed_start(&b, 1, 10);
-    assert_true(kv_tenant_set(b.r.core, b.s, kv_slice_str(KV_TENANT_EACH), -1, 10, -1));
+    assert_true(kv_tenant_set(b.s, kv_slice_str(KV_TENANT_EACH), -1, 10, -1));
     for (int i = 0; i < 100; i++)
         waiting(&b, "ayse", 1);
     assert_int_equal(begun_in(&b, "ayse", MINUTE), 10);
@@ -256,9 +254,9 @@ static void test_ten_a_minute(void **state)
     assert_int_equal(begun_in(&b, "can", MINUTE), 10);
     assert_int_equal(begun_in(&b, "ayse", MINUTE), 10);
     /* one may have more, and one less */
-    assert_true(kv_tenant_set(b.r.core, b.s, kv_slice_str("ayse"), -1, 30, -1));
+    assert_true(kv_tenant_set(b.s, kv_slice_str("ayse"), -1, 30, -1));
     assert_int_equal(begun_in(&b, "ayse", MINUTE), 34); /* with a burst of 5, once */
-    assert_true(kv_tenant_set(b.r.core, b.s, kv_slice_str("ayse"), -1, 0, -1));
+    assert_true(kv_tenant_set(b.s, kv_slice_str("ayse"), -1, 0, -1));
     assert_int_equal(begun_in(&b, "ayse", 100), 36);
     end_all(&b);
     bed_stop(&b);
@@ -270,7 +268,7 @@ static void test_rate_remembers(void **state)
     static bed b;
     (void)state;
     bed_start(&b, 1, 10);
-    assert_true(kv_tenant_set(b.r.core, b.s, kv_slice_str(KV_TENANT_EACH), -1, 10, -1));
+    assert_true(kv_tenant_set(b.s, kv_slice_str(KV_TENANT_EACH), -1, 10, -1));
     for (int i = 0; i < 5; i++) {
         kv_task *t = waiting(&b, "ayse", 1);
         kv_task *next = kv_lanes_next(b.r.core, b.s);
@@ -293,7 +291,7 @@ static void test_service_rate(void **state)
     static bed b;
     (void)state;
     bed_start(&b, 1, 10);
-    kv_service_set_limits(b.r.core, b.s, -1, 60);
+    kv_service_set_limits(b.s, -1, 60);
     for (int i = 0; i < 200; i++)
         waiting(&b, tenant_called((uint64_t)i), 1);
     int n = 0;
@@ -301,7 +299,7 @@ static void test_service_rate(void **state)
         n++;
     assert_int_equal(n, 10); /* a sixth at once */
     assert_true(kv_lanes_wake_at(b.s) == b.r.now.mono_ms + 1000);
-    kv_service_set_limits(b.r.core, b.s, 11, -1);
+    kv_service_set_limits(b.s, 11, -1);
     pass_ms(&b, 60000);
     assert_non_null(begin_next(&b));
     assert_null(kv_lanes_next(b.r.core, b.s)); /* eleven run */
@@ -316,7 +314,7 @@ static void test_rate_through_the_tick(void **state)
     (void)state;
     rig_start(&r, 1);
     kv_service *s = kv_service_get(r.core, kv_slice_str("ai"));
-    kv_service_set_limits(r.core, s, -1, 10);
+    kv_service_set_limits(s, -1, 10);
     rig_hello(&r, "c", "client", "cli", 2);
     rig_hello(&r, "w", "worker", "w", 1);
     rig_ready(&r, "w", "ai", 9);
@@ -361,9 +359,9 @@ static void test_token_of_what_did_not_begin(void **state)
         rig_start(&r, 1);
         kv_service *s = kv_service_get(r.core, kv_slice_str("ai"));
         if (of_tenant)
-            assert_true(kv_tenant_set(r.core, s, kv_slice_str("t"), -1, 6, -1));
+            assert_true(kv_tenant_set(s, kv_slice_str("t"), -1, 6, -1));
         else
-            kv_service_set_limits(r.core, s, -1, 6);
+            kv_service_set_limits(s, -1, 6);
         rig_hello(&r, "c", "client", "cli", 2);
         rig_hello(&r, "w", "worker", "w", 1);
         rig_ready(&r, "w", "ai", 9);
@@ -388,12 +386,12 @@ static void test_token_of_another_rate(void **state)
     (void)state;
     rig_start(&r, 1);
     kv_service *s = kv_service_get(r.core, kv_slice_str("ai"));
-    kv_service_set_limits(r.core, s, -1, 6);
+    kv_service_set_limits(s, -1, 6);
     rig_hello(&r, "c", "client", "cli", 2);
     rig_hello(&r, "w", "worker", "w", 1);
     rig_ready(&r, "w", "ai", 9);
     submit(&r, 1, "", 1);
-    kv_service_set_limits(r.core, s, -1, 7);
+    kv_service_set_limits(s, -1, 7);
     was_here(&r);
     for (uint64_t i = 2; i <= 3; i++)
         submit(&r, i, "", 1);

@@ -18,7 +18,7 @@ static void any_change(bed *b)
     else if (what < 9)
         (void)begin_next(b);
     else
-        (void)kv_tenant_set(b->r.core, b->s, kv_slice_str(tenant_called(pick(b, TENANTS))), -1, -1,
+        (void)kv_tenant_set(b->s, kv_slice_str(tenant_called(pick(b, TENANTS))), -1, -1,
                             1 + (int64_t)pick(b, 5));
 }
 
@@ -55,7 +55,7 @@ static void test_weights(void **state)
     int begun[2] = {0, 0};
     (void)state;
     bed_start(&b, 1, 10);
-    assert_true(kv_tenant_set(b.r.core, b.s, kv_slice_str("three"), -1, -1, 3));
+    assert_true(kv_tenant_set(b.s, kv_slice_str("three"), -1, -1, 3));
     for (int i = 0; i < 1000; i++) {
         waiting(&b, "one", 1);
         waiting(&b, "three", 1);
@@ -84,10 +84,10 @@ static void test_flood(void **state)
     for (int i = 0; i < 100; i++)
         end(&b, begin_next(&b));
     kv_task *first = waiting(&b, "ayse", 1), *second = waiting(&b, "ayse", 1);
-    assert_in_range(kv_lanes_rank(b.r.core, first, NULL), 0, 1);
-    assert_in_range(kv_lanes_rank(b.r.core, second, NULL), 2, 3);
+    assert_in_range(kv_lanes_rank(first, NULL), 0, 1);
+    assert_in_range(kv_lanes_rank(second, NULL), 2, 3);
     kv_task *other = waiting(&b, "can", 1);
-    assert_in_range(kv_lanes_rank(b.r.core, other, &at), 0, 2);
+    assert_in_range(kv_lanes_rank(other, &at), 0, 2);
     end_all(&b);
     bed_stop(&b);
 }
@@ -142,23 +142,23 @@ static void test_tenants_come_and_go(void **state)
     char name[16];
     (void)state;
     bed_start(&b, 1, 10);
-    assert_true(kv_tenant_set(b.r.core, b.s, kv_slice_str("kept"), 7, -1, 100000));
+    assert_true(kv_tenant_set(b.s, kv_slice_str("kept"), 7, -1, 100000));
     for (int i = 0; i < 40; i++) {
         snprintf(name, sizeof name, "t%d", i);
         waiting(&b, name, 1);
         waiting(&b, name, 1);
     }
-    assert_true(kv_tenant_set(b.r.core, b.s, kv_slice_str("t3"), 1, -1, -1));
+    assert_true(kv_tenant_set(b.s, kv_slice_str("t3"), 1, -1, -1));
     while (kv_lanes_waiting(b.s, 1) > 20)
         begin_next(&b);
     kv_lanes_tenants(b.r.core, b.s, count_tenant, n);
     assert_int_equal(n[0], 41);
     assert_int_equal(n[1], 20);
     assert_int_equal(n[2], 1);
-    assert_true(kv_tenant_set(b.r.core, b.s, kv_slice_str(KV_TENANT_EACH), -1, 6000, -1));
+    assert_true(kv_tenant_set(b.s, kv_slice_str(KV_TENANT_EACH), -1, 6000, -1));
     kv_lanes_tenants(b.r.core, b.s, count_tenant, n);
     assert_int_equal(n[0], 50); /* the rule and 41 more, but it was told to stop */
-    assert_true(kv_tenant_set(b.r.core, b.s, kv_slice_str(KV_TENANT_EACH), -1, 0, -1));
+    assert_true(kv_tenant_set(b.s, kv_slice_str(KV_TENANT_EACH), -1, 0, -1));
     end_all(&b);
     assert_int_equal(b.s->tenants.n, 2); /* those with settings */
     kv_task *t = kv_task_new(b.r.core, 1, b.s, kv_slice_of("a\0b", 3), 1, 1);
@@ -216,18 +216,18 @@ static void test_restart(void **state)
         const kv_task *t = kv_ids_find(&old.r.core->jobs, i);
         if (!t)
             continue;
-        ranks[i] = kv_lanes_rank(old.r.core, t, NULL);
+        ranks[i] = kv_lanes_rank(t, NULL);
         load(&b, kv_tenant_name(t->tenant), i, tags[i], 0, KV_JOB_QUEUED, 0);
     }
     for (uint64_t i = 1; i <= 60; i++) {
         const kv_task *t = kv_ids_find(&b.r.core->jobs, i);
         if (t)
-            assert_int_equal(kv_lanes_rank(b.r.core, t, NULL), ranks[i]);
+            assert_int_equal(kv_lanes_rank(t, NULL), ranks[i]);
     }
     b.made = 60;
-    assert_int_equal(kv_lanes_rank(b.r.core, waiting(&b, "new", 1), NULL), 2);
+    assert_int_equal(kv_lanes_rank(waiting(&b, "new", 1), NULL), 2);
     const kv_task *more = waiting(&b, "many", 1);
-    assert_int_equal(kv_lanes_rank(b.r.core, more, NULL), kv_lanes_waiting(b.s, -1) - 1);
+    assert_int_equal(kv_lanes_rank(more, NULL), kv_lanes_waiting(b.s, -1) - 1);
     end_all(&old);
     end_all(&b);
     bed_stop(&old);
@@ -248,9 +248,9 @@ static void test_old_keys_after_restart(void **state)
     load(&b, "", 20, 0, 0, KV_JOB_QUEUED, 0); /* kervan's own: a key of now */
     for (int i = 0; i < 5; i++)
         waiting(&b, "new", 1);
-    uint32_t last = kv_lanes_rank(b.r.core, kv_ids_find(&b.r.core->jobs, 25), NULL);
+    uint32_t last = kv_lanes_rank(kv_ids_find(&b.r.core->jobs, 25), NULL);
     assert_in_range(last, 10, 13); /* they take turns: 1 and 2 first, then one each */
-    assert_in_range(kv_lanes_rank(b.r.core, kv_ids_find(&b.r.core->jobs, 20), NULL), 2, 4);
+    assert_in_range(kv_lanes_rank(kv_ids_find(&b.r.core->jobs, 20), NULL), 2, 4);
     assert_int_equal(kv_lanes_next(b.r.core, b.s)->id, 1);
     end_all(&b);
     bed_stop(&b);
@@ -280,10 +280,10 @@ static void test_no_tags_and_the_last(void **state)
     for (uint64_t i = 1; i <= 20; i++)
         load(&b, "", i, 0, 0, KV_JOB_QUEUED, 0);
     for (uint64_t i = 1; i <= 20; i++)
-        assert_int_equal(kv_lanes_rank(b.r.core, kv_ids_find(&b.r.core->jobs, i), NULL), i - 1);
+        assert_int_equal(kv_lanes_rank(kv_ids_find(&b.r.core->jobs, i), NULL), i - 1);
     load(&b, "", 21, UINT64_MAX, 0, KV_JOB_QUEUED, 0);
     for (uint64_t i = 22; i < 25; i++)
-        assert_int_equal(kv_lanes_rank(b.r.core, waiting(&b, "", 1), NULL), i - 1);
+        assert_int_equal(kv_lanes_rank(waiting(&b, "", 1), NULL), i - 1);
     end_all(&b);
     bed_stop(&b);
 }

@@ -3,7 +3,6 @@
 #include "tests/unit/ledger_rig.h"
 
 #include "proto/base/metrics.h"
-#include "storage/read/events.h"
 #include "storage/write/events.h"
 #include "storage/write/jobs.h"
 

@@ -11,7 +11,6 @@
 #include "proto/base/buf.h"
 #include "storage/db.h"
 #include "storage/migrate.h"
-#include "storage/read/dead_letters.h"
 #include "storage/read/jobs.h"
 #include "storage/read/jobs_list.h"
 #include "storage/write/jobs.h"

@@ -3,10 +3,8 @@
 
 #include <math.h>
 
-#include "broker/gauges.h"
 #include "broker/lanes.h"
 #include "broker/pace.h"
-#include "broker/steer.h"
 #include "proto/base/metrics.h"
 
 /* ---- a queue with workers that need given times ---- */
@@ -107,7 +105,10 @@ static void eta(run *r, uint64_t job, uint64_t *low, uint64_t *high)
 {
     kv_core *c = r->t.r.core;
     c->now = r->t.r.now;
-    kv_pace_eta(c, kv_ids_find(&c->jobs, job), low, high);
+    const kv_task *t = kv_ids_find(&c->jobs, job);
+    *low = *high = 0;
+    if (t && t->at == KV_AT_LANE)
+        kv_pace_eta_rank(c, t, kv_lanes_rank(t, NULL), low, high);
 }
 
 /* ---- tests ---- */
@@ -358,7 +359,7 @@ static void test_eta_rate(void **state)
     run_start(&r, 4, 9, 0);
     submit(&r, 1, 1);
     assert_true(step(&r));
-    kv_service_set_limits(r.t.r.core, text_service(&r.t, "ai"), -1, 6); /* one in 10 s */
+    kv_service_set_limits(text_service(&r.t, "ai"), -1, 6); /* one in 10 s */
     for (uint64_t i = 2; i <= 12; i++)
         submit(&r, i, 1);
     eta(&r, 12, &low, &high); /* 2 has the token; 12 has nine before it */

@@ -14,7 +14,6 @@
 #include "broker/publish.h"
 #include "broker/router.h"
 #include "tests/unit/scratch.h"
-#include "proto/base/buf.h"
 
 enum { LARGE = 64 << 10, MIB = 1 << 20 };
 

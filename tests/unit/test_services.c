@@ -1,9 +1,7 @@
 /* Queues as such: their names, and the 1,024 places there are for them. */
 #include "tests/unit/rig_text.h"
 
-#include "broker/gauges.h"
 #include "broker/lanes.h"
-#include "broker/steer.h"
 #include "proto/base/metrics.h"
 
 static void start(text_rig *t)

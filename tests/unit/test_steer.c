@@ -1,7 +1,6 @@
 /* What operators do to queues: settings, promote, purge, maintenance. */
 #include "tests/unit/rig_text.h"
 
-#include "broker/lanes.h"
 #include "broker/pace.h"
 #include "broker/steer.h"
 #include "proto/base/metrics.h"
