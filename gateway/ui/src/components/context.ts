@@ -1,4 +1,4 @@
-import { createContext, type VNode } from "preact";
+import { Component, createContext, type VNode } from "preact";
 import { useContext, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { App } from "../app";
 import type { Lang } from "../i18n";
@@ -37,9 +37,18 @@ export function useSelect<T>(select: (state: State) => T): T {
     return value;
 }
 
-/** An element for each of a list. What stays in it keeps its element, and is not rendered again. */
-export function useKept<T>(list: readonly T[], make: (one: T) => VNode): VNode[] {
-    const kept = useRef(new Map<T, VNode>());
-    kept.current = new Map(list.map((one) => [one, kept.current.get(one) ?? make(one)]));
-    return [...kept.current.values()];
+interface KeptProps<T> {
+    of: T;
+    make: (of: T) => VNode;
+}
+
+/** One of a list: rendered again only when it is another. The element itself is not kept, it would keep the whole list of its time. */
+export class Kept<T> extends Component<KeptProps<T>> {
+    override shouldComponentUpdate({ of }: KeptProps<T>): boolean {
+        return of !== this.props.of;
+    }
+
+    render(): VNode {
+        return this.props.make(this.props.of);
+    }
 }

@@ -1,5 +1,5 @@
 import { useEffect, useRef } from "preact/hooks";
-import { useKept, useSelect, useUi } from "./context";
+import { Kept, useSelect, useUi } from "./context";
 import { Empty } from "./empty";
 import { Icon } from "./icons";
 import { Tile } from "./tile";
@@ -23,6 +23,8 @@ function onGridKey(e: KeyboardEvent): void {
     next?.focus();
 }
 
+const tileOf = (id: string) => <Tile id={id} />;
+
 export function Gallery() {
     const order = useSelect((s) => s.order);
     const loaded = useSelect((s) => s.loaded);
@@ -31,7 +33,6 @@ export function Gallery() {
     const filter = useSelect((s) => s.filter);
     const more = useSelect((s) => s.next !== null);
     const filtered = filter.folder !== "" || filter.status !== "" || filter.search !== "";
-    const tiles = useKept(order, (id) => <Tile key={id} id={id} />);
     if (order.length === 0) {
         if (failed) return <Failed />;
         if (!loaded) return <Skeleton />;
@@ -42,7 +43,9 @@ export function Gallery() {
     return (
         <>
             <ul class="grid" aria-busy={load === "first"} data-testid="gallery" onKeyDown={onGridKey}>
-                {tiles}
+                {order.map((id) => (
+                    <Kept key={id} of={id} make={tileOf} />
+                ))}
             </ul>
             {failed ? <Failed /> : <More />}
         </>

@@ -2,11 +2,13 @@ import { useEffect, useState } from "preact/hooks";
 import { fmtBytes, fmtPercent, fmtSeconds } from "../i18n";
 import { extension, kindOf } from "../model";
 import { finished, isLost, type Phase, type Upload } from "../state";
-import { useKept, useSelect, useUi } from "./context";
+import { Kept, useSelect, useUi } from "./context";
 import { FileGlyph, Icon } from "./icons";
 
 /** What the page refused and the server can only refuse as well. */
 const hopeless = ["empty_file", "too_large"];
+
+const rowOf = (upload: Upload) => <Row upload={upload} />;
 
 /** The list of uploads, in the corner; gone when there are none. */
 export function UploadPanel() {
@@ -16,7 +18,6 @@ export function UploadPanel() {
     const [open, setOpen] = useState(true);
     const count = uploads.length;
     useEffect(() => setOpen(true), [count]);
-    const rows = useKept(inOrder(uploads), (u) => <Row key={u.key} upload={u} />);
     if (count === 0) return null;
     const active = uploads.filter((u) => !finished(u)).length;
     const lost = uploads.some(isLost);
@@ -42,7 +43,13 @@ export function UploadPanel() {
                 </button>
                 <span class="panel-bar" style={{ transform: `scaleX(${percent / 100})` }} />
             </header>
-            {open && <ul>{rows}</ul>}
+            {open && (
+                <ul>
+                    {inOrder(uploads).map((u) => (
+                        <Kept key={u.key} of={u} make={rowOf} />
+                    ))}
+                </ul>
+            )}
         </section>
     );
 }
