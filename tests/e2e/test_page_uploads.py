@@ -204,6 +204,26 @@ def test_each_tab_keeps_its_own_folder(browser, tmp_path):
         assert kervan.list()[0]["folder"] == "ilk"
 
 
+def test_only_pictures_in_sight_are_read_for_the_list(browser, tmp_path):
+    """Each is read and decoded whole: hundreds of photographs at once would fill the memory."""
+    paths = [tmp_path / f"resim-{i}.png" for i in range(80)]
+    for i, path in enumerate(paths):
+        path.write_bytes(noise_png(20 + i, 20))
+    with Kervan({"IMAGE_PROCESSING_ENABLED": "false"}) as kervan:
+        browser.get(kervan.url("/?search=bulunmaz"))
+        wait_live(browser)
+        kervan.kill_all()
+        choose(browser, paths)
+        shown = "return [...document.querySelectorAll('.thumb img')].map((e) => e.complete && e.naturalWidth > 0)"
+        wait_for("the first ones", lambda: sum(browser.execute_script(shown)) >= 6)
+        assert len(browser.execute_script(shown)) == 80
+        assert sum(browser.execute_script(shown)) < 60
+        shot(browser, "previews")
+        kervan.start()
+        wait_for("all of them", lambda: "Yüklemeler bitti" in said(browser, "upload-panel"))
+        browser.get_log("browser")  # the server was away
+
+
 def heap(browser):
     """Bytes of the page's own objects."""
     browser.execute_cdp_cmd("Performance.enable", {})

@@ -167,8 +167,7 @@ export class Uploads {
     }
 
     private done(key: number, answer: UploadAnswer): void {
-        const job = this.jobs.get(key)!;
-        job.abort = null;
+        this.jobs.delete(key); // and the file with it
         const { size } = this.find(key)!;
         this.set(key, { phase: "done", sent: size, speed: 0, problem: null, mediaId: answer.id, deduplicated: answer.deduplicated === true });
         this.deps.stored(this.find(key)!, answer);

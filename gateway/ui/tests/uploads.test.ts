@@ -51,6 +51,7 @@ test("three at a time, the next when one is done", () => {
     sent[1]!.on.done(answer(1));
     assert.equal(row(1).phase, "done");
     assert.equal(sent[3]!.name, "d.jpg");
+    assert.equal(uploads["jobs"].size, 4, "the file that is done is let go");
 });
 
 test("progress has a share, a speed and an end", () => {

@@ -66,7 +66,7 @@ function Thumb({ upload: u }: { upload: Upload }) {
     return (
         <span class="thumb">
             {u.preview && !broken ? (
-                <img src={u.preview} alt="" width="40" height="40" decoding="async" draggable={false} onError={() => setBroken(true)} />
+                <img src={u.preview} alt="" width="40" height="40" loading="lazy" decoding="async" draggable={false} onError={() => setBroken(true)} />
             ) : (
                 <FileGlyph kind={kindOf(u.type)} ext={extension(u.name)} />
             )}
