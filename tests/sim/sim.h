@@ -103,7 +103,6 @@ typedef struct sim_fact {
     bool done_ok;      /* OKAY to a JOB_DONE came */
     int terminals;     /* terminal events */
     int last_terminal; /* KV_JOB_… */
-    int events_after;  /* job state events behind a terminal one */
     uint64_t credits;
     int user; /* -1: none */
     uint64_t max_attempts, backoff_ms;

@@ -69,15 +69,20 @@ static inline kv_cmd *rig_run(rig *r, kv_cmd *cmd)
     return cmd;
 }
 
+/* The same where only how it ended matters. */
+static inline kv_err rig_end(rig *r, kv_cmd *cmd)
+{
+    kv_err err = rig_run(r, cmd)->err;
+    kv_cmd_free(&cmd);
+    return err;
+}
+
 /* MEDIA_DELETE, MEDIA_RETRY. */
 static inline kv_err rig_change(rig *r, kv_cmd_type type, uint64_t media)
 {
     kv_cmd *cmd = kv_cmd_new(type, 0);
     cmd->id = media;
-    rig_run(r, cmd);
-    kv_err err = cmd->err;
-    kv_cmd_free(&cmd);
-    return err;
+    return rig_end(r, cmd);
 }
 
 static inline bool rig_saw(const rig *r, const char *text)
@@ -142,10 +147,7 @@ static inline kv_err rig_move(rig *r, uint64_t job, const char *service, int fro
                               .result = kv_slice_str(result),
                               .error = kv_slice_str(error),
                               .error_detail = kv_slice_str(error ? "why" : NULL)};
-    rig_run(r, cmd);
-    kv_err err = cmd->err;
-    kv_cmd_free(&cmd);
-    return err;
+    return rig_end(r, cmd);
 }
 
 #endif

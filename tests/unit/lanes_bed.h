@@ -6,6 +6,7 @@
 #include "tests/unit/core_rig.h"
 
 #include "broker/lanes.h"
+#include "tests/unit/chance.h"
 
 enum { TASKS = 120, TENANTS = 6 };
 
@@ -19,10 +20,7 @@ typedef struct bed {
 
 static inline uint64_t pick(bed *b, uint64_t n)
 {
-    uint64_t v = b->random += 0x9e3779b97f4a7c15u;
-    v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9u;
-    v = (v ^ v >> 27) * 0x94d049bb133111ebu;
-    return (v ^ v >> 31) % n;
+    return chance(&b->random, n);
 }
 
 static inline void bed_start(bed *b, uint64_t seed, uint32_t share)

@@ -42,6 +42,14 @@ static inline void text_start(text_rig *t, uint64_t epoch)
     rig_start_with(&t->r, &opts);
 }
 
+/* With a client "c", and nothing else. */
+static inline void text_client(text_rig *t)
+{
+    text_start(t, 1);
+    rig_hello(&t->r, "c", "client", "c", 1);
+    t->r.n = 0;
+}
+
 static inline void text_stop(text_rig *t)
 {
     rig_stop(&t->r);

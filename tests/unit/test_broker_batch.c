@@ -286,8 +286,7 @@ static void test_metadata(void **state)
 {
     rig r;
     (void)state;
-    rig_start(&r, 1);
-    rig_hello(&r, "c", "client", "cli", 2);
+    rig_client(&r);
     kv_msg m = metadata(5, "{\"a\":1}", 0);
     uint64_t request = rig_say(&r, "c", &m);
     assert_true(kv_slice_is(r.commands.first->metadata.patch, "{\"a\":1}"));
@@ -365,8 +364,7 @@ static void test_retry(void **state)
 {
     rig r;
     (void)state;
-    rig_start(&r, 1);
-    rig_hello(&r, "c", "client", "cli", 2);
+    rig_client(&r);
     rig_submit(&r, "c", 1, "ai", 1);
     rig_commit(&r);
     uint64_t request = retry(&r, 90, 91), submit = rig_submit(&r, "c", 91, "ai", 1);
@@ -398,8 +396,7 @@ static void test_retry_refused(void **state)
 {
     rig r;
     (void)state;
-    rig_start(&r, 1);
-    rig_hello(&r, "c", "client", "cli", 2);
+    rig_client(&r);
     rig_expect_error(&r, retry(&r, 0, 5), KV_E_BAD_PARAMETER);
     rig_expect_error(&r, retry(&r, 5, 0), KV_E_BAD_PARAMETER);
     rig_expect_error(&r, retry(&r, 5, 5), KV_E_BAD_PARAMETER);
@@ -436,8 +433,7 @@ static void test_credit(void **state)
     rig r;
     kv_msg m;
     (void)state;
-    rig_start(&r, 1);
-    rig_hello(&r, "c", "client", "cli", 2);
+    rig_client(&r);
     kv_msg_defaults(KV_CREDIT, &m);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         m.credit = bad[i];

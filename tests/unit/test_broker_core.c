@@ -49,8 +49,7 @@ static void test_lanes_and_order(void **state)
     rig r;
     uint64_t rank;
     (void)state;
-    rig_start(&r, 1);
-    rig_hello(&r, "c", "client", "cli", 2);
+    rig_client(&r);
     for (uint64_t i = 0; i < 3; i++) {
         rig_submit(&r, "c", 30 + i, "ai", 2);
         rig_submit(&r, "c", 20 + i, "ai", 1);
@@ -350,8 +349,7 @@ static void test_submit_refused(void **state)
     rig r;
     kv_msg m;
     (void)state;
-    rig_start(&r, 1);
-    rig_hello(&r, "c", "client", "cli", 2);
+    rig_client(&r);
     rig_expect_error(&r, rig_submit(&r, "c", 0, "ai", 1), KV_E_BAD_PARAMETER);
     rig_expect_error(&r, rig_submit(&r, "c", 1, "Bad Name", 1), KV_E_BAD_PARAMETER);
     rig_expect_error(&r, rig_submit(&r, "c", 1, "blob-reap", 1), KV_E_BAD_PARAMETER);
@@ -392,8 +390,7 @@ static void test_ledger_failure(void **state)
 {
     rig r;
     (void)state;
-    rig_start(&r, 1);
-    rig_hello(&r, "c", "client", "cli", 2);
+    rig_client(&r);
     uint64_t submit = rig_submit(&r, "c", 1, "ai", 1);
     rig_answer(&r, KV_E_DISK_FULL);
     rig_expect_error(&r, submit, KV_E_DISK_FULL);
@@ -452,8 +449,7 @@ static void test_sessions_are_forgotten(void **state)
 {
     rig r;
     (void)state;
-    rig_start(&r, 1);
-    rig_hello(&r, "c", "client", "cli", 2);
+    rig_client(&r);
     assert_int_equal(kv_core_sessions(r.core), 1);
     for (int i = 0; i < 60; i++)
         rig_tick(&r, 1000);

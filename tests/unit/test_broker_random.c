@@ -19,6 +19,7 @@
 #include "proto/batch.h"
 #include "storage/read/jobs.h"
 #include "tests/unit/jobs_tables.h"
+#include "tests/unit/chance.h"
 
 enum {
     JOBS = 60,
@@ -45,7 +46,7 @@ typedef struct world {
     kv_core *core;
     kv_cmd_list commands;
     worker workers[WORKERS];
-    uint64_t random, request, jobs_made;
+    uint64_t random, request;
     bool acknowledged[IDS + 1];
     uint64_t submits[JOBS + 1]; /* request of the SUBMIT */
     uint64_t batches[BATCHES];  /* requests of batches, and their seeds */
@@ -63,10 +64,7 @@ static struct {
 
 static uint64_t pick(world *w, uint64_t n)
 {
-    uint64_t v = w->random += 0x9e3779b97f4a7c15u;
-    v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9u;
-    v = (v ^ v >> 27) * 0x94d049bb133111ebu;
-    return (v ^ v >> 31) % n;
+    return chance(&w->random, n);
 }
 
 static kv_now now_of(const world *w)

@@ -193,16 +193,11 @@ static void test_transactions(void **state)
 
 static kv_cmd *submit(rig *r, uint64_t job, const char *user, uint64_t credits, const char *key)
 {
-    kv_cmd *cmd = kv_cmd_new(KV_CMD_SUBMIT, 0);
-    cmd->submit = (kv_cmd_submit){.job = job,
-                                  .max_attempts = 3,
-                                  .lane = 1,
-                                  .credits = credits,
-                                  .service = kv_slice_str("ai"),
-                                  .params = kv_slice_str("null"),
-                                  .user = kv_slice_str(user),
-                                  .unique_key = kv_slice_str(key),
-                                  .operation = kv_slice_str("video")};
+    kv_cmd *cmd = rig_submit_cmd(job, "ai");
+    cmd->submit.credits = credits;
+    cmd->submit.user = kv_slice_str(user);
+    cmd->submit.unique_key = kv_slice_str(key);
+    cmd->submit.operation = kv_slice_str("video");
     return rig_run(r, cmd);
 }
 

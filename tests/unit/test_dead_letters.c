@@ -5,21 +5,11 @@
 #include "storage/read/jobs_list.h"
 #include "tests/unit/jobs_tables.h"
 
-static kv_slice service_of(const char *name)
-{
-    return kv_slice_str(name);
-}
-
 static void submit(rig *r, uint64_t job, uint64_t retry_of)
 {
-    kv_cmd *cmd = kv_cmd_new(KV_CMD_SUBMIT, 0);
-    cmd->submit = (kv_cmd_submit){.job = job,
-                                  .max_attempts = 3,
-                                  .lane = 1,
-                                  .tag = 7,
-                                  .retry_of = retry_of,
-                                  .service = service_of("ai"),
-                                  .params = service_of("{}")};
+    kv_cmd *cmd = rig_submit_cmd(job, "ai");
+    cmd->submit.tag = 7;
+    cmd->submit.retry_of = retry_of;
     rig_run(r, cmd);
     assert_true(cmd->created);
     kv_cmd_free(&cmd);
@@ -158,9 +148,7 @@ static void commit(rig *r, uint64_t media)
     cmd->commit.mime = kv_slice_str("image/jpeg");
     cmd->commit.ext = kv_slice_str("jpg");
     cmd->commit.dedup = cmd->commit.process = true;
-    rig_run(r, cmd);
-    assert_int_equal(cmd->err, KV_OK);
-    kv_cmd_free(&cmd);
+    assert_int_equal(rig_end(r, cmd), KV_OK);
 }
 
 static void expect_refused(rig *r, uint64_t job, const char *why)

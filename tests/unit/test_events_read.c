@@ -10,19 +10,7 @@
 #include "storage/read/event_text.h"
 #include "storage/read/events.h"
 #include "storage/read/jobs.h"
-
-#define OK(expr) assert_int_equal((expr), KV_OK)
-
-static int make(void **state)
-{
-    return kv_db_open_memory((kv_db **)state) == KV_OK ? 0 : -1;
-}
-
-static int drop(void **state)
-{
-    kv_db_close((kv_db **)state);
-    return 0;
-}
+#include "tests/unit/memory_db.h"
 
 typedef struct seen {
     kv_buf text;

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "broker/gone.h"
+#include "tests/unit/chance.h"
 
 enum { CAP = 8, KEYS = 12, FLOOR = 5, ROUNDS = 3000, ADDED_MAX = 5 };
 
@@ -20,8 +21,7 @@ typedef struct model {
 
 static uint64_t pick(model *m, uint64_t below)
 {
-    m->seed = m->seed * 6364136223846793005u + 1442695040888963407u;
-    return (m->seed >> 33) % below;
+    return chance(&m->seed, below);
 }
 
 static kv_slice key_called(int key)

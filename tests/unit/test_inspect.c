@@ -56,13 +56,6 @@ static uint64_t next(const text_rig *t)
     return (uint64_t)json_integer_value(json_object_get(t->last, "next"));
 }
 
-static void start(text_rig *t)
-{
-    text_start(t, 1);
-    rig_hello(&t->r, "c", "client", "c", 1);
-    t->r.n = 0;
-}
-
 static void add_worker(text_rig *t, const char *name, uint64_t instance, uint64_t credit)
 {
     rig_hello(&t->r, name, "worker", name, instance);
@@ -87,7 +80,7 @@ static void test_queue(void **state)
     text_rig t;
     kv_msg m;
     (void)state;
-    start(&t);
+    text_client(&t);
     add_worker(&t, "w", 2, 2);
     for (uint64_t i = 1; i <= 6; i++)
         rig_submit(&t.r, "c", i, "ai", i % 3);
@@ -145,7 +138,7 @@ static void test_health(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     rig_submit(&t.r, "c", 1, "ai", 1);
     text_commit(&t);
     expect_health(&t, "no_workers");
@@ -179,7 +172,7 @@ static void test_no_room(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     kv_job_row row = {.id = 1, .seq = 1, .max_attempts = 3, .lane = 1, .service = "image-process"};
     assert_int_equal(kv_core_load(t.r.core, t.r.now, &row), KV_OK);
     kv_core_set_media_low(t.r.core, true);
@@ -194,7 +187,7 @@ static void test_no_alarm_at_start(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     kv_job_row row = {.id = 1, .seq = 1, .max_attempts = 3, .lane = 1, .service = "ai"};
     assert_int_equal(kv_core_load(t.r.core, t.r.now, &row), KV_OK);
     text_wait(&t, 1000);
@@ -210,7 +203,7 @@ static void test_pages_of_queues(void **state)
     char name[32];
     bool seen[31] = {false};
     (void)state;
-    start(&t);
+    text_client(&t);
     for (uint64_t i = 1; i <= 30; i++) {
         snprintf(name, sizeof name, "q%d", (int)i);
         rig_submit(&t.r, "c", i, name, 1);
@@ -244,7 +237,7 @@ static void test_workers(void **state)
     text_rig t;
     char name[16];
     (void)state;
-    start(&t);
+    text_client(&t);
     for (uint64_t i = 0; i < 5; i++) {
         snprintf(name, sizeof name, "w%d", (int)i);
         add_worker(&t, name, 10 + i, 4);
@@ -280,7 +273,7 @@ static void test_worker_of_many_queues(void **state)
     text_rig t;
     char name[65], service[65];
     (void)state;
-    start(&t);
+    text_client(&t);
     memset(name, '\x01', sizeof name - 1); /* six bytes each in JSON */
     name[sizeof name - 1] = '\0';
     rig_hello(&t.r, "w", "worker", name, 2);
@@ -307,7 +300,7 @@ static void test_leases(void **state)
     enum { JOBS = 20 };
     bool seen[JOBS + 1] = {false};
     (void)state;
-    start(&t);
+    text_client(&t);
     kv_job_row row = {.id = 1,
                       .seq = 1,
                       .state = KV_JOB_PROCESSING,
@@ -355,7 +348,7 @@ static void test_tenants_and_limits(void **state)
     char name[16];
     bool seen[13] = {false};
     (void)state;
-    start(&t);
+    text_client(&t);
     for (uint64_t i = 1; i <= 24; i++) {
         kv_msg m = rig_job(i, i % 2 ? "ai" : "video", 1);
         snprintf(name, sizeof name, "t%d", (int)((i + 1) / 2));
@@ -401,7 +394,7 @@ static void test_wrong(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     rig_expect_error(&t.r, inspect(&t, "secrets", "", 0, 10), KV_E_BAD_PARAMETER);
     rig_expect_error(&t.r, inspect(&t, "queues", "", 0, 0), KV_E_BAD_PARAMETER);
     for (int i = 0; i < 5; i++) { /* a cursor that is none */

@@ -13,8 +13,7 @@
 #include "storage/read/jobs.h"
 #include "storage/read/jobs_list.h"
 #include "tests/unit/jobs_tables.h"
-
-#define OK(expr) assert_int_equal((expr), KV_OK)
+#include "tests/unit/memory_db.h"
 
 enum { JOBS = 400 };
 
@@ -91,22 +90,14 @@ static void add(kv_db *db, const row *r)
     add_elsewhere(db, r);
 }
 
-static int make(void **state)
+static int make_services(void **state)
 {
-    kv_db *db;
-    if (kv_db_open_memory(&db) != KV_OK)
+    if (make(state) != 0)
         return -1;
-    *state = db;
-    return kv_db_exec(db, "INSERT INTO service VALUES (1, 'ai'), (2, 'backup'), "
-                          "(3, 'image-process'), (4, 'empty')") == KV_OK
+    return kv_db_exec(*state, "INSERT INTO service VALUES (1, 'ai'), (2, 'backup'), "
+                              "(3, 'image-process'), (4, 'empty')") == KV_OK
                ? 0
                : -1;
-}
-
-static int drop(void **state)
-{
-    kv_db_close((kv_db **)state);
-    return 0;
 }
 
 static void fill(kv_db *db, unsigned seed)
@@ -381,15 +372,16 @@ static void the_oldest_dead_letters(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(every_filter_on_every_page, make, drop),
-        cmocka_unit_test_setup_teardown(the_newest_is_unfinished, make, drop),
-        cmocka_unit_test_setup_teardown(the_newest_is_a_dead_letter, make, drop),
-        cmocka_unit_test_setup_teardown(what_a_row_shows, make, drop),
-        cmocka_unit_test_setup_teardown(wrong_queries, make, drop),
-        cmocka_unit_test_setup_teardown(a_page_is_bounded, make, drop),
-        cmocka_unit_test_setup_teardown(few_of_many, make, drop),
-        cmocka_unit_test_setup_teardown(dead_letters_are_counted_up_to_a_bound, make, drop),
-        cmocka_unit_test_setup_teardown(the_oldest_dead_letters, make, drop),
+        cmocka_unit_test_setup_teardown(every_filter_on_every_page, make_services, drop),
+        cmocka_unit_test_setup_teardown(the_newest_is_unfinished, make_services, drop),
+        cmocka_unit_test_setup_teardown(the_newest_is_a_dead_letter, make_services, drop),
+        cmocka_unit_test_setup_teardown(what_a_row_shows, make_services, drop),
+        cmocka_unit_test_setup_teardown(wrong_queries, make_services, drop),
+        cmocka_unit_test_setup_teardown(a_page_is_bounded, make_services, drop),
+        cmocka_unit_test_setup_teardown(few_of_many, make_services, drop),
+        cmocka_unit_test_setup_teardown(dead_letters_are_counted_up_to_a_bound, make_services,
+                                        drop),
+        cmocka_unit_test_setup_teardown(the_oldest_dead_letters, make_services, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,28 +14,15 @@ static void start(rig *r)
     r->x.open_kept.slice = SLICE;
 }
 
-static kv_cmd *submit_cmd(uint64_t job)
-{
-    kv_cmd *cmd = kv_cmd_new(KV_CMD_SUBMIT, 0);
-    cmd->submit = (kv_cmd_submit){.job = job,
-                                  .max_attempts = 3,
-                                  .lane = 1,
-                                  .service = kv_slice_str("ai"),
-                                  .params = kv_slice_str("{}")};
-    return cmd;
-}
-
 static void run_ok(rig *r, kv_cmd *cmd)
 {
-    rig_run(r, cmd);
-    assert_int_equal(cmd->err, KV_OK);
-    kv_cmd_free(&cmd);
+    assert_int_equal(rig_end(r, cmd), KV_OK);
     assert_int_equal(rig_number(r, KV_JOBS_TABLES_WRONG), 0);
 }
 
 static void submit(rig *r, uint64_t job)
 {
-    run_ok(r, submit_cmd(job));
+    run_ok(r, rig_submit_cmd(job, "ai"));
 }
 
 static void end_job(rig *r, uint64_t job, int to)
@@ -114,13 +101,11 @@ static void test_unmade(void **state)
     start(&r);
     submit_row(&r, KEEP + SLICE);
     for (int i = 0; i < 2; i++) {
-        kv_cmd *cmd = submit_cmd(i ? 5 : 5000);
+        kv_cmd *cmd = rig_submit_cmd(i ? 5 : 5000, "ai");
         cmd->submit.credits = 1;
         cmd->submit.user = kv_slice_str("poor");
         cmd->submit.unique_key = kv_slice_str("k");
-        rig_run(&r, cmd);
-        assert_int_equal(cmd->err, KV_E_NO_CREDIT);
-        kv_cmd_free(&cmd);
+        assert_int_equal(rig_end(&r, cmd), KV_E_NO_CREDIT);
         assert_int_equal(rig_number(&r, KV_JOBS_TABLES_WRONG), 0);
         assert_int_equal(rig_number(&r, "SELECT count(*) FROM job_option"), 0);
     }
@@ -134,7 +119,7 @@ static void test_rolled_back(void **state)
     (void)state;
     start(&r);
     submit_row(&r, KEEP + SLICE - 1);
-    kv_cmd *cmd = submit_cmd(1000);
+    kv_cmd *cmd = rig_submit_cmd(1000, "ai");
     assert_int_equal(kv_exec_begin(&r.x), KV_OK);
     assert_int_equal(kv_exec_run(&r.x, cmd, NULL), KV_OK);
     assert_int_equal(kv_jobs_open_pass(r.x.db, &r.x.open), KV_OK);
@@ -216,7 +201,7 @@ static void test_submitted_again_after_a_purge(void **state)
     kv_tidy tidy = {.cfg = &cfg};
     (void)state;
     start(&r);
-    kv_cmd *cmd = submit_cmd(100);
+    kv_cmd *cmd = rig_submit_cmd(100, "ai");
     cmd->submit.retention_s = 60;
     cmd->submit.unique_key = kv_slice_str("k");
     run_ok(&r, cmd);

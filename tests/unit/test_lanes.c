@@ -302,8 +302,7 @@ static void test_three_at_once(void **state)
 {
     static rig r;
     (void)state;
-    rig_start(&r, 1);
-    rig_hello(&r, "c", "client", "cli", 2);
+    rig_client(&r);
     for (uint64_t i = 1; i <= 3; i++)
         submit(&r, i, "", 1);
     for (uint64_t i = 1; i <= 3; i++)
@@ -325,8 +324,7 @@ static void test_lanes_through_messages(void **state)
     uint64_t order[24];
     int n = 0;
     (void)state;
-    rig_start(&r, 1);
-    rig_hello(&r, "c", "client", "cli", 2);
+    rig_client(&r);
     for (uint64_t i = 0; i < 8; i++) {
         submit(&r, 300 + i, "", 2);
         submit(&r, 200 + i, "", 1);
@@ -357,8 +355,7 @@ static void test_key_is_kept(void **state)
 {
     static rig r;
     (void)state;
-    rig_start(&r, 1);
-    rig_hello(&r, "c", "client", "cli", 2);
+    rig_client(&r);
     submit(&r, 1, "a", 1);
     uint64_t tag = r.commands.first->submit.tag;
     assert_true(tag > 0);

@@ -6,15 +6,8 @@
 
 static void submit(rig *r, uint64_t job)
 {
-    kv_cmd *cmd = kv_cmd_new(KV_CMD_SUBMIT, 0);
-    cmd->submit = (kv_cmd_submit){.job = job,
-                                  .max_attempts = 3,
-                                  .lane = 1,
-                                  .service = kv_slice_str("ai"),
-                                  .tenant = kv_slice_str(""),
-                                  .params = kv_slice_str("{}")};
-    assert_int_equal(rig_run(r, cmd)->err, KV_OK);
-    kv_cmd_free(&cmd);
+    kv_cmd *cmd = rig_submit_cmd(job, "ai");
+    assert_int_equal(rig_end(r, cmd), KV_OK);
 }
 
 static kv_err move(rig *r, const kv_cmd_move *m, uint16_t code)
@@ -23,10 +16,7 @@ static kv_err move(rig *r, const kv_cmd_move *m, uint16_t code)
     cmd->code = code;
     cmd->move = *m;
     cmd->move.service = kv_slice_str("ai");
-    rig_run(r, cmd);
-    kv_err err = cmd->err;
-    kv_cmd_free(&cmd);
-    return err;
+    return rig_end(r, cmd);
 }
 
 /* A lease, and its job back in the queue. */

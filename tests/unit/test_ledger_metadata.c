@@ -3,15 +3,10 @@
 
 static void submit(rig *r, uint64_t job, const char *user, const char *metadata)
 {
-    kv_cmd *cmd = kv_cmd_new(KV_CMD_SUBMIT, 0);
-    cmd->submit = (kv_cmd_submit){.job = job,
-                                  .max_attempts = 3,
-                                  .lane = 1,
-                                  .service = kv_slice_str("ai"),
-                                  .tenant = kv_slice_str("t"),
-                                  .params = kv_slice_str("null"),
-                                  .user = kv_slice_str(user),
-                                  .metadata = kv_slice_str(metadata)};
+    kv_cmd *cmd = rig_submit_cmd(job, "ai");
+    cmd->submit.tenant = kv_slice_str("t");
+    cmd->submit.user = kv_slice_str(user);
+    cmd->submit.metadata = kv_slice_str(metadata);
     rig_run(r, cmd);
     assert_true(cmd->created);
     kv_cmd_free(&cmd);
@@ -103,9 +98,7 @@ static void test_no_field_lost(void **state)
             cmd->metadata = (kv_cmd_metadata){.job = 5, .patch = kv_slice_str(text)};
         else
             cmd->progress = (kv_cmd_progress){5, 1, 1, (uint64_t)i, kv_slice_str(text)};
-        rig_run(&r, cmd);
-        assert_int_equal(cmd->err, KV_OK);
-        kv_cmd_free(&cmd);
+        assert_int_equal(rig_end(&r, cmd), KV_OK);
     }
     kv_buf_init(&json, 0);
     assert_int_equal(kv_job_get_json(r.x.db, 5, &json), KV_OK);
@@ -124,10 +117,7 @@ static kv_err progress(rig *r, uint64_t job, uint64_t attempt, uint64_t percent,
 {
     kv_cmd *cmd = kv_cmd_new(KV_CMD_PROGRESS, 0);
     cmd->progress = (kv_cmd_progress){job, 1, attempt, percent, kv_slice_str(text)};
-    rig_run(r, cmd);
-    kv_err err = cmd->err;
-    kv_cmd_free(&cmd);
-    return err;
+    return rig_end(r, cmd);
 }
 
 static void test_progress(void **state)

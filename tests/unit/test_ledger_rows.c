@@ -23,8 +23,7 @@ static void test_find(void **state)
                               .given_back = 1,
                               .not_before = 1790000123456,
                               .service = kv_slice_str("ai")};
-    assert_int_equal(rig_run(&r, cmd)->err, KV_OK);
-    kv_cmd_free(&cmd);
+    assert_int_equal(rig_end(&r, cmd), KV_OK);
     cmd = kv_cmd_new(KV_CMD_FIND, 0);
     cmd->id = 5;
     kv_job_place at = rig_run(&r, cmd)->place;

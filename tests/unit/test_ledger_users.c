@@ -12,19 +12,14 @@ static kv_err notify(rig *r, uint64_t event, const char *user, const char *json)
     kv_cmd *cmd = kv_cmd_new(KV_CMD_NOTIFY, 0);
     cmd->notify =
         (kv_notify){event, kv_slice_str(user), kv_slice_str("job.complete"), kv_slice_str(json)};
-    rig_run(r, cmd);
-    kv_err err = cmd->err;
-    kv_cmd_free(&cmd);
-    return err;
+    return rig_end(r, cmd);
 }
 
 static void seen(rig *r, const char *user, uint64_t upto)
 {
     kv_cmd *cmd = kv_cmd_new(KV_CMD_SEEN, 0);
     cmd->seen = (kv_seen){kv_slice_str(user), upto};
-    rig_run(r, cmd);
-    assert_int_equal(cmd->err, KV_OK);
-    kv_cmd_free(&cmd);
+    assert_int_equal(rig_end(r, cmd), KV_OK);
 }
 
 static void must(rig *r, const char *sql)
@@ -47,12 +42,7 @@ static uint64_t seen_slice(rig *r, const char *user, uint64_t upto)
 static void make_events(rig *r, uint64_t n)
 {
     for (uint64_t i = 1; i <= n; i++) {
-        kv_cmd *cmd = kv_cmd_new(KV_CMD_SUBMIT, 0);
-        cmd->submit = (kv_cmd_submit){.job = i,
-                                      .max_attempts = 3,
-                                      .lane = 1,
-                                      .service = kv_slice_str("ai"),
-                                      .params = kv_slice_str("null")};
+        kv_cmd *cmd = rig_submit_cmd(i, "ai");
         rig_run(r, cmd);
         kv_cmd_free(&cmd);
     }
@@ -202,9 +192,7 @@ static void set(rig *r, const char *service, const char *tenant, int64_t paused,
     cmd->queue_set.paused = paused;
     cmd->queue_set.concurrency = concurrency;
     cmd->queue_set.weight = weight;
-    rig_run(r, cmd);
-    assert_int_equal(cmd->err, KV_OK);
-    kv_cmd_free(&cmd);
+    assert_int_equal(rig_end(r, cmd), KV_OK);
 }
 
 static bool print_setting(void *arg, const kv_setting *s)

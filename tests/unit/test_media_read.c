@@ -12,8 +12,7 @@
 #include "proto/base/id.h"
 #include "storage/read/media.h"
 #include "storage/read/variants.h"
-
-#define OK(expr) assert_int_equal((expr), KV_OK)
+#include "tests/unit/memory_db.h"
 
 static const char VARIANTS[] = "[{\"format\":\"webp\",\"width\":640,\"height\":480,\"size\":1230,"
                                "\"params\":\"q80e4-1a2b3c\",\"full\":false},"
@@ -30,17 +29,6 @@ int clock_gettime(clockid_t which, struct timespec *ret)
     (void)which;
     now_us += a_look_takes_us;
     *ret = (struct timespec){now_us / 1000000, now_us % 1000000 * 1000};
-    return 0;
-}
-
-static int make(void **state)
-{
-    return kv_db_open_memory((kv_db **)state) == KV_OK ? 0 : -1;
-}
-
-static int drop(void **state)
-{
-    kv_db_close((kv_db **)state);
     return 0;
 }
 

@@ -115,12 +115,7 @@ static void test_each_is_counted_up_to_a_bound(void **state)
 
 static void submit(rig *r, uint64_t job, const char *service)
 {
-    kv_cmd *cmd = kv_cmd_new(KV_CMD_SUBMIT, 0);
-    cmd->submit = (kv_cmd_submit){.job = job,
-                                  .max_attempts = 3,
-                                  .lane = 1,
-                                  .service = kv_slice_str(service),
-                                  .params = kv_slice_str("{}")};
+    kv_cmd *cmd = rig_submit_cmd(job, service);
     assert_int_equal(kv_exec_run(&r->x, cmd, NULL), KV_OK);
     assert_true(cmd->created);
     kv_cmd_free(&cmd);

@@ -4,13 +4,6 @@
 #include "broker/lanes.h"
 #include "proto/base/metrics.h"
 
-static void start(text_rig *t)
-{
-    text_start(t, 1);
-    rig_hello(&t->r, "c", "client", "c", 1);
-    t->r.n = 0;
-}
-
 static const char *numbered(uint64_t i)
 {
     static char name[32];
@@ -75,7 +68,7 @@ static void test_names(void **state)
     text_rig t;
     kv_msg m;
     (void)state;
-    start(&t);
+    text_client(&t);
     rig_hello(&t.r, "w", "worker", "w", 2);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         rig_expect_error(&t.r, say_ready(&t, "w", bad[i]), KV_E_BAD_PARAMETER);
@@ -108,7 +101,7 @@ static void test_dead_letters_only(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     fill(&t, KV_SERVICES_MAX - 1);
     assert_int_equal(kv_core_dead_letters_of(t.r.core, t.r.now, kv_slice_str("q1")), KV_OK);
     assert_int_equal(kv_core_dead_letters_of(t.r.core, t.r.now, kv_slice_str("broken")), KV_OK);
@@ -127,7 +120,7 @@ static void test_places_come_back(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     fill(&t, KV_SERVICES_MAX);
     for (uint64_t i = 1; i <= KV_SERVICES_MAX; i++)
         cancel(&t, i);
@@ -154,7 +147,7 @@ static void test_all_in_use(void **state)
     text_rig t;
     kv_msg m;
     (void)state;
-    start(&t);
+    text_client(&t);
     fill(&t, KV_SERVICES_MAX);
     rig_hello(&t.r, "w", "worker", "w", 2);
     expect_full(&t, submit(&t, 5000, "one-more"));
@@ -177,7 +170,7 @@ static void test_own_queues(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     fill(&t, KV_SERVICES_MAX);
     rig_hello(&t.r, "w", "worker", "w", 2);
     rig_expect_code(&t.r, say_ready(&t, "w", kv_slice_str("image-process")), KV_OKAY);
@@ -191,7 +184,7 @@ static void test_more_than_places(void **state)
     enum { ROWS = KV_SERVICES_MAX + 100 };
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     for (uint64_t i = 1; i <= ROWS; i++) {
         kv_job_row row = {.id = i, .seq = i, .max_attempts = 3, .lane = 1, .service = numbered(i)};
         assert_int_equal(kv_core_load(t.r.core, t.r.now, &row), KV_OK);
@@ -213,7 +206,7 @@ static void test_what_keeps_a_place(void **state)
     text_rig t;
     kv_msg m;
     (void)state;
-    start(&t);
+    text_client(&t);
     rig_hello(&t.r, "w", "worker", "w", 2);
     say_ready(&t, "w", kv_slice_str("worker"));
     m = rig_job(9001, "delayed", 1);
@@ -285,7 +278,7 @@ static void test_counters_stay(void **state)
     text_rig t;
     (void)state;
     kv_metrics_reset();
-    start(&t);
+    text_client(&t);
     fill(&t, KV_SERVICES_MAX);
     assert_int_equal(counted(&t, "kervan_jobs_waiting{service=\"q1\"} "), 1);
     for (uint64_t i = 1; i <= KV_SERVICES_MAX; i++)
@@ -311,7 +304,7 @@ static void test_resume_leaves_nothing(void **state)
     text_rig t;
     kv_msg m = set_of("nobody");
     (void)state;
-    start(&t);
+    text_client(&t);
     m.queue_set.paused = 1;
     rig_say(&t.r, "c", &m);
     rig_answer(&t.r, KV_OK);

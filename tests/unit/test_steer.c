@@ -44,13 +44,6 @@ static uint64_t maintain(text_rig *t)
     return rig_say(&t->r, "c", &m);
 }
 
-static void start(text_rig *t)
-{
-    text_start(t, 1);
-    rig_hello(&t->r, "c", "client", "c", 1);
-    t->r.n = 0;
-}
-
 static void add_worker(text_rig *t, uint64_t credit)
 {
     rig_hello(&t->r, "w", "worker", "w", 2);
@@ -83,7 +76,7 @@ static void test_pause(void **state)
     text_rig t;
     kv_queue_set set = set_of("ai");
     (void)state;
-    start(&t);
+    text_client(&t);
     set.paused = 1;
     uint64_t request = say_set(&t, set);
     assert_null(rig_reply(&t.r, request));
@@ -108,7 +101,7 @@ static void test_no_lease_behind_a_pause(void **state)
     text_rig t;
     kv_queue_set set = set_of("ai");
     (void)state;
-    start(&t);
+    text_client(&t);
     add_worker(&t, 2);
     text_commit(&t);
     set.paused = 1;
@@ -134,7 +127,7 @@ static void test_set_refused_by_ledger(void **state)
     text_rig t;
     kv_queue_set set = set_of("ai");
     (void)state;
-    start(&t);
+    text_client(&t);
     set.paused = 1;
     uint64_t request = say_set(&t, set);
     rig_answer(&t.r, KV_E_DISK_FULL);
@@ -148,7 +141,7 @@ static void test_limits(void **state)
     text_rig t;
     kv_queue_set set = set_of("ai");
     (void)state;
-    start(&t);
+    text_client(&t);
     set.concurrency = 2;
     set.max_waiting = 7;
     set.overflow = 1;
@@ -175,7 +168,7 @@ static void test_draining(void **state)
     text_rig t;
     kv_queue_set set = set_of("ai");
     (void)state;
-    start(&t);
+    text_client(&t);
     rig_submit(&t.r, "c", 1, "ai", 1);
     set.draining = 1;
     say_set(&t, set);
@@ -193,7 +186,7 @@ static void test_tenant_limits(void **state)
     text_rig t;
     kv_queue_set set = set_of("ai");
     (void)state;
-    start(&t);
+    text_client(&t);
     set.tenant_set = true;
     set.tenant = kv_slice_str("t");
     set.concurrency = 1;
@@ -215,7 +208,7 @@ static void test_set_wrong(void **state)
     text_rig t;
     kv_queue_set bad[10];
     (void)state;
-    start(&t);
+    text_client(&t);
     for (int i = 0; i < 10; i++)
         bad[i] = set_of("ai");
     bad[0].service = kv_slice_str("AI");
@@ -264,7 +257,7 @@ static void test_promote(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     for (uint64_t i = 1; i <= 4; i++)
         rig_submit(&t.r, "c", i, "ai", i == 1 ? 0 : 2);
     kv_msg later = rig_job(5, "ai", 1);
@@ -309,7 +302,7 @@ static void test_promote_fails(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     submit_of(&t, 1, "b", 0);
     submit_of(&t, 2, "a", 2);
     submit_of(&t, 3, "b", 2);
@@ -337,7 +330,7 @@ static void test_purge(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     add_worker(&t, 1);
     for (uint64_t i = 1; i <= 8; i++) {
         kv_msg m = rig_job(i, "ai", i % 3);
@@ -372,7 +365,7 @@ static void test_purge_long(void **state)
     text_rig t;
     enum { JOBS = 5000 };
     (void)state;
-    start(&t);
+    text_client(&t);
     for (uint64_t i = 1; i <= JOBS; i++) {
         rig_submit(&t.r, "c", i, "ai", 1);
         rig_commit(&t.r);
@@ -400,7 +393,7 @@ static void test_purge_behind_what_is_promoted(void **state)
     text_rig t;
     enum { JOBS = 1000 };
     (void)state;
-    start(&t);
+    text_client(&t);
     kv_msg later = rig_job(JOBS + 1, "ai", 2);
     later.submit.delay_ms = JOBS;
     rig_say(&t.r, "c", &later);
@@ -429,7 +422,7 @@ static void test_purge_fails(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     for (uint64_t i = 1; i <= 3; i++)
         rig_submit(&t.r, "c", i, "ai", 1);
     text_commit(&t);
@@ -450,7 +443,7 @@ static void test_purge_of_what_was_not_made(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     for (uint64_t i = 1; i <= 3; i++)
         rig_submit(&t.r, "c", i, "ai", 1);
     uint64_t request = purge(&t, "ai", 0);
@@ -469,7 +462,7 @@ static void test_purge_dead(void **state)
     text_rig t;
     const uint64_t slices[] = {1000, 400, 0};
     (void)state;
-    start(&t);
+    text_client(&t);
     uint64_t request = purge(&t, "ai", 1);
     for (int i = 0; i < 3; i++) {
         kv_cmd *cmd = kv_cmd_pop(&t.r.commands);
@@ -495,7 +488,7 @@ static void test_maintain(void **state)
     text_rig t;
     (void)state;
     kv_metrics_reset();
-    start(&t);
+    text_client(&t);
     add_worker(&t, 1);
     rig_submit(&t.r, "c", 1, "ai", 1);
     kv_msg m = rig_job(2, "ai", 1);
@@ -533,7 +526,7 @@ static void test_every_30_s(void **state)
     text_rig t;
     (void)state;
     kv_metrics_reset();
-    start(&t);
+    text_client(&t);
     for (int i = 0; i < 1000; i++)
         rig_tick(&t.r, 100);
     assert_int_equal(kv_metric_get(KV_M_MAINTENANCE), 4); /* at 0, 30, 60 and 90 s */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "proto/waiting.h"
+#include "tests/unit/chance.h"
 
 enum { LIVE_MAX = 200, ROUNDS = 20000 };
 
@@ -21,8 +22,7 @@ typedef struct model {
 
 static uint64_t pick(model *m, uint64_t below)
 {
-    m->seed = m->seed * 6364136223846793005u + 1442695040888963407u;
-    return (m->seed >> 33) % below;
+    return chance(&m->seed, below);
 }
 
 static kv_request_out *take(kv_request_out **of, size_t *n, size_t at)

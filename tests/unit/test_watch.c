@@ -52,13 +52,6 @@ static void expect(const text_rig *t, uint64_t job, const char *status, int64_t 
     assert_true(lane_position < 0 ? json_is_null(lane) : json_integer_value(lane) == lane_position);
 }
 
-static void start(text_rig *t)
-{
-    text_start(t, 1);
-    rig_hello(&t->r, "c", "client", "c", 1);
-    t->r.n = 0;
-}
-
 static void add_worker(text_rig *t, uint64_t credit)
 {
     rig_hello(&t->r, "w", "worker", "w", 2);
@@ -97,7 +90,7 @@ static void test_ask(void **state)
     text_rig t;
     uint64_t jobs[] = {3, 1, 2, 77};
     (void)state;
-    start(&t);
+    text_client(&t);
     fill(&t, 1, 3);
     rig_submit(&t.r, "c", 4, "ai", 0);
     rig_submit(&t.r, "c", 5, "other", 1);
@@ -128,7 +121,7 @@ static void test_ask_eta(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     add_worker(&t, 1);
     fill(&t, 1, 5);
     for (uint64_t i = 1; i <= 2; i++) {
@@ -150,7 +143,7 @@ static void test_pushed(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     fill(&t, 1, 3);
     ask(&t, "c", (uint64_t[]){1, 2, 3}, 3, true, false);
     assert_int_equal(t.r.core->watches, 3);
@@ -182,7 +175,7 @@ static void test_told_after_commit(void **state)
 {
     text_rig t;
     (void)state;
-    start(&t);
+    text_client(&t);
     add_worker(&t, 1);
     fill(&t, 1, 1);
     ask_one(&t, "c", 1, true);
@@ -228,7 +221,7 @@ static void test_rates(void **state)
     text_rig t;
     int near = 0, middle = 0, far = 0;
     (void)state;
-    start(&t);
+    text_client(&t);
     fill(&t, 1, 1600);
     text_service(&t, "ai")->order.share = 0;
     add_worker(&t, 1);
@@ -268,7 +261,7 @@ static void test_fast_queue(void **state)
     uint64_t done = 0;
     int pushes = 0, middle = 0;
     (void)state;
-    start(&t);
+    text_client(&t);
     fill(&t, 1, 2100);
     add_worker(&t, 1);
     for (int i = 0; i < 44; i++) { /* what is measured: 100 a second */
@@ -297,7 +290,7 @@ static void test_other_ways(void **state)
     text_rig t;
     kv_msg m;
     (void)state;
-    start(&t);
+    text_client(&t);
     fill(&t, 1, 2);
     m = rig_job(3, "ai", 1);
     m.submit.delay_ms = 2000;
@@ -333,7 +326,7 @@ static void test_sessions(void **state)
     text_rig t;
     kv_msg bye;
     (void)state;
-    start(&t);
+    text_client(&t);
     rig_hello(&t.r, "d", "client", "d", 3);
     fill(&t, 1, 20);
     ask_one(&t, "c", 1, true);
@@ -376,7 +369,7 @@ static void test_many(void **state)
     kv_msg m;
     int told = 0;
     (void)state;
-    start(&t);
+    text_client(&t);
     fill(&t, 1, JOBS);
     for (uint64_t i = 0; i < JOBS; i += KV_POSITIONS_ONE) {
         size_t n = 0;
@@ -408,7 +401,7 @@ static void test_limits(void **state)
     text_rig t;
     kv_msg m;
     (void)state;
-    start(&t);
+    text_client(&t);
     kv_msg_defaults(KV_POSITION, &m);
     m.position.jobs = kv_slice_str("short");
     rig_expect_error(&t.r, rig_say(&t.r, "c", &m), KV_E_BAD_MESSAGE);
@@ -434,7 +427,7 @@ static void test_random(void **state)
         enum { JOBS = 60 };
         bool taken[JOBS + 2] = {false};
         uint64_t random = seed, made = 0, waiting = 0;
-        start(&t);
+        text_client(&t);
         for (int i = 0; i < 200; i++) {
             kv_msg m;
             random = random * 6364136223846793005u + 1442695040888963407u;
