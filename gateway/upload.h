@@ -49,6 +49,7 @@ typedef struct kv_upload {
     /* multipart */
     bool multipart, have_file, in_file, in_folder, have_folder;
     bool nameless, in_nameless; /* a field "file" that is no file: it has no file name */
+    bool in_chunks;             /* a widget's count of pieces */
     kv_multipart parser;
     char field[KV_FIELD_MAX];
     size_t field_len;

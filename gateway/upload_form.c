@@ -32,10 +32,27 @@ kv_err kv_upload_set_file(kv_upload *u, kv_slice filename, kv_slice declared)
     return KV_OK;
 }
 
+/* Dropzone, flow.js, resumable.js, Plupload: how many pieces they cut the file into. */
+static bool counts_pieces(kv_slice name)
+{
+    static const char *const names[] = {"dztotalchunkcount", "flowTotalChunks",
+                                        "resumableTotalChunks", "chunks"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (kv_slice_is(name, names[i]))
+            return true;
+    return false;
+}
+
+static bool several(kv_slice count)
+{
+    return count.len > 0 && !kv_slice_is(count, "0") && !kv_slice_is(count, "1");
+}
+
 static kv_err on_part(void *arg, const kv_part *part)
 {
     kv_upload *u = arg;
     u->in_file = u->in_folder = u->in_nameless = false;
+    u->in_chunks = counts_pieces(part->name);
     u->field_len = 0;
     if (kv_slice_is(part->name, "file") && !part->has_filename) {
         u->nameless = u->in_nameless = true; /* FilePond's metadata, before its file */
@@ -82,9 +99,12 @@ static kv_err on_data(void *arg, kv_slice bytes)
 static kv_err on_part_end(void *arg)
 {
     kv_upload *u = arg;
+    kv_slice value = kv_slice_of(u->field, u->field_len);
     kv_err err = KV_OK;
     if (u->in_folder)
-        err = kv_upload_set_folder(u, kv_slice_of(u->field, u->field_len));
+        err = kv_upload_set_folder(u, value);
+    else if (u->in_chunks && several(value))
+        err = KV_E_PIECE;
     u->in_file = u->in_folder = false;
     return err;
 }

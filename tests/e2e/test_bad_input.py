@@ -127,6 +127,15 @@ def test_pieces_are_no_files(kervan, send):
         assert "one request" in refused(getattr(kervan, send)(piece, "a.png", headers=headers), 400, "piece")["detail"]
 
 
+@pytest.mark.parametrize("field", ["dztotalchunkcount", "flowTotalChunks", "resumableTotalChunks", "chunks"])
+def test_pieces_of_upload_widgets_are_no_files(kervan, field):
+    for form in (part(field, b"3") + part("file", PICTURE, "a.png"), part("file", PICTURE, "a.png") + part(field, b"3")):
+        answer = kervan.post("/api/media", data=form + b"--X--\r\n", headers=FORM)
+        assert "one request" in refused(answer, 400, "piece")["detail"]
+    of_one = part(field, b"1") + b"--X--\r\n"
+    refused(kervan.post("/api/media", data=of_one, headers=FORM), 400, "missing_file")
+
+
 @pytest.mark.parametrize("body,code", [
     (part("baska", PICTURE, "a.png") + b"--X--\r\n", "missing_file"),
     (part("folder", b"a") + b"--X--\r\n", "missing_file"),
