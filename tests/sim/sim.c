@@ -48,6 +48,8 @@ static void core_commands(void *arg, kv_cmd *cmd)
 {
     if (cmd->type == KV_CMD_MOVE)
         sim_check_move(arg, &cmd->move);
+    if (cmd->type == KV_CMD_MOVE && cmd->move.to == KV_JOB_PROCESSING)
+        sim_check_start(arg, cmd->move.job);
     kv_cmd_push(&((sim *)arg)->at_ledger, cmd);
 }
 
@@ -358,6 +360,8 @@ static void history(uint64_t seed, uint64_t totals[10])
         if (s.step % 64 == 0) {
             sim_check_positions(&s);
             sim_check_places(&s);
+            sim_check_counts(&s);
+            sim_check_rows(&s);
         }
         if (s.step % 512 == 0) {
             sim_check_money(&s);

@@ -5,8 +5,8 @@
  * sim.c: the world, its steps, the end. sim_net.c: connections that delay, break and lose.
  * sim_media.c and what it names: uploads, removals and their files, in one history of four.
  * sim_client.c: clients that submit, resend, cancel, retry; an operator. sim_worker.c: workers that
- * work, freeze, die and answer late. sim_check.c: what must hold. sim_places.c: the places of
- * queues. */
+ * work, freeze, die and answer late. sim_check.c: what must hold. sim_state.c: of the core's own
+ * counts, rows and leases. sim_places.c: the places of queues. */
 #ifndef KV_TESTS_SIM_H
 #define KV_TESTS_SIM_H
 
@@ -77,18 +77,25 @@ typedef struct sim_client {
 typedef struct sim_held {
     uint64_t job, epoch, attempt;
     int64_t ends_at;
-    sim_ask answer; /* DONE or FAIL on its way */
-    bool stuck;     /* will never answer */
+    sim_ask answer;   /* DONE or FAIL on its way */
+    uint64_t claim;   /* request of its LEASE_HELD; 0: none on its way */
+    int64_t claim_at; /* that was told BUSY: once more; 0: it was not */
+    bool stuck;       /* will never answer */
 } sim_held;
 
 typedef struct sim_worker {
     sim_node node; /* first */
     uint64_t credit;
     int service;
-    bool both;        /* works for the next service, too */
-    bool leaves;      /* as soon as it has something to do */
-    uint64_t ready;   /* request of its READY */
-    int64_t ready_at; /* that was refused: once more; 0: it was not */
+    bool both;             /* works for the next service, too */
+    bool leaves;           /* as soon as it has something to do */
+    uint64_t ready;        /* request of its READY */
+    int64_t ready_at;      /* that was refused: once more; 0: it was not */
+    sim_packet *old_ready; /* one before, to send again behind the newest; NULL: none */
+    sim_packet *last_ready;
+    int64_t newest_at; /* when that was said */
+    uint64_t heard_ready[SIM_WORKED],
+        heard_credit[SIM_WORKED]; /* of the newest that the broker got */
     sim_held held[SIM_HELD];
     int n;
 } sim_worker;
@@ -103,12 +110,14 @@ typedef struct sim_fact {
     bool done_ok;      /* OKAY to a JOB_DONE came */
     int terminals;     /* terminal events */
     int last_terminal; /* KV_JOB_… */
+    int last_state;    /* of its events; -1: none yet */
     uint64_t credits;
     int user; /* -1: none */
     uint64_t max_attempts, backoff_ms;
     bool waited;      /* before the input being handled: in a lane */
     int before_state; /* before it: as kv_core_job_state */
     uint64_t before_attempt;
+    uint64_t sent_attempt; /* of its last JOB */
 } sim_fact;
 
 struct sim {
@@ -188,12 +197,25 @@ void sim_worker_init(sim *s, sim_worker *w, int i);
 void sim_worker_step(sim *s, sim_worker *w);
 void sim_worker_die(sim *s, sim_worker *w);
 void sim_worker_release(sim_worker *w);
+/* NULL: it is another kind of node. */
+sim_worker *sim_worker_named(sim *s, const char *name);
+uint64_t sim_worker_credit(const sim_worker *w, const char *service); /* as it said last */
+void sim_worker_heard(sim *s, const sim_node *n, const kv_header *head, const kv_msg *m);
+void sim_worker_told_stale(sim *s, const sim_node *n, uint64_t request);
 
 /* ---- sim_places.c ---- */
 void sim_check_places(sim *s);
 void sim_cancel_unworked(sim *s); /* what no worker will ever take */
 
+/* ---- sim_state.c ---- */
+void sim_check_counts(sim *s);
+void sim_check_rows(sim *s);                /* of the jobs about which nothing is at the ledger */
+void sim_check_start(sim *s, uint64_t job); /* as the core gives its lease away */
+void sim_check_job_sent(sim *s, const kv_job *m);
+void sim_check_stale(sim *s, uint64_t job, uint64_t epoch, uint64_t attempt);
+
 /* ---- sim_check.c ---- */
+int64_t sim_number(sim *s, const char *sql); /* a literal: statements are kept by its address */
 sim_fact *sim_fact_of(sim *s, uint64_t job);
 sim_fact *sim_fact_new(sim *s, uint64_t job,
                        int service); /* the one that is there, or a new one; NULL: enough */

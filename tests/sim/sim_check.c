@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "broker/core_types.h"
+#include "broker/json_check.h"
 #include "broker/lanes.h"
 #include "broker/services.h"
 #include "proto/base/id.h"
@@ -25,7 +26,8 @@ sim_fact *sim_fact_new(sim *s, uint64_t job, int service)
     if (s->facts_n == SIM_JOBS)
         return NULL;
     sim_fact *f = &s->facts[s->facts_n++];
-    *f = (sim_fact){.id = job, .service = service, .user = -1, .last_terminal = -1};
+    *f = (sim_fact){
+        .id = job, .service = service, .user = -1, .last_terminal = -1, .last_state = -1};
     return f;
 }
 
@@ -42,6 +44,15 @@ static int state_of(const char *type)
     return -1;
 }
 
+/* Queued again while it waits: promoted. */
+static bool may_follow(int last, int state)
+{
+    if (last < 0)
+        return state == KV_JOB_QUEUED;
+    return last == KV_JOB_PROCESSING ? state != KV_JOB_PROCESSING
+                                     : last == KV_JOB_QUEUED && state != KV_JOB_COMPLETE;
+}
+
 static void see_event(sim *s, uint64_t job, int state)
 {
     sim_fact *f = sim_fact_of(s, job);
@@ -50,6 +61,9 @@ static void see_event(sim *s, uint64_t job, int state)
     SIM_HOLDS(s, f, "an event of a job nobody made: %llu", (unsigned long long)job);
     SIM_HOLDS(s, f->terminals == 0, "job %llu goes to %s after its end", (unsigned long long)job,
               kv_job_state_name(state));
+    SIM_HOLDS(s, may_follow(f->last_state, state), "job %llu goes from %s to %s",
+              (unsigned long long)job, kv_job_state_name(f->last_state), kv_job_state_name(state));
+    f->last_state = state;
     if (state == KV_JOB_PROCESSING)
         s->begun++;
     if (state >= KV_JOB_COMPLETE) {
@@ -65,6 +79,7 @@ void sim_check_events(sim *s, const kv_event_row *rows)
         SIM_HOLDS(s, row->prev + 1 == row->first && row->first <= row->last,
                   "event ids with a gap");
         SIM_HOLDS(s, event_log_has(s->x.db, row), "the log differs from what was published");
+        SIM_HOLDS(s, kv_json_valid(kv_buf_slice(&row->body)), "events that are not JSON");
         for (const char *at = row->body.data; (at = strstr(at, type));) {
             at += sizeof type - 1;
             int state = state_of(at);
@@ -132,6 +147,11 @@ void sim_check_move(sim *s, const kv_cmd_move *m)
               "job %llu: lease %llu, %llu given back, %llu attempts", (unsigned long long)f->id,
               (unsigned long long)m->new_attempt, (unsigned long long)m->given_back,
               (unsigned long long)f->max_attempts);
+    SIM_HOLDS(s,
+              !kv_slice_is(m->reason, "worker did not come back") || m->epoch != s->x.epoch ||
+                  m->attempt <= f->sent_attempt,
+              "lease %llu of job %llu counts as an attempt, and nobody got it",
+              (unsigned long long)m->attempt, (unsigned long long)m->job);
     if (m->from != KV_JOB_PROCESSING || m->to != KV_JOB_QUEUED)
         return;
     int64_t wait = m->not_before ? m->not_before - s->clock.wall_ms_now : 0;
@@ -239,7 +259,7 @@ void sim_order_after(sim *s)
 
 /* ---- money ---- */
 
-static int64_t number(sim *s, const char *sql)
+int64_t sim_number(sim *s, const char *sql)
 {
     kv_stmt *q;
     bool row = false;
@@ -253,28 +273,28 @@ static int64_t number(sim *s, const char *sql)
 void sim_check_money(sim *s)
 {
     SIM_HOLDS(s,
-              number(s, "SELECT count(*) FROM user_credits "
-                        "WHERE granted <> available + held + spent") == 0,
+              sim_number(s, "SELECT count(*) FROM user_credits "
+                            "WHERE granted <> available + held + spent") == 0,
               "granted is not available + held + spent");
     SIM_HOLDS(s,
-              number(s, "SELECT coalesce(sum(held), 0) FROM user_credits") ==
-                  number(s, "SELECT coalesce(sum(credits), 0) FROM job_option "
-                            "JOIN job ON id = job WHERE state < 2") +
-                      number(s, "SELECT coalesce(sum(amount), 0) FROM credit_transactions "
-                                "WHERE job IS NULL AND state = 1"),
+              sim_number(s, "SELECT coalesce(sum(held), 0) FROM user_credits") ==
+                  sim_number(s, "SELECT coalesce(sum(credits), 0) FROM job_option "
+                                "JOIN job ON id = job WHERE state < 2") +
+                      sim_number(s, "SELECT coalesce(sum(amount), 0) FROM credit_transactions "
+                                    "WHERE job IS NULL AND state = 1"),
               "what is held is not what unfinished jobs hold");
     SIM_HOLDS(s,
-              number(s, "SELECT coalesce(sum(spent), 0) FROM user_credits") ==
-                  number(s, "SELECT coalesce(sum(credits), 0) FROM job_option "
-                            "JOIN job ON id = job WHERE state = 2") +
-                      number(s, "SELECT coalesce(sum(amount), 0) FROM credit_transactions "
-                                "WHERE job IS NULL AND state = 2"),
+              sim_number(s, "SELECT coalesce(sum(spent), 0) FROM user_credits") ==
+                  sim_number(s, "SELECT coalesce(sum(credits), 0) FROM job_option "
+                                "JOIN job ON id = job WHERE state = 2") +
+                      sim_number(s, "SELECT coalesce(sum(amount), 0) FROM credit_transactions "
+                                    "WHERE job IS NULL AND state = 2"),
               "what is spent is not what complete jobs cost");
 }
 
 void sim_check_tables(sim *s)
 {
-    SIM_HOLDS(s, number(s, KV_JOBS_TABLES_WRONG) == 0, "the tables of jobs do not agree");
+    SIM_HOLDS(s, sim_number(s, KV_JOBS_TABLES_WRONG) == 0, "the tables of jobs do not agree");
 }
 
 /* ---- the end ---- */
@@ -304,18 +324,38 @@ static void check_fact(sim *s, const sim_fact *f)
               id, kv_job_state_name(at.state));
 }
 
+/* All that is stored as JSON is; of a job that comes as one object. */
+static void check_json(sim *s)
+{
+    kv_buf json;
+    kv_buf_init(&json, 0);
+    for (int i = 0; i < s->facts_n; i++) {
+        kv_buf_clear(&json);
+        kv_err err = kv_job_get_json(s->x.db, s->facts[i].id, &json);
+        SIM_HOLDS(s, err == KV_E_NOT_FOUND || (err == KV_OK && kv_json_valid(kv_buf_slice(&json))),
+                  "job %llu is not JSON", (unsigned long long)s->facts[i].id);
+    }
+    kv_buf_release(&json);
+    SIM_HOLDS(
+        s,
+        sim_number(s, "SELECT count(*) FROM job_option WHERE metadata IS NOT NULL AND "
+                      "(NOT json_valid(metadata) OR length(CAST(metadata AS BLOB)) > 65536)") == 0,
+        "metadata that is not JSON, or too long");
+}
+
 void sim_check_end(sim *s)
 {
     SIM_HOLDS(s, kv_core_jobs(s->core) == 0, "%zu jobs are left", kv_core_jobs(s->core));
-    SIM_HOLDS(s, number(s, "SELECT count(*) FROM job WHERE state < 2") == 0, "unfinished rows");
+    SIM_HOLDS(s, sim_number(s, "SELECT count(*) FROM job WHERE state < 2") == 0, "unfinished rows");
     for (int i = 0; i < s->facts_n; i++)
         check_fact(s, &s->facts[i]);
+    check_json(s);
     sim_check_money(s);
     sim_check_tables(s);
     SIM_HOLDS(s,
-              number(s, "SELECT coalesce(sum(held), 0) FROM user_credits") ==
-                  number(s, "SELECT coalesce(sum(amount), 0) FROM credit_transactions "
-                            "WHERE job IS NULL AND state = 1"),
+              sim_number(s, "SELECT coalesce(sum(held), 0) FROM user_credits") ==
+                  sim_number(s, "SELECT coalesce(sum(amount), 0) FROM credit_transactions "
+                                "WHERE job IS NULL AND state = 1"),
               "credits are held for nothing");
 }
 

@@ -1,7 +1,9 @@
 #include <string.h>
 
+#include "broker/merge.h"
 #include "proto/base/id.h"
 #include "proto/batch.h"
+#include "storage/write/jobs.h"
 #include "tests/sim/sim.h"
 
 enum {
@@ -258,6 +260,49 @@ static void about_a_job(sim *s, sim_client *c, sim_ask *ask, uint16_t code)
     sim_ask_begin(s, &c->node, ask, &m, f->id);
 }
 
+/* To another lane at once again: whoever presses twice. */
+static void promote_twice(sim *s, sim_client *c, sim_ask *ask)
+{
+    kv_msg m;
+    about_a_job(s, c, ask, KV_PROMOTE);
+    if (!ask->request)
+        return;
+    kv_msg_defaults(KV_PROMOTE, &m);
+    m.promote.job = ask->job;
+    m.promote.lane = sim_pick(s, 3);
+    sim_send(s, &c->node, &m, 0);
+}
+
+/* Metadata of one job that grows to its limit, and to a few bytes below and above it. */
+static void fatten(sim *s, sim_client *c, sim_ask *ask)
+{
+    static char patch[KV_PATCH_MAX + 1];
+    kv_job_face face;
+    kv_msg m;
+    if (!s->facts_n)
+        return;
+    uint64_t job = s->facts[0].id;
+    SIM_HOLDS(s, kv_job_face_get(s->x.db, job, &face) == KV_OK, "metadata of %llu",
+              (unsigned long long)job);
+    size_t had = face.found ? face.metadata.len : 0;
+    uint64_t version = face.found ? face.version : 0;
+    kv_job_face_done(&face);
+    if (had == 0)
+        had = 2; /* {} */
+    size_t name =
+        (size_t)snprintf(patch, sizeof patch, "{\"k%llu\":\"", (unsigned long long)version);
+    size_t want = KV_MERGE_BYTES - 3 + sim_pick(s, 8); /* bytes, merged */
+    size_t more = want > had + name + 1 ? want - had - name - 1 : 0;
+    if (more > KV_PATCH_MAX - 32)
+        more = KV_PATCH_MAX - 1000;
+    memset(patch + name, 'x', more);
+    memcpy(patch + name + more, "\"}", 3);
+    kv_msg_defaults(KV_METADATA, &m);
+    m.metadata.job = job;
+    m.metadata.patch = kv_slice_str(patch);
+    sim_ask_begin(s, &c->node, ask, &m, job);
+}
+
 static void steer(sim *s, sim_client *c, sim_ask *ask)
 {
     kv_msg m;
@@ -345,8 +390,12 @@ static void new_question(sim *s, sim_client *c, sim_ask *ask)
         retry(s, c, ask);
     else if (what < 88)
         about_a_job(s, c, ask, KV_JOB_GET);
+    else if (what < 93 && s->seed % 5 == 3 && sim_chance(s, 500))
+        fatten(s, c, ask);
     else if (what < 93)
         about_a_job(s, c, ask, KV_METADATA);
+    else if (what < 96 && sim_chance(s, 300))
+        promote_twice(s, c, ask);
     else if (what < 96)
         about_a_job(s, c, ask, KV_PROMOTE);
     else if (s->held_back && c == &s->clients[0])

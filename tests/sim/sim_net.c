@@ -152,9 +152,13 @@ void sim_beat(sim *s, sim_node *n, uint64_t busy)
 void sim_broker_sends(void *arg, kv_slice peer, uint64_t request, const kv_msg *m)
 {
     sim *s = arg;
+    if (m->code == KV_JOB)
+        sim_check_job_sent(s, &m->job);
     for (int i = 0; sim_node_at(s, i); i++) {
         sim_node *n = sim_node_at(s, i);
         if (kv_slice_is(peer, n->peer)) {
+            if (m->code == KV_ERROR && m->error.number == KV_E_STALE_LEASE)
+                sim_worker_told_stale(s, n, request);
             put(s, &n->to_node, sim_packet_new(s, m, request));
             return;
         }
@@ -184,6 +188,7 @@ bool sim_deliver(sim *s, sim_node *n, bool to_broker)
     say(s, n, to_broker ? "->" : "<-", &p->head, &m);
     if (to_broker) {
         sim_order_before(s);
+        sim_worker_heard(s, n, &p->head, &m);
         kv_core_message(s->core, sim_now(s), kv_slice_str(n->peer), &p->head, &m);
         sim_order_after(s);
         sim_check_idle(s, kv_code_name(m.code));

@@ -2,6 +2,8 @@
 
 #include "tests/sim/sim.h"
 
+enum { LATE_MS = 20000 }; /* of a message that is sent again; the broker knows it for 30 s */
+
 static sim_held *held_of(sim_worker *w, uint64_t job)
 {
     for (int i = 0; i < w->n; i++) {
@@ -48,6 +50,13 @@ static void on_answer(sim *s, sim_worker *w, const kv_header *head, const kv_msg
     }
 }
 
+static void forget_ready(sim_worker *w)
+{
+    free(w->old_ready);
+    free(w->last_ready);
+    w->old_ready = w->last_ready = NULL;
+}
+
 static void say_ready(sim *s, sim_worker *w)
 {
     kv_msg m;
@@ -55,11 +64,42 @@ static void say_ready(sim *s, sim_worker *w)
     m.ready.service = kv_slice_str(sim_service[w->service]);
     m.ready.credit = w->credit;
     w->ready_at = 0;
-    w->ready = sim_send(s, &w->node, &m, 0);
+    w->ready = ++s->next_request;
+    free(w->old_ready);
+    w->old_ready = w->last_ready;
+    w->last_ready = sim_packet_new(s, &m, w->ready);
+    w->newest_at = sim_ms(s);
+    sim_post(s, &w->node, w->last_ready);
     if (w->both) {
         m.ready.service = kv_slice_str(sim_service[(w->service + 1) % SIM_WORKED]);
         sim_send(s, &w->node, &m, 0);
     }
+}
+
+static void hold(sim *s, sim_worker *w, sim_held *h)
+{
+    kv_msg m;
+    kv_msg_defaults(KV_LEASE_HELD, &m);
+    m.lease_held = (kv_lease_held){h->job, h->epoch, h->attempt};
+    h->claim = sim_send(s, &w->node, &m, 0);
+    h->claim_at = 0;
+}
+
+/* Held, or lost; BUSY: it is not known yet. */
+static bool on_held(sim *s, sim_worker *w, const kv_header *head, const kv_msg *m)
+{
+    for (int i = 0; i < w->n; i++) {
+        sim_held *h = &w->held[i];
+        if (!head->request || h->claim != head->request)
+            continue;
+        h->claim = 0;
+        if (m->code == KV_ERROR && m->error.number == KV_E_STALE_LEASE)
+            drop(w, h);
+        else if (m->code == KV_ERROR)
+            h->claim_at = sim_ms(s) + 100;
+        return true;
+    }
+    return false;
 }
 
 /* What a worker that is broken says. */
@@ -100,25 +140,27 @@ static void on_message(sim *s, sim_node *n, const kv_header *head, const kv_msg 
             drop(w, h);
     } else if (m->code == KV_ERROR && head->request && head->request == w->ready) {
         w->ready_at = sim_ms(s) + 500; /* all places are taken */
-    } else if (m->code == KV_OKAY || m->code == KV_ERROR) {
+    } else if ((m->code == KV_OKAY || m->code == KV_ERROR) && !on_held(s, w, head, m)) {
         on_answer(s, w, head, m);
     }
+}
+
+static void speak_again(sim *s, sim_worker *w)
+{
+    for (int i = 0; i < w->n; i++)
+        hold(s, w, &w->held[i]);
+    say_ready(s, w);
+    for (int i = 0; i < w->n; i++)
+        sim_ask_again(s, &w->node, &w->held[i].answer, true);
 }
 
 static void on_session(sim *s, sim_node *n)
 {
     sim_worker *w = (sim_worker *)n;
-    kv_msg m;
     if (!s->calm && w->n && sim_chance(s, 50))
         drop(w, &w->held[w->n - 1]); /* as if it had got lost on its way */
-    for (int i = 0; i < w->n; i++) {
-        kv_msg_defaults(KV_LEASE_HELD, &m);
-        m.lease_held = (kv_lease_held){w->held[i].job, w->held[i].epoch, w->held[i].attempt};
-        sim_send(s, n, &m, 0);
-    }
-    say_ready(s, w);
-    for (int i = 0; i < w->n; i++)
-        sim_ask_again(s, n, &w->held[i].answer, true);
+    forget_ready(w);                 /* what is sent again is never of another session */
+    speak_again(s, w);
 }
 
 static void new_process(sim *s, sim_worker *w)
@@ -145,6 +187,7 @@ void sim_worker_release(sim_worker *w)
 {
     while (w->n)
         drop(w, &w->held[0]);
+    forget_ready(w);
     sim_node_release(&w->node);
 }
 
@@ -209,6 +252,10 @@ void sim_worker_step(sim *s, sim_worker *w)
         say_ready(s, w);
     for (int i = 0; i < w->n && w->node.session; i++) {
         sim_held *h = &w->held[i];
+        if (h->claim_at && h->claim_at <= sim_ms(s))
+            hold(s, w, h);
+        if (h->answer.request && !s->calm && sim_chance(s, 20))
+            sim_ask_anew(s, &h->answer, 0); /* nobody waits for the first answer any more */
         if (h->answer.request)
             sim_ask_again(s, &w->node, &h->answer, false);
         else if (sim_ms(s) >= h->ends_at && (!h->stuck || s->calm))
@@ -228,6 +275,52 @@ void sim_worker_step(sim *s, sim_worker *w)
         leave(s, w);
     if (sim_chance(s, 5) && w->node.session) {
         w->credit = sim_pick(s, 4);
-        on_session(s, &w->node); /* READY again, with what it holds */
+        speak_again(s, w); /* READY again, with what it holds */
+    }
+    if (sim_chance(s, 10) && w->node.session && w->old_ready && sim_ms(s) < w->newest_at + LATE_MS)
+        sim_post(s, &w->node, w->old_ready); /* its answer did not come in time */
+}
+
+/* ---- what the checks know of workers ---- */
+
+sim_worker *sim_worker_named(sim *s, const char *name)
+{
+    for (int i = 0; i < SIM_WORKERS; i++) {
+        if (strcmp(s->workers[i].node.name, name) == 0)
+            return &s->workers[i];
+    }
+    return NULL;
+}
+
+uint64_t sim_worker_credit(const sim_worker *w, const char *service)
+{
+    for (int i = 0; i < SIM_WORKED; i++) {
+        if (strcmp(sim_service[i], service) == 0)
+            return w->heard_credit[i];
+    }
+    return 0;
+}
+
+void sim_worker_heard(sim *s, const sim_node *n, const kv_header *head, const kv_msg *m)
+{
+    sim_worker *w = sim_worker_named(s, n->name);
+    for (int i = 0; i < SIM_WORKED && w; i++) {
+        if (m->code == KV_HELLO)
+            w->heard_credit[i] = 0;
+        if (m->code != KV_READY || !kv_slice_is(m->ready.service, sim_service[i]) ||
+            head->request < w->heard_ready[i])
+            continue;
+        w->heard_ready[i] = head->request;
+        w->heard_credit[i] = m->ready.credit;
+    }
+}
+
+void sim_worker_told_stale(sim *s, const sim_node *n, uint64_t request)
+{
+    const sim_worker *w = sim_worker_named(s, n->name);
+    for (int i = 0; w && i < w->n; i++) {
+        const sim_held *h = &w->held[i];
+        if (request && (h->claim == request || h->answer.request == request))
+            sim_check_stale(s, h->job, h->epoch, h->attempt);
     }
 }
