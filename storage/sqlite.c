@@ -82,6 +82,7 @@ static void configure_once(void)
     /* Memory statistics take a process-wide mutex on each allocation. Refused harmlessly if SQLite
      * runs already. */
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    kv_sqlite_open_our_way();
 }
 
 void kv_sqlite_read_begins(kv_db *db)

@@ -54,6 +54,7 @@ void kv_sqlite_cache_release(kv_db *db);
 /* KERVAN_DATA/name; false: no memory (release it all the same). */
 bool kv_sqlite_path(const kv_config *cfg, const char *name, kv_buf *out);
 void kv_sqlite_watch_wal(kv_db *db);
+void kv_sqlite_open_our_way(void); /* once a process, before the first open */
 /* DB_OTHER: a database of something else, or a log of another one beside it; nothing is changed. */
 kv_err kv_sqlite_check_ours(kv_db *db);
 void kv_sqlite_damaged(void); /* for kv_db_state */

@@ -6,14 +6,53 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "storage/backup.h"
 #include "storage/db.h"
 #include "tests/unit/db_rig.h"
+
+static bool on_btrfs;
+static char flagged[1024]; /* names of files that got FS_NOCOW_FL while they were empty */
+
+/* In the place of libc's. */
+int fstatfs(int fd, struct statfs *ret)
+{
+    int rc = (int)syscall(SYS_fstatfs, fd, ret);
+    if (on_btrfs)
+        ret->f_type = BTRFS_SUPER_MAGIC;
+    return rc;
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    char self[64], path[512];
+    struct stat st;
+    va_list args;
+    va_start(args, request);
+    int *flags = va_arg(args, int *);
+    va_end(args);
+    if (request == FS_IOC_GETFLAGS) {
+        *flags = 0;
+        return 0;
+    }
+    assert_true(request == FS_IOC_SETFLAGS && *flags == FS_NOCOW_FL);
+    assert_true(fstat(fd, &st) == 0 && st.st_size == 0);
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(self, path, sizeof path - 1);
+    assert_true(n > 0);
+    path[n] = '\0';
+    strncat(flagged, strrchr(path, '/'), sizeof flagged - strlen(flagged) - 1);
+    return 0;
+}
 
 static kv_err write_epoch(kv_db *db)
 {
@@ -52,6 +91,22 @@ static void another_programs_database(void **state)
         assert_int_equal(head[18], 1); /* not even its journal mode */
         close(fd);
     }
+}
+
+/* The mapped index would end us by SIGBUS on a full disk that copies on write. */
+static void the_log_is_written_in_place_on_btrfs(void **state)
+{
+    scratch *s = *state;
+    on_btrfs = true;
+    kv_db *db = writer(s);
+    OK(write_epoch(db));
+    kv_db_close(&db);
+    on_btrfs = false;
+    assert_string_equal(flagged, "/kervan.db-wal/kervan.db-shm");
+    db = writer(s);
+    OK(write_epoch(db));
+    kv_db_close(&db);
+    assert_string_equal(flagged, "/kervan.db-wal/kervan.db-shm"); /* elsewhere it is not asked */
 }
 
 static bool go_on(void *arg, kv_backup_step step, int64_t done, int64_t total)
@@ -166,6 +221,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, make, drop)
     const struct CMUnitTest tests[] = {
         T(another_programs_database),
+        T(the_log_is_written_in_place_on_btrfs),
         T(a_backup_beside_an_old_log),
         T(files_taken_away_under_the_writer),
         T(a_reader_lets_go_of_a_replaced_database),
