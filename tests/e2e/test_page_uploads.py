@@ -91,6 +91,7 @@ def test_without_a_network_uploads_wait(browser, tmp_path):
         assert one(browser, "connection").get_attribute("data-state") == "offline"
         choose(browser, files(tmp_path, 5))
         wait_for("them to wait", lambda: phases(browser) == ["queued"] * 5)
+        assert "5 dosya sunucuyu bekliyor" in said(browser, "upload-panel")
         shot(browser, "offline")
         browser.execute_cdp_cmd("Network.emulateNetworkConditions", {**network, "offline": False})
         wait_for("all of them", lambda: phases(browser) == ["done"] * 5)

@@ -15,12 +15,12 @@ export function UploadPanel() {
     const { app } = useUi();
     const { t } = app;
     const uploads = useSelect((s) => s.uploads);
+    const lost = useSelect((s) => !s.online || s.uploads.some(isLost));
     const [open, setOpen] = useState(true);
     const count = uploads.length;
     useEffect(() => setOpen(true), [count]);
     if (count === 0) return null;
     const active = uploads.filter((u) => !finished(u)).length;
-    const lost = uploads.some(isLost);
     const failed = uploads.filter((u) => u.phase === "failed").length;
     const bytes = uploads.reduce((n, u) => n + u.size, 0);
     const sent = uploads.reduce((n, u) => n + (finished(u) ? u.size : u.sent), 0);
