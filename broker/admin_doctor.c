@@ -145,6 +145,16 @@ static void look_at_disk(const kv_config *cfg, doctor *d)
                    "nothing has to be restarted");
 }
 
+static void look_at_media_folder(doctor *d, const json_t *health)
+{
+    const char *error = json_string_value(json_object_get(health, "media_folder"));
+    char what[160];
+    if (!error || strcmp(error, "ok") == 0)
+        return;
+    snprintf(what, sizeof what, "it cannot be written to: %s", error);
+    find(d, true, "media folder", what, kv_media_not_writable.en);
+}
+
 /* Where media have a disk of their own. It may hang: the broker has looked. */
 static void look_at_media_disk(const kv_config *cfg, doctor *d, const json_t *health)
 {
@@ -427,6 +437,7 @@ static void on_health(kv_admin_call *call, const kv_msg *answer)
             "A queue without jobs, workers and settings makes room: purge, resume or unlimit those "
             "that nobody needs");
     look_at_media_disk(call->cfg, d, health);
+    look_at_media_folder(d, health);
     json_decref(health);
     ask_queues(call);
 }

@@ -172,6 +172,8 @@ static void put_room(broker *b)
     put_disk(b, "disk", room.disk, room.disk_low);
     if (room.apart)
         put_disk(b, "media_disk", room.media, room.media_low);
+    kv_json_key(&b->text, "media_folder");
+    kv_json_cstr(&b->text, room.media_error ? strerror(room.media_error) : "ok");
 }
 
 static void answer_stats(broker *b, kv_slice peer, uint64_t request, uint64_t what)
@@ -244,7 +246,7 @@ static void on_time(broker *b)
         kv_room room = kv_disks_room(b->disks);
         b->next_tick_ms = now.mono_ms + TICK_MS;
         kv_core_set_disk_low(b->core, room.disk_low);
-        kv_core_set_media_low(b->core, room.media_low);
+        kv_core_set_media_low(b->core, room.media_low || room.media_error);
         kv_core_tick(b->core, now);
     }
     if (now.mono_ms >= b->next_head_ms) {

@@ -78,7 +78,8 @@ void kv_core_tick(kv_core *core, kv_now now);
 void kv_core_set_heads(kv_core *core, uint64_t last_event, uint64_t gone_seq);
 
 /* Too little space is left: new jobs are refused with DISK_FULL and pictures wait; what else is
- * under way goes on. Where only the media's own disk is low, new jobs are taken. */
+ * under way goes on. Where only the media's own disk is low, or the media folder cannot be
+ * written to, new jobs are taken. */
 void kv_core_set_disk_low(kv_core *core, bool low);
 void kv_core_set_media_low(kv_core *core, bool low);
 

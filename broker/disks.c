@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "proto/base/cond.h"
 #include "proto/base/log.h"
@@ -27,6 +28,12 @@ static void say(const kv_disks *d, bool low, kv_space space, const char *event_l
            KV_I64("reserveBytes", d->cfg->disk_reserve_mb << 20));
 }
 
+static void say_writing(const kv_disks *d, int error)
+{
+    kv_log(error ? KV_LOG_ERROR : KV_LOG_INFO, error ? "media_not_writable" : "media_writable",
+           KV_STR("data", d->cfg->data), KV_STR("error", error ? strerror(error) : ""));
+}
+
 /* Only this thread writes what it compares with. */
 static void look(kv_disks *d)
 {
@@ -35,6 +42,8 @@ static void look(kv_disks *d)
         say(d, now.disk_low, now.disk, "disk_low", "disk_enough");
     if (now.media_low != before.media_low)
         say(d, now.media_low, now.media, "media_disk_low", "media_disk_enough");
+    if (now.media_error != before.media_error)
+        say_writing(d, now.media_error);
     if (!d->spare_kept)
         d->spare_kept = kv_db_spare_keep(d->cfg, now.disk.bytes);
     pthread_mutex_lock(&d->lock);

@@ -55,10 +55,12 @@ static const struct {
     [KV_HEALTH_PAUSED] = {"An operator paused the queue; resume it (kervan ctl resume).",
                           "Kuyruk bir yönetici tarafından duraklatıldı; sürdürün (kervan ctl "
                           "resume)."},
-    [KV_HEALTH_NO_ROOM] = {"The disk has no room for variants (DISK_RESERVE_MB): make some, "
-                           "and the pictures go on by themselves.",
-                           "Diskte türevler için yer yok (DISK_RESERVE_MB): yer açın, görseller "
-                           "kendiliğinden devam eder."},
+    [KV_HEALTH_NO_ROOM] = {"Variants cannot be written now: the disk has no room "
+                           "(DISK_RESERVE_MB), or the media folder is not writable. kervan ctl "
+                           "doctor says which; then the pictures go on by themselves.",
+                           "Türevler şu anda yazılamıyor: diskte yer yok (DISK_RESERVE_MB) ya da "
+                           "medya klasörü yazılabilir değil. Hangisi olduğunu kervan ctl doctor "
+                           "söyler; giderilince görseller kendiliğinden devam eder."},
     [KV_HEALTH_DRAINING] =
         {"An operator drains the queue: new jobs are refused until it is resumed "
          "(kervan ctl resume).",

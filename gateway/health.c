@@ -1,8 +1,5 @@
 /* Health: the full report, readiness (what we cannot serve without), liveness (this thread runs).
  */
-#include <stdio.h>
-#include <unistd.h>
-
 #include "gateway/answer.h"
 #include "gateway/route.h"
 #include "gateway/stats.h"
@@ -27,14 +24,10 @@ static kv_err check_database(kv_loop *loop)
 
 static kv_err check_storage(kv_loop *loop, int64_t *ret_bytes)
 {
-    char path[4096];
     *ret_bytes = kv_store_space(loop->gw->store).bytes;
     if ((kv_store_flags(loop->gw->store) & KV_STORE_LOCAL_FD) == 0)
         return KV_OK;
     KV_TRY(kv_store_in_place(loop->gw->store));
-    int n = snprintf(path, sizeof(path), "%s/media", loop->gw->cfg->data);
-    if (n < 0 || (size_t)n >= sizeof(path) || access(path, W_OK) != 0)
-        return KV_E_IO;
     return *ret_bytes >= 0 && *ret_bytes < LEAST_FREE ? KV_E_DISK_FULL : KV_OK;
 }
 
@@ -49,7 +42,8 @@ static checks run_checks(kv_loop *loop)
 
 static bool healthy(const checks *c)
 {
-    return c->database == KV_OK && c->storage == KV_OK && c->broker && !c->draining;
+    return c->database == KV_OK && c->storage == KV_OK && c->room.media_error == 0 && c->broker &&
+           !c->draining;
 }
 
 /* Its object stays open. */
@@ -78,9 +72,9 @@ static void put_check(kv_buf *b, const char *name, kv_err err)
 
 static void put_storage(kv_buf *b, const checks *c)
 {
-    const kv_room_words *low = kv_room_say(&c->room);
-    if (c->storage == KV_OK && low)
-        put_status(b, "storage", "low", low->slug, low->en);
+    const kv_room_words *words = kv_room_say(&c->room);
+    if (c->storage == KV_OK && words)
+        put_status(b, "storage", c->room.media_error ? "error" : "low", words->slug, words->en);
     else
         put_check(b, "storage", c->storage);
     kv_json_key(b, "free_bytes");

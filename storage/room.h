@@ -1,5 +1,5 @@
 /* Room on the disks that kervan writes to: the data folder's, and the media folder's where that is
- * another one (a mount, or a link). Any thread. */
+ * another one (a mount, or a link); and whether media may be written at all. Any thread. */
 #ifndef KV_STORAGE_ROOM_H
 #define KV_STORAGE_ROOM_H
 
@@ -25,14 +25,17 @@ typedef struct kv_room {
     kv_space disk, media;
     bool apart; /* media have a disk of their own */
     bool disk_low;
-    bool media_low; /* only if apart */
+    bool media_low;  /* only if apart */
+    int media_error; /* errno of writing to the media folder; 0: it can be, or is not made yet */
 } kv_room;
 kv_room kv_room_look(const kv_config *cfg);
 
-/* What a report says of a disk that is low: its name, and what follows with the remedy. */
+/* What a report says of media that cannot be written, or else a disk that is low: its name, and
+ * what follows with the remedy. */
 typedef struct kv_room_words {
     const char *slug, *en;
 } kv_room_words;
-const kv_room_words *kv_room_say(const kv_room *room); /* NULL: none is */
+const kv_room_words *kv_room_say(const kv_room *room); /* NULL: all is well */
+extern const kv_room_words kv_media_not_writable;
 
 #endif

@@ -2,6 +2,7 @@
 import contextlib
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -126,3 +127,30 @@ def test_the_disk_of_the_media_is_full(media_disk, use_up):
         assert k.wait_ready(waits["id"])["variants"]
         k.wait_log("media_disk_enough")
         assert k.upload(noise_png(301, 200)).status_code == 201 and finding(k, "media disk") is None
+
+
+def mount_as(media, how):
+    subprocess.run(["mount", "-o", f"remount,{how}", media], check=True)
+
+
+def test_the_media_folder_cannot_be_written(media_disk):
+    """Its disk went read-only, say: health and doctor say it with the remedy, pictures wait, and all goes on afterwards."""
+    media = media_disk / "media"
+    with Kervan({"DISK_RESERVE_MB": "8"}, data=media_disk) as k:
+        good(k, "pause", "image-process")
+        waits = k.upload(noise_png(300, 200)).json()
+        mount_as(media, "ro")
+        assert k.wait_log("media_not_writable")[0]["error"] == "Read-only file system"
+        good(k, "resume", "image-process")
+        assert k.upload(noise_png(301, 200)).status_code == 500
+        for path in ("/api/v1/health", "/api/v1/health/ready"):
+            answer = k.get(path)
+            assert answer.status_code == 503 and answer.json()["storage"]["error"] == "media_not_writable" and "read-only" in answer.json()["storage"]["detail"]
+        found = finding(k, "media folder")
+        assert found["level"] == "problem" and "Read-only file system" in found["what"] and "owner and mode" in found["remedy"]
+        row = k.media(waits["id"])
+        assert row["status"] == "PENDING" and k.get(f"/api/jobs/{row['jobId']}").json()["attempts"] == 0
+        assert k.get(waits["url"]).status_code == 200
+        mount_as(media, "rw")
+        assert k.wait_ready(waits["id"])["variants"] and finding(k, "media folder") is None
+        assert k.get("/api/v1/health").json()["status"] == "healthy" and k.upload(noise_png(301, 200)).status_code == 201

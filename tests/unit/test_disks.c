@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -37,6 +38,8 @@ static void test_words(void **state)
     assert_string_equal(kv_room_say(&room)->slug, "media_disk_low");
     room.disk_low = true;
     assert_string_equal(kv_room_say(&room)->slug, "disk_full");
+    room.media_error = EROFS;
+    assert_string_equal(kv_room_say(&room)->slug, "media_not_writable");
 }
 
 static char said[4096];
@@ -71,6 +74,7 @@ static void test_the_thread_tells(void **state)
     kv_log_divert(NULL);
     assert_true(room.disk_low);
     assert_false(room.apart || room.media_low); /* it is the same disk */
+    assert_int_equal(room.media_error, 0);      /* .tmp is made by others */
     assert_non_null(strstr(said, "\"disk_low\""));
     assert_null(strstr(said, "media_disk_low"));
     assert_int_equal(kv_disks_start(&(kv_config){.data = s.cfg.data}, &disks), KV_OK);
