@@ -379,13 +379,14 @@ static void put_queue_setting(page *p, const kv_service *s)
     p->items++;
 }
 
-/* Queue by queue, the newest first; the cursor is the queue and the place among its tenants. */
+/* Queue by queue, the newest first; the cursor is the queue and the place in it: 0 for what was set
+ * for itself, from 1 on its tenants. */
 static void list_tenants(page *p, bool only_set)
 {
     uint64_t first = p->m->after >> TENANT_BITS;
     uint64_t skip = p->m->after & ((UINT64_C(1) << TENANT_BITS) - 1);
     for (kv_service *s = p->c->service_list; s && p->next == 0; s = s->next) {
-        tenant_walk w = {.p = p, .s = s, .only_set = only_set};
+        tenant_walk w = {.p = p, .s = s, .at = 1, .only_set = only_set};
         if ((p->m->after && s->index > first) || !wanted(p, s))
             continue;
         bool resumed = p->m->after && s->index == first;

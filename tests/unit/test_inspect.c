@@ -390,6 +390,28 @@ static void test_tenants_and_limits(void **state)
     text_stop(&t);
 }
 
+/* What was set for a queue and for a tenant in it, one a page. */
+static void test_limits_one_by_one(void **state)
+{
+    text_rig t;
+    uint64_t after = 0, n = 0;
+    (void)state;
+    text_client(&t);
+    rig_submit(&t.r, "c", 1, "ai", 1);
+    text_commit(&t);
+    kv_service_set_limits(text_service(&t, "ai"), 5, -1);
+    assert_true(kv_tenant_set(text_service(&t, "ai"), kv_slice_str("t1"), 1, -1, -1));
+    assert_true(kv_tenant_set(text_service(&t, "ai"), kv_slice_str(KV_TENANT_EACH), 2, -1, -1));
+    do {
+        inspect(&t, "limits", "", after, 1);
+        n += count(&t, "limits");
+        after = next(&t);
+    } while (after && n < 100);
+    inspect(&t, "limits", "", 0, 100);
+    assert_int_equal(n, count(&t, "limits"));
+    text_stop(&t);
+}
+
 static void test_wrong(void **state)
 {
     text_rig t;
@@ -418,6 +440,7 @@ int main(void)
         cmocka_unit_test(test_worker_of_many_queues),
         cmocka_unit_test(test_leases),
         cmocka_unit_test(test_tenants_and_limits),
+        cmocka_unit_test(test_limits_one_by_one),
         cmocka_unit_test(test_wrong),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
