@@ -426,16 +426,14 @@ static kv_err list(page *p)
 void kv_inspect_answer(kv_core *c, const kv_from *from, const kv_inspect *m)
 {
     page p = {.c = c, .m = m};
-    char what[17];
     kv_msg answer;
     if (m->service.len && !kv_service_name_valid(m->service)) {
         kv_core_refuse(c, from, KV_E_BAD_PARAMETER, KV_SERVICE_NAMES);
         return;
     }
-    snprintf(what, sizeof what, "%.*s", KV_SLICE_FMT(m->what));
     kv_buf_init(&p.out, KV_JSON_MAX * 8);
     kv_json_open(&p.out, '{');
-    kv_json_key(&p.out, what);
+    kv_json_name(&p.out, m->what);
     kv_json_open(&p.out, '[');
     kv_err err = m->limit ? list(&p) : KV_E_BAD_PARAMETER;
     kv_json_close(&p.out, ']');

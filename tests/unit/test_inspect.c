@@ -418,6 +418,7 @@ static void test_wrong(void **state)
     (void)state;
     text_client(&t);
     rig_expect_error(&t.r, inspect(&t, "secrets", "", 0, 10), KV_E_BAD_PARAMETER);
+    rig_expect_error(&t.r, inspect(&t, "que\"ues\n", "", 0, 10), KV_E_BAD_PARAMETER);
     rig_expect_error(&t.r, inspect(&t, "queues", "", 0, 0), KV_E_BAD_PARAMETER);
     for (int i = 0; i < 5; i++) { /* a cursor that is none */
         static const char *const all[] = {"queues", "workers", "leases", "tenants", "limits"};
