@@ -49,6 +49,7 @@ export const words = {
     "up.limited": ["hız sınırına gelindi", "the rate limit is reached"],
     "up.again": [", {s} sn sonra yeniden", ", again in {s} s"],
     "up.offline": ["bağlantı bekleniyor", "waiting for the connection"],
+    "up.rest": ["ve {n} dosya daha", "and {n} more files", "and 1 more file"],
     "up.stored": ["yüklendi", "uploaded"],
     "up.known": ["zaten vardı; yeni kopya yazılmadı", "already there; no new copy was written"],
     "up.cancelled": ["iptal edildi", "cancelled"],

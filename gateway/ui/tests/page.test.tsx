@@ -171,6 +171,16 @@ test("an upload cancelled when all of it was sent may be stored all the same, an
     assert.deepEqual(said, ["iptal edildi", "iptal edildi; yine de kaydedilmiş olabilir"]);
 });
 
+test("of thousands of uploads those are shown that matter most: each change costs as much as is shown", () => {
+    load();
+    const phases = ["done", "queued", "failed", "sending"] as const;
+    const uploads = Array.from({ length: 1200 }, (_, i) => ({ key: i, name: `${i}.jpg`, type: "image/jpeg", size: 200, folder: "genel", phase: phases[i < 4 ? i : 1]!, sent: 0, speed: 0, problem: null, local: false, retryAt: 0, mediaId: null, deduplicated: false, preview: null }));
+    act(() => store.dispatch({ type: "upload/add", uploads }));
+    const rows = [...document.querySelectorAll<HTMLElement>('[data-testid="upload-row"]')].map((e) => e.dataset["phase"]);
+    assert.deepEqual(rows, ["sending", "failed", ...Array.from({ length: 98 }, () => "queued")]);
+    assert.match($("upload-panel")!.textContent!, /ve 1\.100 dosya daha/);
+});
+
 test("the theme follows the system until one is chosen", () => {
     const dark: { matches: boolean; onchange: () => void } = { matches: false, onchange: () => assert.fail() };
     const system = globalThis.matchMedia;

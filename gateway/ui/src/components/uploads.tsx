@@ -8,6 +8,8 @@ import { FileGlyph, Icon } from "./icons";
 /** What the page refused and the server can only refuse as well. */
 const hopeless = ["empty_file", "too_large"];
 
+const ROWS = 100; // each change costs as much as is shown; nobody reads more
+
 const rowOf = (upload: Upload) => <Row upload={upload} />;
 
 /** The list of uploads, in the corner; gone when there are none. */
@@ -45,18 +47,19 @@ export function UploadPanel() {
             </header>
             {open && (
                 <ul>
-                    {inOrder(uploads).map((u) => (
+                    {inOrder(uploads).slice(0, ROWS).map((u) => (
                         <Kept key={u.key} of={u} make={rowOf} />
                     ))}
+                    {count > ROWS && <li class="row-state rest">{t("up.rest", { n: count - ROWS })}</li>}
                 </ul>
             )}
         </section>
     );
 }
 
-const ranks: Record<Phase, number> = { sending: 0, saving: 0, backoff: 1, queued: 2, failed: 3, done: 4, cancelled: 4 };
+const ranks: Record<Phase, number> = { sending: 0, saving: 0, backoff: 1, failed: 2, queued: 3, done: 4, cancelled: 4 };
 
-/** What moves comes first, then what waits, what failed, and what is over, newest first. */
+/** What moves comes first, then what waits, what failed, what is to come, and what is over, newest first. */
 function inOrder(uploads: readonly Upload[]): Upload[] {
     return [...uploads].sort((a, b) => ranks[a.phase] - ranks[b.phase] || (ranks[a.phase] === 4 ? b.key - a.key : a.key - b.key));
 }
