@@ -3,31 +3,45 @@
 /** Of one drop: a home folder dropped by mistake must not freeze the page. */
 export const DROP_MAX = 2000;
 
-/** The files of a drop, folders walked, the first DROP_MAX of them; `cut`: there are more. Call it inside the event: the transfer is empty afterwards. */
-export async function filesOfDrop(transfer: DataTransfer): Promise<{ files: File[]; cut: boolean }> {
-    const entries = [...transfer.items].filter((i) => i.kind === "file").map((i) => i.webkitGetAsEntry?.() ?? null);
-    const plain = [...transfer.files];
-    if (!entries.some((e) => e?.isDirectory)) return { files: plain, cut: false };
-    const files: File[] = [];
-    let cut = false;
-    for (const entry of entries) cut ||= entry !== null && (await walk(entry, files));
-    return { files, cut };
+export interface Dropped {
+    files: File[];
+    /** There were more than DROP_MAX. */
+    cut: boolean;
+    /** Names of files and folders that went meanwhile, or that nobody may read. */
+    unread: string[];
 }
 
-/** True: there was no room for all. */
-async function walk(entry: FileSystemEntry, into: File[]): Promise<boolean> {
-    if (entry.name.startsWith(".")) return false;
-    if (entry.isFile) {
-        if (into.length >= DROP_MAX) return true;
-        const file = await new Promise<File | null>((done) => (entry as FileSystemFileEntry).file(done, () => done(null)));
-        if (file) into.push(file);
-        return false;
+/** The files of a drop, folders walked, the first DROP_MAX of them. Call it inside the event: the transfer is empty afterwards. */
+export async function filesOfDrop(transfer: DataTransfer): Promise<Dropped> {
+    const entries = [...transfer.items].filter((i) => i.kind === "file").map((i) => i.webkitGetAsEntry?.() ?? null);
+    const drop: Dropped = { files: [], cut: false, unread: [] };
+    if (!entries.some((e) => e?.isDirectory)) drop.files = [...transfer.files];
+    else for (const entry of entries) if (entry && !drop.cut) await walk(entry, drop);
+    return drop;
+}
+
+async function walk(entry: FileSystemEntry, drop: Dropped): Promise<void> {
+    if (entry.name.startsWith(".")) return;
+    if (entry.isFile && drop.files.length >= DROP_MAX) {
+        drop.cut = true;
+        return;
     }
-    const reader = (entry as FileSystemDirectoryEntry).createReader();
-    for (;;) {
-        const some = await new Promise<FileSystemEntry[]>((done) => reader.readEntries(done, () => done([])));
-        if (some.length === 0) return false;
-        for (const child of some) if (await walk(child, into)) return true;
+    try {
+        if (entry.isFile) {
+            drop.files.push(await new Promise<File>((done, failed) => (entry as FileSystemFileEntry).file(done, failed)));
+            return;
+        }
+        const reader = (entry as FileSystemDirectoryEntry).createReader();
+        for (;;) {
+            const some = await new Promise<FileSystemEntry[]>((done, failed) => reader.readEntries(done, failed));
+            if (some.length === 0) return;
+            for (const child of some) {
+                await walk(child, drop);
+                if (drop.cut) return;
+            }
+        }
+    } catch {
+        drop.unread.push(entry.name);
     }
 }
 

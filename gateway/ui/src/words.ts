@@ -27,6 +27,7 @@ export const words = {
     "drop.now": ["Bırakın, yola çıksın", "Let go and off they travel"],
     "drop.into": ["“{folder}” klasörüne yüklenecek", "They go to the folder “{folder}”"],
     "drop.cut": ["Klasörün yalnızca ilk {n} dosyası alındı. Kalanları parça parça bırakın.", "Only the first {n} files of the folder were taken. Drop the rest in parts."],
+    "drop.unread": ["Okunamadı: {names}", "Could not be read: {names}"],
     "folder": ["Klasör", "Folder"],
     "folder.bad": ["Küçük harf, rakam, “-” ve “_”; en çok 4 düzey. Örnek: haber/2026", "Lower-case letters, digits, “-” and “_”; 4 levels at most. Example: news/2026"],
     "paste.name": ["pano", "clipboard"],

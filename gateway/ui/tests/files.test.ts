@@ -30,7 +30,7 @@ function drop(entries: readonly Entry[], files: readonly File[] = []): DataTrans
 
 test("plain files come as they are", async () => {
     const files = [file("a.jpg"), file("b.jpg")];
-    assert.deepEqual(await filesOfDrop(drop(files.map((f) => fileEntry(f.name)), files)), { files, cut: false });
+    assert.deepEqual(await filesOfDrop(drop(files.map((f) => fileEntry(f.name)), files)), { files, cut: false, unread: [] });
 });
 
 test("folders are walked, hidden files left out", async () => {
@@ -41,6 +41,15 @@ test("folders are walked, hidden files left out", async () => {
         ["b.jpg", "c.jpg", "a.jpg"],
     );
     assert.equal(cut, false);
+});
+
+test("what cannot be read is named, not left out in silence", async () => {
+    const refuse = (_done: unknown, failed: (e: Error) => void) => failed(new Error("NotFoundError"));
+    const gone = { ...fileEntry("gone.jpg"), file: refuse } as Entry;
+    const locked = { ...folderEntry("locked", []), createReader: () => ({ readEntries: refuse }) } as Entry;
+    const { files, unread } = await filesOfDrop(drop([folderEntry("haber", [gone, fileEntry("b.jpg"), locked])]));
+    assert.deepEqual(files.map((f) => f.name), ["b.jpg"]);
+    assert.deepEqual(unread, ["gone.jpg", "locked"]);
 });
 
 test("a drop has its limit, and says when there was more", async () => {

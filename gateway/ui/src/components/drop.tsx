@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { DROP_MAX, filesOfDrop, hasFiles } from "../files";
+import { DROP_MAX, filesOfDrop, hasFiles, type Dropped } from "../files";
 import { fmtBytes } from "../i18n";
 import { DEFAULT_FOLDER, folderValid } from "../model";
 import { readPref, savePref } from "../prefs";
@@ -8,6 +8,8 @@ import { Icon } from "./icons";
 
 const touch = matchMedia("(pointer: coarse)").matches;
 const DRAG_OVER_MS = 600; // while something is dragged over a page, browsers say so each 350 ms ± 200
+
+type Trouble = Omit<Dropped, "files">;
 
 /** Where files come in: this strip, and through it the whole page (drop and paste). */
 export function Dropzone() {
@@ -22,8 +24,8 @@ export function Dropzone() {
         app.setFolder(folder);
         if (valid) savePref("folder", folder);
     }, [folder]);
-    const [cut, setCut] = useState(false); // the last drop
-    const over = usePageDrop(valid, setCut);
+    const [dropped, setDropped] = useState<Trouble | null>(null); // the last one
+    const over = usePageDrop(valid, setDropped);
     const pick = (e: Event) => {
         const input = e.currentTarget as HTMLInputElement;
         app.addFiles([...(input.files ?? [])]);
@@ -71,9 +73,14 @@ export function Dropzone() {
                         {t("folder.bad")}
                     </span>
                 )}
-                {cut && (
+                {dropped?.cut && (
                     <span class="error-text" role="alert">
                         {t("drop.cut", { n: DROP_MAX })}
+                    </span>
+                )}
+                {dropped?.unread[0] && (
+                    <span class="error-text" role="alert">
+                        {t("drop.unread", { names: dropped.unread.slice(0, 9).join(", ") + (dropped.unread[9] ? ", …" : "") })}
                     </span>
                 )}
             </div>
@@ -91,7 +98,7 @@ export function Dropzone() {
 }
 
 /** Listens on the page for files dragged or pasted; true while something is being dragged over it. */
-function usePageDrop(valid: boolean, onCut: (cut: boolean) => void): boolean {
+function usePageDrop(valid: boolean, onDrop: (trouble: Trouble) => void): boolean {
     const { app } = useUi();
     const [over, setOver] = useState(false);
     const ok = useRef(valid);
@@ -118,8 +125,8 @@ function usePageDrop(valid: boolean, onCut: (cut: boolean) => void): boolean {
                 e.preventDefault();
                 show(false);
                 if (ok.current)
-                    void filesOfDrop(e.dataTransfer!).then(({ files, cut }) => {
-                        onCut(cut);
+                    void filesOfDrop(e.dataTransfer!).then(({ files, ...trouble }) => {
+                        onDrop(trouble);
                         app.addFiles(files);
                     });
             }),
