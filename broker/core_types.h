@@ -134,7 +134,7 @@ struct kv_service {
     kv_queue rate_waiting; /* tenants whose rate holds their jobs back, by mono ms of its end */
     kv_queue fading;       /* tenants without jobs, by mono ms at which their bucket is full */
     kv_names tenants;
-    kv_tenant *tenant_list;
+    kv_tenant *tenant_list, *looked_at; /* the newest first; where INSPECT goes on */
     uint64_t tenants_made;
     uint32_t limited_waiting; /* jobs in lanes whose tenants have limits */
     uint32_t running, delayed, workers;

@@ -11,9 +11,10 @@
 
 enum {
     PAGE_BYTES = KV_JSON_MAX * 6, /* a page ends above this; an item is far below the rest */
+    LOOKS = 10000,   /* and when it has looked at so many: little may be found among them */
     PLACE_BITS = 24, /* of a cursor: place among the leases or the queues of a session */
     PLACE_MASK = (1 << PLACE_BITS) - 1,
-    TENANT_BITS = 40 /* of a cursor: place among the tenants of a queue */
+    TENANT_BITS = 40 /* of a cursor: place of a tenant in a queue, KV_PLACE_RULE at most */
 };
 
 /* One answer being written. `next`: where the following page begins; 0: nowhere. */
@@ -21,12 +22,12 @@ typedef struct page {
     kv_core *c;
     const kv_inspect *m;
     kv_buf out;
-    uint64_t items, next;
+    uint64_t items, looked, next;
 } page;
 
 static bool full(const page *p)
 {
-    return p->items >= p->m->limit || p->out.len >= PAGE_BYTES;
+    return p->items >= p->m->limit || p->out.len >= PAGE_BYTES || p->looked >= LOOKS;
 }
 
 static bool wanted(const page *p, const kv_service *s)
@@ -229,13 +230,15 @@ static bool put_offers(page *p, const kv_session *s, uint64_t skip)
 {
     uint64_t i = 0;
     for (const kv_offer *o = s->offers; o; o = o->next, i++) {
-        if (i < skip || !wanted(p, o->service))
+        if (i < skip)
             continue;
         if (full(p)) {
             p->next = cursor_of(s->id, i);
             return false;
         }
-        put_worker(p, s, o);
+        p->looked++;
+        if (wanted(p, o->service))
+            put_worker(p, s, o);
     }
     return true;
 }
@@ -285,13 +288,15 @@ static bool put_leases(page *p, const kv_task_list *list, uint64_t session, uint
 {
     uint64_t i = 0;
     for (const kv_task *t = list->first; t; t = t->next, i++) {
-        if (i < skip || !wanted(p, t->service))
+        if (i < skip)
             continue;
         if (full(p)) {
             p->next = cursor_of(session, i);
             return false;
         }
-        put_lease(p, t);
+        p->looked++;
+        if (wanted(p, t->service))
+            put_lease(p, t);
     }
     return true;
 }
@@ -317,7 +322,6 @@ static bool list_leases(page *p)
 typedef struct tenant_walk {
     page *p;
     const kv_service *s;
-    uint64_t at, skip;
     bool only_set;
 } tenant_walk;
 
@@ -341,15 +345,14 @@ static bool on_tenant(void *arg, const kv_tenant_view *v)
 {
     tenant_walk *w = arg;
     page *p = w->p;
-    uint64_t at = w->at++;
     bool set = v->limits.concurrency || v->limits.rate_per_minute || v->weight != 1;
-    if (at < w->skip || (w->only_set && !set))
-        return true;
     if (full(p)) {
-        p->next = (uint64_t)w->s->index << TENANT_BITS | at;
+        p->next = (uint64_t)w->s->index << TENANT_BITS | v->place;
         return false;
     }
-    put_tenant(p, w->s, v);
+    p->looked++;
+    if (set || !w->only_set)
+        put_tenant(p, w->s, v);
     return true;
 }
 
@@ -380,25 +383,23 @@ static void put_queue_setting(page *p, const kv_service *s)
 }
 
 /* Queue by queue, the newest first; the cursor is the queue and the place in it: 0 for what was set
- * for itself, from 1 on its tenants. */
+ * for itself, then those of kv_lanes_tenants. */
 static void list_tenants(page *p, bool only_set)
 {
     uint64_t first = p->m->after >> TENANT_BITS;
-    uint64_t skip = p->m->after & ((UINT64_C(1) << TENANT_BITS) - 1);
+    uint64_t place = p->m->after & KV_PLACE_RULE;
     for (kv_service *s = p->c->service_list; s && p->next == 0; s = s->next) {
-        tenant_walk w = {.p = p, .s = s, .at = 1, .only_set = only_set};
+        tenant_walk w = {.p = p, .s = s, .only_set = only_set};
         if ((p->m->after && s->index > first) || !wanted(p, s))
             continue;
-        bool resumed = p->m->after && s->index == first;
-        if (resumed)
-            w.skip = skip;
+        bool resumed = p->m->after && s->index == first && place > 0;
         if (full(p)) {
             p->next = (uint64_t)s->index << TENANT_BITS;
             return;
         }
-        if (only_set && (!resumed || skip == 0))
+        if (only_set && !resumed)
             put_queue_setting(p, s);
-        kv_lanes_tenants(p->c, s, on_tenant, &w);
+        kv_lanes_tenants(p->c, s, resumed ? place : KV_PLACE_RULE, on_tenant, &w);
     }
 }
 

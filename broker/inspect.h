@@ -5,8 +5,8 @@
 #include "broker/core_types.h"
 #include "proto/base/words.h"
 
-/* STATS_OK {"queues":[…],"next":n}, the list named as what was asked for. A page costs what it
- * shows, and at most a walk over the queues, the sessions, or the tenants of a queue. */
+/* STATS_OK {"queues":[…],"next":n}, the list named as what was asked for. A page looks at a bounded
+ * number of leases, workers or tenants: one that is empty may have a `next`. */
 void kv_inspect_answer(kv_core *c, const kv_from *from, const kv_inspect *m);
 
 kv_health kv_health_of(kv_core *c, kv_service *s);

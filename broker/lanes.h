@@ -78,15 +78,19 @@ kv_tenant_place kv_lanes_tenant_place(const kv_task *t);
 /* The task with the lowest claim: the oldest of the lowest lane that has one (X08), by time and not
  * by key: a tenant that waits little has small keys. Not `but` (may be NULL). NULL: none. O(1). */
 kv_task *kv_lanes_evictable(const kv_service *s, const kv_task *but);
-/* The rule of KV_TENANT_EACH, if there is one, then each tenant of the service; for INSPECT.
- * O(tenants). fn returns false to end it. */
+/* The rule of KV_TENANT_EACH, if there is one, then each tenant of the service, the newest first;
+ * for INSPECT. fn returns false to end it; with the place of the view it was given then as `from`
+ * the next call goes on with that one, at no cost where it is the very next. From KV_PLACE_RULE it
+ * is all of them. */
+#define KV_PLACE_RULE (((uint64_t)1 << 40) - 1) /* more tenants there never were */
 typedef struct kv_tenant_view {
+    uint64_t place;
     const char *name;
     uint32_t waiting, running, weight;
     kv_limits limits;
     bool held_back; /* at a limit now */
 } kv_tenant_view;
-void kv_lanes_tenants(const kv_core *c, const kv_service *s,
+void kv_lanes_tenants(const kv_core *c, kv_service *s, uint64_t from,
                       bool (*fn)(void *arg, const kv_tenant_view *v), void *arg);
 
 #endif

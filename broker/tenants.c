@@ -46,6 +46,8 @@ static kv_tenant *tenant_new(kv_service *s, kv_slice name)
 void kv_tenant_free(kv_service *s, kv_tenant *t)
 {
     assert(t->tasks == 0 && t->waiting == 0 && t->running == 0);
+    if (s->looked_at == t)
+        s->looked_at = t->prev; /* what follows it is found from there */
     if (t->prev)
         t->prev->next = t->next;
     else
@@ -208,26 +210,44 @@ void kv_lanes_close(kv_service *s)
 
 /* ---- looking in ---- */
 
-void kv_lanes_tenants(const kv_core *c, const kv_service *s,
-                      bool (*fn)(void *arg, const kv_tenant_view *v), void *arg)
+/* The newest one whose number is not above `from`. */
+static kv_tenant *tenant_from(const kv_service *s, uint64_t from)
 {
-    static const kv_tenant each = {.own = {-1, -1, -1}};
-    kv_tenant_view rule = {.name = KV_TENANT_EACH,
-                           .weight = kv_tenant_weight(s, &each),
-                           .limits = kv_tenant_limits(s, &each)};
-    if (kv_tenant_has_rule(&s->each) && !fn(arg, &rule))
-        return;
-    for (const kv_tenant *t = s->tenant_list; t; t = t->next) {
-        kv_limits limits = kv_tenant_limits(s, t);
-        bool spent = t->rate_spent &&
-                     kv_rate_free_ms(t->rate_full_ns, limits.rate_per_minute) > c->now.mono_ms;
-        kv_tenant_view v = {.name = t->name,
+    kv_tenant *t = s->looked_at && s->looked_at->number >= from ? s->looked_at : s->tenant_list;
+    while (t && t->number > from)
+        t = t->next;
+    return t;
+}
+
+static kv_tenant_view view_of(const kv_core *c, const kv_service *s, const kv_tenant *t)
+{
+    kv_limits limits = kv_tenant_limits(s, t);
+    bool spent =
+        t->rate_spent && kv_rate_free_ms(t->rate_full_ns, limits.rate_per_minute) > c->now.mono_ms;
+    return (kv_tenant_view){.place = t->number,
+                            .name = t->name,
                             .waiting = t->waiting,
                             .running = t->running,
                             .weight = kv_tenant_weight(s, t),
                             .limits = limits,
                             .held_back = spent || kv_limits_full(limits, t->running)};
-        if (!fn(arg, &v))
+}
+
+void kv_lanes_tenants(const kv_core *c, kv_service *s, uint64_t from,
+                      bool (*fn)(void *arg, const kv_tenant_view *v), void *arg)
+{
+    static const kv_tenant each = {.own = {-1, -1, -1}};
+    kv_tenant_view rule = {.place = KV_PLACE_RULE,
+                           .name = KV_TENANT_EACH,
+                           .weight = kv_tenant_weight(s, &each),
+                           .limits = kv_tenant_limits(s, &each)};
+    if (from >= KV_PLACE_RULE && kv_tenant_has_rule(&s->each) && !fn(arg, &rule))
+        return;
+    for (kv_tenant *t = tenant_from(s, from); t; t = t->next) {
+        kv_tenant_view v = view_of(c, s, t);
+        if (!fn(arg, &v)) {
+            s->looked_at = t;
             return;
+        }
     }
 }

@@ -154,7 +154,7 @@
     F(T, str, what, 16, 0, "", "\"queues\", \"workers\", \"leases\", \"tenants\" or \"limits\"") \
     F(T, str, service, 64, 0, "", "only of this queue; empty: all") \
     F(T, u64, after, 0, 0, "", "`next` of the answer before; 0: from the start") \
-    F(T, u64, limit, 1000, 100, "", "items at most")
+    F(T, u64, limit, 1000, 100, "", "items at most; where few of many are asked for, a page may be empty and have a `next`")
 /* ---- workers ---- */
 #define KV_READY_FIELDS(F, T) \
     F(T, str, service, 64, 0, "", "queue this worker serves") \

@@ -23,13 +23,13 @@ static void check_list(sim *s)
 {
     size_t n = 0;
     uint32_t last = UINT32_MAX;
-    for (const kv_service *q = s->core->service_list; q; q = q->next, n++) {
+    for (kv_service *q = s->core->service_list; q; q = q->next, n++) {
         uint32_t limited = 0;
         SIM_HOLDS(s, q->index && q->index < last, "%s has place %u behind %u", q->name, q->index,
                   last);
         SIM_HOLDS(s, kv_names_find(&s->core->services, kv_slice_str(q->name)) == q,
                   "%s is not found", q->name);
-        kv_lanes_tenants(s->core, q, add_limited, &limited);
+        kv_lanes_tenants(s->core, q, KV_PLACE_RULE, add_limited, &limited);
         SIM_HOLDS(s, limited == q->limited_waiting, "%s: %u wait behind limits, %u counted",
                   q->name, limited, q->limited_waiting);
         last = q->index;

@@ -412,6 +412,87 @@ static void test_limits_one_by_one(void **state)
     text_stop(&t);
 }
 
+/* Among many that are not asked for the few that are: no page takes long, none is missed. */
+static void test_pages_end_where_little_is_found(void **state)
+{
+    enum { MANY = 25000 };
+    text_rig t;
+    char name[16];
+    uint64_t after = 0, found = 0, pages = 0;
+    (void)state;
+    text_client(&t);
+    for (uint64_t i = 1; i <= MANY; i++) {
+        kv_msg m = rig_job(i, "ai", 1);
+        snprintf(name, sizeof name, "t%d", (int)i);
+        m.submit.tenant = kv_slice_str(name);
+        rig_say(&t.r, "c", &m);
+        text_commit(&t);
+    }
+    assert_true(kv_tenant_set(text_service(&t, "ai"), kv_slice_str("t1"), 1, -1, -1));
+    assert_true(kv_tenant_set(text_service(&t, "ai"), kv_slice_str("t25000"), 1, -1, -1));
+    do {
+        inspect(&t, "limits", "", after, 100);
+        found += count(&t, "limits");
+        after = next(&t);
+    } while (++pages < 10 && after);
+    assert_int_equal(found, 2);
+    assert_int_equal(pages, 3);
+    for (int i = 0; i < MANY / 100; i++) {
+        snprintf(name, sizeof name, "w%d", i);
+        add_worker(&t, name, (uint64_t)i + 10, 100);
+    }
+    assert_int_equal(text_service(&t, "ai")->running, MANY);
+    pages = 0;
+    do { /* of another queue */
+        inspect(&t, "leases", "video", after, 100);
+        assert_int_equal(count(&t, "leases"), 0);
+        after = next(&t);
+    } while (++pages < 10 && after);
+    assert_int_equal(pages, 3);
+    text_stop(&t);
+}
+
+/* Those who go between two pages, also the very next one, take no other along. */
+static void test_pages_of_tenants_that_go(void **state)
+{
+    enum { MANY = 30 };
+    text_rig t;
+    char name[16];
+    bool seen[MANY + 1] = {false}, gone[MANY + 1] = {false};
+    uint64_t after = 0;
+    (void)state;
+    text_client(&t);
+    for (uint64_t i = 1; i <= MANY; i++) {
+        kv_msg m = rig_job(i, "ai", 1);
+        snprintf(name, sizeof name, "t%d", (int)i);
+        m.submit.tenant = kv_slice_str(name);
+        rig_say(&t.r, "c", &m);
+        text_commit(&t);
+    }
+    do {
+        int last = 0;
+        inspect(&t, "tenants", "ai", after, 3);
+        for (size_t i = 0; i < count(&t, "tenants"); i++) {
+            last = atoi(json_string_value(at(item(&t, "tenants", i), "tenant")) + 1);
+            assert_false(seen[last] || gone[last]);
+            seen[last] = true;
+        }
+        after = next(&t);
+        for (int i = last - 1; i >= last - 2 && i > 0; i--) { /* the next two, or one before */
+            int job = i == last - 2 ? last + 1 : i;
+            kv_msg m = {.code = KV_CANCEL, .cancel.job = (uint64_t)job};
+            if (job <= MANY && !gone[job])
+                rig_say(&t.r, "c", &m);
+            gone[job] = true;
+            text_commit(&t);
+        }
+    } while (after);
+    for (int i = 1; i <= MANY; i++)
+        assert_true(seen[i] || gone[i]);
+    assert_true(seen[1]);
+    text_stop(&t);
+}
+
 static void test_wrong(void **state)
 {
     text_rig t;
@@ -442,6 +523,8 @@ int main(void)
         cmocka_unit_test(test_leases),
         cmocka_unit_test(test_tenants_and_limits),
         cmocka_unit_test(test_limits_one_by_one),
+        cmocka_unit_test(test_pages_end_where_little_is_found),
+        cmocka_unit_test(test_pages_of_tenants_that_go),
         cmocka_unit_test(test_wrong),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -151,12 +151,12 @@ static void test_tenants_come_and_go(void **state)
     assert_true(kv_tenant_set(b.s, kv_slice_str("t3"), 1, -1, -1));
     while (kv_lanes_waiting(b.s, 1) > 20)
         begin_next(&b);
-    kv_lanes_tenants(b.r.core, b.s, count_tenant, n);
+    kv_lanes_tenants(b.r.core, b.s, KV_PLACE_RULE, count_tenant, n);
     assert_int_equal(n[0], 41);
     assert_int_equal(n[1], 20);
     assert_int_equal(n[2], 1);
     assert_true(kv_tenant_set(b.s, kv_slice_str(KV_TENANT_EACH), -1, 6000, -1));
-    kv_lanes_tenants(b.r.core, b.s, count_tenant, n);
+    kv_lanes_tenants(b.r.core, b.s, KV_PLACE_RULE, count_tenant, n);
     assert_int_equal(n[0], 50); /* the rule and 41 more, but it was told to stop */
     assert_true(kv_tenant_set(b.s, kv_slice_str(KV_TENANT_EACH), -1, 0, -1));
     end_all(&b);
