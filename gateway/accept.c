@@ -121,7 +121,7 @@ static void try_again_later(kv_loop_own *l)
         kv_log(KV_LOG_WARN, "accept_failed", KV_STR("error", strerror(errno)));
     l->accept_failed = true;
     pause_accepting(l);
-    h2o_timeout_link(l->loop.evloop, &l->accept_timeout, &l->accept_again);
+    kv_timer_set(&l->loop, KV_WAIT_ACCEPT, &l->accept_again);
 }
 
 /* One of those that wait. false: none is left, or none can be taken now. */
@@ -164,20 +164,20 @@ static void on_acceptable(h2o_socket_t *listener, const char *err)
 void kv_accept_check(kv_loop_own *l)
 {
     if (l->listener == NULL || l->accepting || l->nconns >= l->nconns_max ||
-        h2o_timeout_is_linked(&l->accept_again))
+        kv_timer_is_set(&l->accept_again))
         return;
     l->accepting = true;
     h2o_socket_read_start(l->listener, on_acceptable);
 }
 
-static void on_accept_again(h2o_timeout_entry_t *entry)
+static void on_accept_again(kv_timer *t)
 {
-    kv_accept_check(H2O_STRUCT_FROM_MEMBER(kv_loop_own, accept_again, entry));
+    kv_accept_check(H2O_STRUCT_FROM_MEMBER(kv_loop_own, accept_again, t));
 }
 
 void kv_accept_start(kv_loop_own *l)
 {
-    l->accept_again.cb = on_accept_again;
+    l->accept_again.fn = on_accept_again;
     l->listener = h2o_evloop_socket_create(l->loop.evloop, l->listen_fd, H2O_SOCKET_FLAG_DONT_READ);
     l->listener->data = l;
     kv_accept_check(l);
@@ -191,7 +191,7 @@ void kv_accept_stop(kv_loop_own *l)
      * or not */
     for (int i = 0; i <= BACKLOG && take_one(l); i++) {
     }
-    h2o_timeout_unlink(&l->accept_again);
+    kv_timer_clear(&l->accept_again);
     h2o_socket_close(l->listener);
     l->listener = NULL;
 }

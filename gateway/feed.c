@@ -24,8 +24,8 @@
 
 void kv_feed_schedule(struct kv_feed *f)
 {
-    if (!h2o_timeout_is_linked(&f->work))
-        h2o_timeout_link(f->loop->evloop, &f->loop->ctx.zero_timeout, &f->work);
+    if (!kv_timer_is_set(&f->work))
+        kv_timer_set(f->loop, KV_WAIT_TURN, &f->work);
 }
 
 /* ---- fan-out ---- */
@@ -227,9 +227,9 @@ static bool take_message(struct kv_feed *f)
 
 /* ---- turns and ticks ---- */
 
-static void on_work(h2o_timeout_entry_t *entry)
+static void on_work(kv_timer *t)
 {
-    struct kv_feed *f = H2O_STRUCT_FROM_MEMBER(struct kv_feed, work, entry);
+    struct kv_feed *f = H2O_STRUCT_FROM_MEMBER(struct kv_feed, work, t);
     while (take_message(f))
         ;
     if (f->tick_due) {
@@ -300,7 +300,7 @@ kv_err kv_feed_new(kv_loop *loop, struct kv_feed **ret)
     if (f == NULL)
         return KV_E_NO_MEMORY;
     f->loop = loop;
-    f->work.cb = on_work;
+    f->work.fn = on_work;
     if (kv_feed_watch_new(loop, on_news, f, &f->watch) != KV_OK) {
         free(f);
         return KV_E_NO_MEMORY;
@@ -350,7 +350,7 @@ void kv_feed_destroy(struct kv_feed **feed)
         c->transport->drop(c);
         assert(f->clients.next == &f->clients || kv_feed_client_of(f->clients.next) != c);
     }
-    h2o_timeout_unlink(&f->work);
+    kv_timer_clear(&f->work);
     zmq_close(f->sub);
     kv_feed_watch_destroy(&f->watch);
     kv_live_batch_release(&f->batch);

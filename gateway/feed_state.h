@@ -7,6 +7,7 @@
 
 #include "gateway/feed.h"
 #include "gateway/feed_watch.h"
+#include "gateway/timer.h"
 
 struct kv_feed {
     kv_loop *loop;
@@ -15,8 +16,8 @@ struct kv_feed {
     kv_live_batch batch;
     h2o_linklist_t clients;
     size_t count;
-    h2o_timeout_entry_t work; /* brings us into h2o_evloop_run */
-    int64_t gap_by_us;        /* how long what is missing may take to turn up in the log */
+    kv_timer work;
+    int64_t gap_by_us; /* how long what is missing may take to turn up in the log */
     bool gap, tick_due, pump_due, news_due, drain_due, draining;
     kv_feed_watch *watch;
 };

@@ -17,7 +17,7 @@
 typedef struct lingering {
     kv_loop_own *loop;
     h2o_socket_t *sock;
-    h2o_timeout_entry_t timer;
+    kv_timer timer;
     uint64_t dropped, needed; /* bytes: so many had to come by until_ms */
     int64_t until_ms;
 } lingering;
@@ -25,7 +25,7 @@ typedef struct lingering {
 static void finish(lingering *g)
 {
     kv_loop_own *l = g->loop;
-    h2o_timeout_unlink(&g->timer);
+    kv_timer_clear(&g->timer);
     h2o_socket_close(g->sock);
     free(g);
     l->nconns--;
@@ -33,9 +33,9 @@ static void finish(lingering *g)
     kv_accept_check(l);
 }
 
-static void on_timer(h2o_timeout_entry_t *entry)
+static void on_timer(kv_timer *t)
 {
-    finish(H2O_STRUCT_FROM_MEMBER(lingering, timer, entry));
+    finish(H2O_STRUCT_FROM_MEMBER(lingering, timer, t));
 }
 
 /* Whether what comes is still worth waiting for. */
@@ -69,8 +69,7 @@ static void on_readable(h2o_socket_t *sock, const char *err)
         finish(g);
         return;
     }
-    h2o_timeout_unlink(&g->timer); /* silence is counted anew */
-    h2o_timeout_link(g->loop->loop.evloop, &g->loop->linger_timeout, &g->timer);
+    kv_timer_set(&g->loop->loop, KV_WAIT_LINGER, &g->timer); /* silence is counted anew */
 }
 
 void kv_linger(kv_loop_own *l, int fd)
@@ -83,11 +82,11 @@ void kv_linger(kv_loop_own *l, int fd)
     g->loop = l;
     g->sock = h2o_evloop_socket_create(l->loop.evloop, fd, H2O_SOCKET_FLAG_DONT_READ);
     g->sock->data = g;
-    g->timer.cb = on_timer;
+    g->timer.fn = on_timer;
     g->needed = (uint64_t)l->loop.gw->cfg->upload_min_rate * LINGER_WINDOW_S;
     g->until_ms = kv_mono_ms(l->loop.gw->clock) + LINGER_WINDOW_S * 1000;
     l->nconns++;
     kv_metric_add(KV_M_CONNECTIONS, 1);
-    h2o_timeout_link(l->loop.evloop, &l->linger_timeout, &g->timer);
+    kv_timer_set(&l->loop, KV_WAIT_LINGER, &g->timer);
     h2o_socket_read_start(g->sock, on_readable);
 }

@@ -19,10 +19,7 @@
 #include "proto/endpoints.h"
 
 #define WAIT_MAX_MS   1000 /* between two turns */
-#define RATE_MS       10000
-#define LINGER_MS     2000
-#define ACCEPT_MS     100
-#define DRAIN_LEAD_MS 500 /* kept of DRAIN_TIMEOUT for aborting what is left */
+#define DRAIN_LEAD_MS 500  /* kept of DRAIN_TIMEOUT for aborting what is left */
 
 /* ---- watches and timers ---- */
 
@@ -168,16 +165,6 @@ static kv_err open_sockets(kv_loop_own *l)
     return KV_OK;
 }
 
-static void init_timeouts(kv_loop_own *l)
-{
-    const kv_config *cfg = l->loop.gw->cfg;
-    h2o_timeout_init(l->loop.evloop, &l->head_timeout, (uint64_t)cfg->header_timeout * 1000);
-    h2o_timeout_init(l->loop.evloop, &l->idle_timeout, (uint64_t)cfg->keepalive_timeout * 1000);
-    h2o_timeout_init(l->loop.evloop, &l->rate_timeout, RATE_MS);
-    h2o_timeout_init(l->loop.evloop, &l->linger_timeout, LINGER_MS);
-    h2o_timeout_init(l->loop.evloop, &l->accept_timeout, ACCEPT_MS);
-}
-
 kv_err kv_loop_new(kv_gw_own *gw, unsigned index, int listen_fd, kv_loop_own **ret)
 {
     kv_loop_own *l = calloc(1, sizeof(*l));
@@ -197,7 +184,10 @@ kv_err kv_loop_new(kv_gw_own *gw, unsigned index, int listen_fd, kv_loop_own **r
         return KV_E_INTERNAL;
     loop->evloop = h2o_evloop_create();
     h2o_context_init(&loop->ctx, loop->evloop, &gw->conf);
-    init_timeouts(l);
+    kv_timers_init(&l->timers, gw->gw.cfg);
+    /* The tap has its own. h2o's goes by the date: what waits in it is never called once it is not
+     * the event loop's any more. */
+    h2o_timeout_dispose(loop->evloop, &loop->ctx.http1.req_timeout);
     KV_TRY(open_sockets(l));
     KV_TRY(kv_uploads_new(l, &loop->uploads));
     KV_TRY(kv_static_cache_new(loop, &loop->cache));
@@ -241,8 +231,10 @@ void kv_loop_run(kv_loop_own *l)
          * long to sleep */
         bool pending =
             loop->evloop->_pending_as_server != NULL || loop->evloop->_pending_as_client != NULL;
-        if (h2o_evloop_run(loop->evloop, pending ? 0 : (int32_t)wait) != 0 && errno != EINTR)
+        wait = pending ? 0 : kv_timers_left(&l->timers, kv_mono_ms(loop->gw->clock), wait);
+        if (h2o_evloop_run(loop->evloop, (int32_t)wait) != 0 && errno != EINTR)
             kv_log(KV_LOG_ERROR, "evloop", KV_STR("error", strerror(errno)));
+        kv_timers_run(&l->timers, kv_mono_ms(loop->gw->clock));
         kv_tap_turn(l);
         for (unsigned i = 0; i < l->nwatches; i++)
             l->watches[i].fn(l->watches[i].arg);

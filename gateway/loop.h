@@ -8,6 +8,7 @@
 #include "gateway/body_pool.h"
 #include "gateway/gateway.h"
 #include "gateway/ratelimit.h"
+#include "gateway/timer.h"
 #include "proto/base/id.h"
 
 #define KV_WATCHES_MAX 16
@@ -49,8 +50,8 @@ typedef struct kv_loop_own {
     h2o_linklist_t conns; /* kv_conn.all */
     h2o_linklist_t ready; /* kv_conn.ready: an answer is through, the tap goes back in */
     size_t nconns, nconns_max;
-    h2o_timeout_t head_timeout, idle_timeout, rate_timeout, linger_timeout, accept_timeout;
-    h2o_timeout_entry_t accept_again;
+    kv_timers timers;
+    kv_timer accept_again;
 
     kv_watch watches[KV_WATCHES_MAX];
     kv_every every[KV_WATCHES_MAX];

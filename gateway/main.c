@@ -16,7 +16,6 @@
 #include "proto/base/process.h"
 #include "proto/base/wake.h"
 
-#define NEVER_MS  (24 * 3600 * 1000ull)
 #define SPARE_FDS 1024 /* besides connections: files, database, sockets */
 
 typedef struct gateway {
@@ -39,7 +38,6 @@ static void configure_h2o(kv_gw_own *gw)
     gw->conf.server_name = h2o_iovec_init(H2O_STRLIT("kervan"));
     gw->conf.max_request_entity_size = KV_SMALL_BODY_MAX;
     gw->conf.http1.upgrade_to_http2 = 0;
-    gw->conf.http1.req_timeout = NEVER_MS; /* the tap has its own */
     kv_dispatch_register(gw);
 }
 

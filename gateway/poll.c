@@ -6,6 +6,7 @@
 #include "gateway/feed.h"
 #include "gateway/negotiate.h"
 #include "gateway/query.h"
+#include "gateway/timer.h"
 
 #define READ_MORE_MS 2000 /* behind its time, when the log is not read to its end yet */
 
@@ -13,7 +14,7 @@ typedef struct poller {
     kv_feed_client c; /* first */
     h2o_req_t *req;   /* whose pool this lives in */
     kv_loop *loop;
-    h2o_timeout_entry_t answer; /* zero: those who wake us go on with the client afterwards */
+    kv_timer answer; /* next turn: those who wake us go on with the client afterwards */
     int64_t until_ms;
     uint64_t from; /* where it began to read */
     bool ended;    /* draining, or nobody listens any more */
@@ -26,7 +27,7 @@ static poller *poller_of(kv_feed_client *c)
 
 static void forget(poller *p)
 {
-    h2o_timeout_unlink(&p->answer);
+    kv_timer_clear(&p->answer);
     kv_feed_detach(&p->c);
 }
 
@@ -68,15 +69,15 @@ static void answer(poller *p)
     kv_buf_release(&out);
 }
 
-static void on_answer(h2o_timeout_entry_t *entry)
+static void on_answer(kv_timer *t)
 {
-    answer(H2O_STRUCT_FROM_MEMBER(poller, answer, entry));
+    answer(H2O_STRUCT_FROM_MEMBER(poller, answer, t));
 }
 
 static void answer_soon(poller *p)
 {
-    if (!h2o_timeout_is_linked(&p->answer))
-        h2o_timeout_link(p->loop->evloop, &p->loop->ctx.zero_timeout, &p->answer);
+    if (!kv_timer_is_set(&p->answer))
+        kv_timer_set(p->loop, KV_WAIT_TURN, &p->answer);
 }
 
 /* ---- transport ---- */
@@ -130,7 +131,7 @@ bool kv_poll_wanted(kv_request *r)
 static poller *poller_new(kv_request *r)
 {
     poller *p = h2o_mem_alloc_shared(&r->req->pool, sizeof(*p), on_request_gone);
-    *p = (poller){.req = r->req, .loop = r->loop, .answer = {.cb = on_answer}};
+    *p = (poller){.req = r->req, .loop = r->loop, .answer = {.fn = on_answer}};
     p->c.transport = &poll_transport;
     kv_live_queue_init(&p->c.q, KV_LIVE_POLL,
                        (size_t)r->loop->gw->cfg->event_client_buffer_kb * 1024);

@@ -35,8 +35,8 @@ static void on_close(void *arg)
     kv_loop_own *l = kv_loop_inside(c->loop);
     kv_unlink(&c->all);
     kv_unlink(&c->ready);
-    h2o_timeout_unlink(&c->timer);
-    h2o_timeout_unlink(&c->feed);
+    kv_timer_clear(&c->timer);
+    kv_timer_clear(&c->feed);
     if (c->upload != NULL)
         kv_upload_conn_gone(c->upload);
     if (c->linger_fd >= 0)
@@ -91,16 +91,9 @@ bool kv_tap_put_rest(kv_conn *c, const char *bytes, size_t len)
 
 /* ---- heads ---- */
 
-static void set_timer(kv_conn *c, h2o_timeout_t *t)
-{
-    h2o_timeout_unlink(&c->timer);
-    if (t != NULL)
-        h2o_timeout_link(c->loop->evloop, t, &c->timer);
-}
-
 static void refuse(kv_conn *c, kv_err err, const char *why, const kv_head *head)
 {
-    set_timer(c, NULL);
+    kv_timer_clear(&c->timer);
     c->state = KV_CONN_REFUSING;
     kv_refuse(c, err, why, head);
 }
@@ -122,7 +115,7 @@ static void begin_request(kv_conn *c, const kv_head *head)
         h2o_buffer_consume(&c->sock->input, unread);
     c->state = KV_CONN_BUSY;
     c->seen = 0;
-    set_timer(c, NULL);
+    kv_timer_clear(&c->timer);
     c->h2o_read(c->sock, NULL);
 }
 
@@ -166,16 +159,16 @@ static void on_readable(h2o_socket_t *sock, const char *err)
     sock->input->size += (size_t)n;
     if (first) {
         c->began_us = kv_mono_us(c->loop->gw->clock);
-        set_timer(c, &kv_loop_inside(c->loop)->head_timeout);
+        kv_timer_set(c->loop, KV_WAIT_HEAD, &c->timer);
     }
     look_at_head(c);
 }
 
 static void small_over(kv_conn *c, kv_err err);
 
-static void on_timer(h2o_timeout_entry_t *entry)
+static void on_timer(kv_timer *t)
 {
-    kv_conn *c = H2O_STRUCT_FROM_MEMBER(kv_conn, timer, entry);
+    kv_conn *c = H2O_STRUCT_FROM_MEMBER(kv_conn, timer, t);
     if (c->state == KV_CONN_BODY) {
         small_over(c, KV_E_TIMEOUT_CLIENT);
     } else if (c->sock->input->size > 0) {
@@ -186,11 +179,11 @@ static void on_timer(h2o_timeout_entry_t *entry)
 }
 
 /* What came behind the last request, taken up inside a turn of the loop. */
-static void on_feed(h2o_timeout_entry_t *entry)
+static void on_feed(kv_timer *t)
 {
-    kv_conn *c = H2O_STRUCT_FROM_MEMBER(kv_conn, feed, entry);
+    kv_conn *c = H2O_STRUCT_FROM_MEMBER(kv_conn, feed, t);
     c->began_us = kv_mono_us(c->loop->gw->clock);
-    set_timer(c, &kv_loop_inside(c->loop)->head_timeout);
+    kv_timer_set(c->loop, KV_WAIT_HEAD, &c->timer);
     while (c->rest_len > 0) { /* piecewise: what is behind this head is put back */
         h2o_iovec_t room = h2o_buffer_reserve(&c->sock->input, FEED_MAX);
         c->sock->input->size += kv_tap_take_rest(c, room.base, FEED_MAX);
@@ -206,7 +199,7 @@ static void small_over(kv_conn *c, kv_err err)
 {
     h2o_req_t *req = c->req;
     h2o_socket_read_stop(c->sock);
-    set_timer(c, NULL);
+    kv_timer_clear(&c->timer);
     c->state = KV_CONN_BUSY;
     c->req = NULL;
     if (err == KV_OK)
@@ -280,7 +273,7 @@ void kv_tap_small_body(kv_conn *c, h2o_req_t *req,
         small_over(c, KV_E_NO_MEMORY);
         return;
     }
-    set_timer(c, &kv_loop_inside(c->loop)->head_timeout);
+    kv_timer_set(c->loop, KV_WAIT_HEAD, &c->timer);
     kv_tap_continue(c);
     small_read(c->sock, NULL);
 }
@@ -345,11 +338,11 @@ static void take_back(kv_conn *c)
     c->state = KV_CONN_HEAD;
     if (c->rest_len > 0) {
         h2o_socket_read_stop(c->sock);
-        h2o_timeout_link(c->loop->evloop, &c->loop->ctx.zero_timeout, &c->feed);
+        kv_timer_set(c->loop, KV_WAIT_TURN, &c->feed);
         return;
     }
     c->sock->_cb.read = on_readable;
-    set_timer(c, &kv_loop_inside(c->loop)->idle_timeout);
+    kv_timer_set(c->loop, KV_WAIT_IDLE, &c->timer);
 }
 
 void kv_tap_turn(kv_loop_own *l)
@@ -371,8 +364,8 @@ void kv_tap_new(kv_loop_own *l, h2o_socket_t *sock)
     c->loop = &l->loop;
     c->sock = sock;
     c->linger_fd = -1;
-    c->timer.cb = on_timer;
-    c->feed.cb = on_feed;
+    c->timer.fn = on_timer;
+    c->feed.fn = on_feed;
     socklen_t len = sizeof(c->peer);
     if (getpeername(h2o_socket_get_fd(sock), (struct sockaddr *)&c->peer, &len) != 0)
         c->peer.ss_family = AF_UNSPEC;
@@ -389,7 +382,7 @@ void kv_tap_new(kv_loop_own *l, h2o_socket_t *sock)
     c->h2o_read = sock->_cb.read;
     sock->_cb.read = on_readable;
     h2o_socket_dont_read(sock, 1);
-    set_timer(c, &l->head_timeout);
+    kv_timer_set(c->loop, KV_WAIT_HEAD, &c->timer);
 }
 
 /* A request has come that was not read yet: a close would reset it. */

@@ -41,8 +41,8 @@ typedef struct kv_conn {
     h2o_socket_t *sock;
     h2o_socket_cb h2o_read;
     h2o_linklist_t all, ready;
-    h2o_timeout_entry_t timer; /* head, idle */
-    h2o_timeout_entry_t feed;  /* zero: `rest` is to be looked at */
+    kv_timer timer; /* head, idle */
+    kv_timer feed;  /* next turn: `rest` is to be looked at */
     kv_conn_state state;
     int linger_fd; /* stays open behind the close, so that the answer is not lost to a reset; -1:
                       none */

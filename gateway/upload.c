@@ -123,7 +123,7 @@ void kv_upload_forget(kv_upload *u)
     assert(*slot == u);
     *slot = u->next;
     kv_unlink(&u->waiting);
-    h2o_timeout_unlink(&u->rate_timer);
+    kv_timer_clear(&u->rate_timer);
     if (u->conn != NULL)
         u->conn->upload = NULL;
     if (u->multipart)
@@ -296,7 +296,7 @@ static kv_err send_whole(kv_upload *u)
 void kv_upload_body_over(kv_upload *u)
 {
     kv_upload_stop_reading(u);
-    h2o_timeout_unlink(&u->rate_timer);
+    kv_timer_clear(&u->rate_timer);
     u->conn->state = KV_CONN_BUSY;
     if (u->multipart && !u->have_file) {
         kv_upload_fail(u, u->nameless ? KV_E_BAD_FILENAME : KV_E_MISSING_FILE, NULL);
@@ -325,7 +325,7 @@ void kv_upload_fail(kv_upload *u, kv_err err, const char *detail)
         u->conn->state = KV_CONN_BUSY;
     }
     kv_unlink(&u->waiting);
-    h2o_timeout_unlink(&u->rate_timer);
+    kv_timer_clear(&u->rate_timer);
     if (!u->begun) {
         kv_upload_answer_error(u, err, detail, 0);
         return;

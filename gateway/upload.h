@@ -68,7 +68,7 @@ typedef struct kv_upload {
     /* times */
     int64_t began_us, window_us, paused_us, paused_since_us;
     uint64_t window_bytes;
-    h2o_timeout_entry_t rate_timer;
+    kv_timer rate_timer;
 } kv_upload;
 
 kv_err kv_uploads_new(kv_loop_own *loop, struct kv_uploads **ret);

@@ -21,9 +21,9 @@ static int64_t now_us(kv_upload *u)
 
 /* ---- rate ---- */
 
-static void on_rate_timer(h2o_timeout_entry_t *entry)
+static void on_rate_timer(kv_timer *t)
 {
-    kv_upload *u = H2O_STRUCT_FROM_MEMBER(kv_upload, rate_timer, entry);
+    kv_upload *u = H2O_STRUCT_FROM_MEMBER(kv_upload, rate_timer, t);
     int64_t now = now_us(u);
     if (u->paused) {
         u->paused_us += now - u->paused_since_us;
@@ -46,9 +46,8 @@ void kv_upload_watch_rate(kv_upload *u)
     u->window_us = now_us(u);
     u->window_bytes = 0;
     u->paused_us = 0;
-    u->rate_timer.cb = on_rate_timer;
-    h2o_timeout_unlink(&u->rate_timer);
-    h2o_timeout_link(u->loop->loop.evloop, &u->loop->rate_timeout, &u->rate_timer);
+    u->rate_timer.fn = on_rate_timer;
+    kv_timer_set(&u->loop->loop, KV_WAIT_RATE, &u->rate_timer);
 }
 
 /* ---- pause and resume ---- */
