@@ -384,8 +384,10 @@ void kv_core_tick(kv_core *core, kv_now now)
     int64_t gap = now.mono_ms - core->now_ticked;
     core->now = now;
     core->now_ticked = now.mono_ms;
-    if (gap > (int64_t)core->opts.beat_ms)
+    if (gap > (int64_t)core->opts.beat_ms) {
         core->judge_from = heard_by(core);
+        kv_lease_stood_still(core, gap);
+    }
     kv_due_expire(core);
     release_delayed(core, &core->delayed, now.wall_ms);
     release_delayed(core, &core->waits, now.mono_ms);

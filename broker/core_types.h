@@ -405,6 +405,8 @@ void kv_lease_late(kv_core *c,
                    const kv_from *from); /* an answer without a lease: its credit is free again */
 void kv_lease_busy(kv_core *c, kv_session *s, uint64_t busy);
 void kv_lease_expire(kv_core *c);
+/* No tick for so long: maybe nobody ran, and that is not time without progress. */
+void kv_lease_stood_still(kv_core *c, int64_t gap_ms);
 void kv_lease_cancel_worker(kv_core *c, const kv_task *job);
 void kv_offer_update(kv_offer *offer); /* in or out of the free list */
 void kv_offers_release(kv_session *s);

@@ -467,6 +467,17 @@ static void end_stuck(kv_core *c, kv_task *t)
     (void)kv_task_change(c, t, KV_JOB_ERROR, &ch);
 }
 
+void kv_lease_stood_still(kv_core *c, int64_t gap_ms)
+{
+    size_t at = 0;
+    for (kv_session *s; (s = kv_ids_next(&c->sessions, &at));) {
+        for (kv_task *t = s->leases.first; t; t = t->next) {
+            int64_t since = t->since + gap_ms; /* not after now: it may have been heard since */
+            t->since = since < c->now.mono_ms ? since : c->now.mono_ms;
+        }
+    }
+}
+
 void kv_lease_expire(kv_core *c)
 {
     size_t at = 0;

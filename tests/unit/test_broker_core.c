@@ -482,6 +482,32 @@ static void test_broker_was_away(void **state)
     rig_stop(&r);
 }
 
+/* The whole machine stood still: to the worker, too, no time has passed in which it could have got
+ * on with its job. */
+static void test_all_stood_still(void **state)
+{
+    rig r;
+    (void)state;
+    rig_start(&r, 1);
+    rig_start_one(&r, 100);
+    for (int i = 0; i < 200; i++) {
+        rig_tick(&r, 1000);
+        rig_beat(&r, "w", 1);
+        r.n = 0;
+    }
+    rig_tick(&r, 24 * 3600 * 1000);
+    for (int i = 0; i < 99; i++) {
+        rig_beat(&r, "w", 1);
+        rig_tick(&r, 1000);
+        r.n = 0;
+        assert_int_equal(kv_core_job_state(r.core, 100, NULL), KV_JOB_PROCESSING);
+    }
+    for (int i = 0; i < 2; i++)
+        rig_tick(&r, 1000);
+    assert_true(kv_slice_is(r.commands.first->move.error, "stuck"));
+    rig_stop(&r);
+}
+
 static void test_commit_checked(void **state)
 {
     static const char *const folders[] = {"../x", "", "A", "a//b"};
@@ -533,6 +559,7 @@ int main(void)
         cmocka_unit_test(test_submit_of_a_finished_job),
         cmocka_unit_test(test_sessions_are_forgotten),
         cmocka_unit_test(test_broker_was_away),
+        cmocka_unit_test(test_all_stood_still),
         cmocka_unit_test(test_commit_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
