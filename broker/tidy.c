@@ -12,7 +12,7 @@ enum {
     DUE_US = 60 * 1000000,        /* never quiet: then now and again in between */
     PAUSE = 9                     /* with more to remove: so many times what a slice took */
 };
-static const int64_t HOUR_MS = 3600 * 1000, SEEN_MS = 7 * 24 * HOUR_MS,
+static const int64_t HOUR_MS = 3600 * 1000, HOUR_US = HOUR_MS * 1000, SEEN_MS = 7 * 24 * HOUR_MS,
                      UNSEEN_MS = 90 * 24 * HOUR_MS;
 
 typedef kv_err remove_fn(kv_tidy *t, kv_db *db, int64_t now, int64_t *ret_removed);
@@ -94,9 +94,36 @@ bool kv_tidy_slice(kv_tidy *t, kv_db *db, int64_t now)
     return more || past != t->event_past + t->notification_past;
 }
 
-void kv_tidy_wait(kv_tidy *t, const kv_clock *clock)
+/* ---- when ---- */
+
+/* By a date that was set forward what is young is old. So somebody gets time to set it back, and
+ * whoever waits for a job that ended in 1970 to look at it. */
+static void look_at_date(kv_tidy *t, int64_t moved_ms, int64_t now_us)
 {
+    if (moved_ms > HOUR_MS || moved_ms < -HOUR_MS)
+        t->trusted_us = now_us + HOUR_US;
+}
+
+static int64_t ahead_of(const kv_clock *clock)
+{
+    return kv_wall_ms(clock) - kv_mono_ms(clock);
+}
+
+static bool trusted(kv_tidy *t, const kv_clock *clock)
+{
+    int64_t ahead = ahead_of(clock);
+    look_at_date(t, ahead - t->ahead_ms, kv_mono_us(clock));
+    t->ahead_ms = ahead;
+    return kv_mono_us(clock) >= t->trusted_us;
+}
+
+void kv_tidy_wait(kv_tidy *t, kv_db *db, const kv_clock *clock)
+{
+    int64_t newest = 0;
     t->next_us = kv_mono_us(clock) + DUE_US;
+    t->ahead_ms = ahead_of(clock);
+    if (kv_event_newest_at(db, &newest) == KV_OK && newest != 0)
+        look_at_date(t, kv_wall_ms(clock) - newest, kv_mono_us(clock));
 }
 
 bool kv_tidy_due(const kv_tidy *t, const kv_clock *clock)
@@ -113,7 +140,7 @@ long kv_tidy_due_in_ms(const kv_tidy *t, const kv_clock *clock, long most)
 bool kv_tidy_turn(kv_tidy *t, kv_db *db, const kv_clock *clock)
 {
     int64_t begun = kv_mono_us(clock);
-    bool more = kv_tidy_slice(t, db, kv_wall_ms(clock));
+    bool more = trusted(t, clock) && kv_tidy_slice(t, db, kv_wall_ms(clock));
     int64_t now = kv_mono_us(clock);
     t->next_us = now + (more ? (now - begun) * PAUSE : DUE_US);
     return more;

@@ -53,6 +53,7 @@ static void test_never_quiet(void **state)
     scratch_make(&t.s);
     thread_open_at(&t, &clock.clock);
     add_events(kv_ledger_db(t.ledger), 1, OLD, 1);
+    add_events(kv_ledger_db(t.ledger), OLD + 1, 1, kv_wall_ms(&clock.clock));
     kv_ledger_close(&t.ledger);
     thread_open_at(&t, &clock.clock);
     assert_int_equal(kv_ledger_start(t.ledger), KV_OK);
@@ -168,13 +169,68 @@ static void test_clock_was_behind(void **state)
     rig_stop(&b.r);
 }
 
+static void set_date(bed *b, int64_t ms)
+{
+    b->r.clock.wall_ms_now += ms;
+}
+
+/* As the ledger does it. */
+static void turns(bed *b, int minutes)
+{
+    for (int i = 0; i < minutes; i++) {
+        kv_fake_clock_advance(&b->r.clock, 60 * 1000);
+        while (kv_tidy_turn(&b->tidy, b->r.x.db, &b->r.clock.clock)) {
+        }
+    }
+}
+
+/* Set forward by a year and back again soon: what is recent stays. Set forward for good: what is
+ * old by then goes, an hour later. */
+static void test_clock_set_forward(void **state)
+{
+    enum { ROWS = 30 };
+    bed b;
+    (void)state;
+    bed_open(&b);
+    add_events(b.r.x.db, 1, ROWS, now_of(&b));
+    kv_tidy_wait(&b.tidy, b.r.x.db, &b.r.clock.clock);
+    turns(&b, 1);
+    set_date(&b, 365 * 24 * HOUR_MS);
+    turns(&b, 30);
+    set_date(&b, -365 * 24 * HOUR_MS);
+    turns(&b, 1);
+    assert_int_equal(events_of(b.r.x.db), ROWS);
+    set_date(&b, 2 * HOUR_MS);
+    turns(&b, 59);
+    assert_int_equal(events_of(b.r.x.db), ROWS);
+    turns(&b, 2);
+    assert_int_equal(events_of(b.r.x.db), 1);
+    rig_stop(&b.r);
+}
+
+/* The same between two runs: a machine that comes up with a date of its own. */
+static void test_start_with_another_date(void **state)
+{
+    enum { ROWS = 30 };
+    bed b;
+    (void)state;
+    bed_open(&b);
+    add_events(b.r.x.db, 1, ROWS, now_of(&b));
+    set_date(&b, 365 * 24 * HOUR_MS);
+    kv_tidy_wait(&b.tidy, b.r.x.db, &b.r.clock.clock);
+    turns(&b, 59);
+    assert_int_equal(events_of(b.r.x.db), ROWS);
+    turns(&b, 2);
+    assert_int_equal(events_of(b.r.x.db), 1);
+    rig_stop(&b.r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_never_quiet),
-        cmocka_unit_test(test_clock_set_back),
-        cmocka_unit_test(test_clock_was_ahead),
-        cmocka_unit_test(test_clock_was_behind),
+        cmocka_unit_test(test_never_quiet),       cmocka_unit_test(test_clock_set_back),
+        cmocka_unit_test(test_clock_was_ahead),   cmocka_unit_test(test_clock_was_behind),
+        cmocka_unit_test(test_clock_set_forward), cmocka_unit_test(test_start_with_another_date),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
