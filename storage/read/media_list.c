@@ -249,7 +249,7 @@ static kv_err write_page(kv_db *db, const char *base, const page *p, kv_buf *out
 
 kv_err kv_media_list_json(kv_db *db, const char *base, const kv_media_filter *f, kv_buf *out)
 {
-    if (f->limit < 1 || f->limit > PAGE_MAX || f->folder.len >= KV_FOLDER_MAX ||
+    if (f->limit < 1 || f->limit > PAGE_MAX || f->folder.len > KV_FOLDER_MAX ||
         f->status > KV_STATUS_FAILED)
         return KV_E_BAD_PARAMETER;
     source s = {.db = db};

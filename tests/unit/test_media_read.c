@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "proto/base/id.h"
+#include "proto/base/media_name.h"
 #include "storage/read/media.h"
 #include "storage/read/variants.h"
 #include "tests/unit/memory_db.h"
@@ -328,6 +329,18 @@ static void lists_refuse_what_is_out_of_range(void **state)
     kv_buf_release(&out);
 }
 
+static void the_longest_folder_is_listed(void **state)
+{
+    kv_db *db = *state;
+    char folder[KV_FOLDER_MAX + 1] = "";
+    memset(folder, 'a', KV_FOLDER_MAX);
+    folder[60] = folder[125] = folder[190] = '/';
+    add_blob(db, 1, KV_STATUS_READY, VARIANTS);
+    add_media(db, 101, 1, folder, "deep.jpg", KV_STATUS_READY);
+    assert_true(kv_folder_valid(S(folder)));
+    check_list(db, F(3, -1, .folder = S(folder)), (expect){"deep.jpg", 1});
+}
+
 /* A rare match among many rows: the page ends early with a cursor, and following it finds the
  * match. */
 static void a_page_looks_at_so_many_rows_and_no_more(void **state)
@@ -461,6 +474,7 @@ int main(void)
         T(variants_are_parsed_or_refused),
         T(lists_page_and_filter),
         T(lists_refuse_what_is_out_of_range),
+        T(the_longest_folder_is_listed),
         T(a_page_looks_at_so_many_rows_and_no_more),
         T(a_page_takes_so_long_and_no_longer),
         T(folders),
