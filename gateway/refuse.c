@@ -29,9 +29,10 @@ void kv_refuse(kv_conn *c, kv_err err, const char *why, const kv_head *head)
         "application/problem+json; charset=utf-8\r\nContent-Language: %s\r\n"
         "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Length: %zu\r\n\r\n",
         info->http, kv_reason(info->http), english ? "en" : "tr", body.len);
-    kv_buf_add(&all, body.data, body.len);
     kv_slice method = head != NULL ? head->method : kv_slice_of(NULL, 0);
-    kv_access_log(c->loop, c, method, kv_slice_of(NULL, 0), info->http, body.len);
+    size_t sent = kv_slice_is(method, "HEAD") ? 0 : body.len;
+    kv_buf_add(&all, body.data, sent);
+    kv_access_log(c->loop, c, method, kv_slice_of(NULL, 0), info->http, sent);
     kv_log(KV_LOG_INFO, "request_refused", KV_ERRNAME("code", err), KV_STR("why", why));
 
     h2o_socket_read_stop(c->sock);

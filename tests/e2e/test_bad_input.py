@@ -232,6 +232,14 @@ def test_head_of_33_kb(kervan):
     assert wire(kervan, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 33_000 + b"\r\n\r\n") == 431
 
 
+def test_a_head_that_is_refused_has_no_body(kervan):
+    """A client that asks with HEAD reads none: what stood there would count as the next answer."""
+    with kervan.connect() as s:
+        s.sendall(b"HEAD /api/config HTTP/1.1\r\nHost: x\r\nExpect: much\r\n\r\n")
+        got = b"".join(iter(lambda: s.recv(65536), b""))
+    assert got.startswith(b"HTTP/1.1 417 ") and got.endswith(b"\r\n\r\n")
+
+
 def test_body_ends_early(kervan):
     data = padded_png(100_000)
     with kervan.connect() as s:
