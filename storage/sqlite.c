@@ -51,6 +51,8 @@ static kv_err error_of(kv_db *db, int rc)
         int e = db && db->handle ? sqlite3_system_errno(db->handle) : 0;
         return e == ENOSPC || e == EDQUOT || e == EFBIG ? KV_E_DISK_FULL : KV_E_IO;
     }
+    case SQLITE_CANTOPEN:
+        return kv_sqlite_not_opened() ? kv_err_from_errno(kv_sqlite_not_opened()) : KV_E_DB;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         return KV_E_DB_DAMAGED;

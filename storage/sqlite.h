@@ -55,6 +55,8 @@ void kv_sqlite_cache_release(kv_db *db);
 bool kv_sqlite_path(const kv_config *cfg, const char *name, kv_buf *out);
 void kv_sqlite_watch_wal(kv_db *db);
 void kv_sqlite_open_our_way(void); /* once a process, before the first open */
+/* errno of a file that SQLite could not open or make just now, in this thread; 0: it could. */
+int kv_sqlite_not_opened(void);
 /* DB_OTHER: a database of something else, or a log of another one beside it; nothing is changed. */
 kv_err kv_sqlite_check_ours(kv_db *db);
 void kv_sqlite_damaged(void); /* for kv_db_state */

@@ -1,4 +1,4 @@
-/* How SQLite makes its files on Btrfs. */
+/* How SQLite opens its files: in place on Btrfs, and with its reason when it cannot. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -34,13 +34,23 @@ static void write_in_place(int fd, const char *path)
     (void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
 }
 
+/* SQLite forgets it: what it could not make it tries to read, and that is not there. */
+static _Thread_local int not_opened;
+
 static int open_file(const char *path, int flags, int mode)
 {
     int fd = open(path, flags, mode), kept = errno;
+    if (fd >= 0 || kept != ENOENT)
+        not_opened = fd >= 0 ? 0 : kept;
     if (fd >= 0 && (flags & O_CREAT))
         write_in_place(fd, path);
     errno = kept;
     return fd;
+}
+
+int kv_sqlite_not_opened(void)
+{
+    return not_opened;
 }
 
 void kv_sqlite_open_our_way(void)

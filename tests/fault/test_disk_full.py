@@ -84,10 +84,9 @@ def fill(media):
     (media / "ballast").write_bytes(bytes(shutil.disk_usage(media).free - (5 << 20)))
 
 
-def use_up_inodes(media):
-    """But for 100."""
+def use_up_inodes(media, left=100):
     (media / "ballast").mkdir()
-    for n in range(os.statvfs(media).f_favail - 100):
+    for n in range(os.statvfs(media).f_favail - left):
         (media / "ballast" / str(n)).touch()
 
 
@@ -127,6 +126,20 @@ def test_the_disk_of_the_media_is_full(media_disk, use_up):
         assert k.wait_ready(waits["id"])["variants"]
         k.wait_log("media_disk_enough")
         assert k.upload(noise_png(301, 200)).status_code == 201 and finding(k, "media disk") is None
+
+
+def test_no_inode_is_left_for_the_log(media_disk):
+    """The broker makes the log anew at its start. What hinders it is named."""
+    with Kervan(data=media_disk / "media") as k:
+        k.stop()
+        use_up_inodes(k.data, 0)
+        k.lines.clear()
+        k.start(wait=False)
+        assert k.process.wait(60) == 1
+        k.wait_log("broker_failed")
+        assert {e["code"] for e in k.events("db_error") + k.events("broker_failed")} == {"disk_full"}
+        remove_ballast(k.data)
+        k.start()
 
 
 def mount_as(media, how):

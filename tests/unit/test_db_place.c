@@ -10,6 +10,7 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -107,6 +108,22 @@ static void the_log_is_written_in_place_on_btrfs(void **state)
     OK(write_epoch(db));
     kv_db_close(&db);
     assert_string_equal(flagged, "/kervan.db-wal/kervan.db-shm"); /* elsewhere it is not asked */
+}
+
+static void what_hinders_opening_is_named(void **state)
+{
+    scratch *s = *state;
+    kv_db *db = writer(s), *reader;
+    struct rlimit enough, none = {.rlim_cur = 3};
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &enough), 0);
+    none.rlim_max = enough.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    kv_err err = kv_db_open(&s->cfg, KV_DB_READ, &reader);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &enough), 0);
+    assert_int_equal(err, KV_E_NO_MEMORY);
+    OK(kv_db_open(&s->cfg, KV_DB_READ, &reader));
+    kv_db_close(&reader);
+    kv_db_close(&db);
 }
 
 static bool go_on(void *arg, kv_backup_step step, int64_t done, int64_t total)
@@ -222,6 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(another_programs_database),
         T(the_log_is_written_in_place_on_btrfs),
+        T(what_hinders_opening_is_named),
         T(a_backup_beside_an_old_log),
         T(files_taken_away_under_the_writer),
         T(a_reader_lets_go_of_a_replaced_database),
