@@ -424,7 +424,7 @@ kv_err kv_core_load(kv_core *core, kv_now now, const kv_job_row *row)
     job->given_back = (uint16_t)row->given_back;
     job->max_attempts = (uint16_t)row->max_attempts;
     job->not_before = (int64_t)row->not_before;
-    job->own_wait = row->attempt > 0; /* a client's delay is over by then */
+    job->own_wait = service->own || row->attempt > 0; /* a client's delay is over by then */
     job->state = row->state == KV_JOB_PROCESSING ? KV_JOB_PROCESSING : KV_JOB_QUEUED;
     kv_lanes_restore(service, job, row->tag);
     if (!kv_task_set_extras(job, (int64_t)row->deadline_ms, row->backoff_ms, row->backoff_max_ms) ||

@@ -9,10 +9,7 @@
 #include "storage/read/media.h"
 #include "storage/read/variants.h"
 
-enum {
-    THUMBHASH_MAX = 64,
-    LATE_MS = 60 * 1000 /* a worker that was silent may still be at it */
-};
+enum { THUMBHASH_MAX = 64 };
 
 kv_err kv_hooks_submit_image(kv_exec *x, uint64_t job, const kv_media_where *where,
                              uint64_t retry_of)
@@ -196,7 +193,8 @@ static kv_err file_gone(kv_exec *x, uint64_t blob, const kv_hook_job *job, bool 
         if (err == KV_OK)
             err = kv_hooks_submit_image(x, again, &where, job->id);
     } else if (err == KV_OK && *ret_gone && job->leased) {
-        err = kv_hooks_submit_reap(x, blob, kv_slice_of(NULL, 0), true, x->now + LATE_MS);
+        /* a worker that was silent may still be at it */
+        err = kv_hooks_submit_reap(x, blob, kv_slice_of(NULL, 0), true, x->now + KV_LATER_MS);
     }
     json_decref(params);
     return err;

@@ -6,8 +6,6 @@
 #include "proto/base/log.h"
 #include "storage/write/counters.h"
 
-enum { AGAIN_MS = 60 * 1000 };
-
 kv_err kv_hooks_submit_reap(kv_exec *x, uint64_t blob, kv_slice key, bool variants,
                             int64_t not_before)
 {
@@ -73,8 +71,8 @@ static kv_err failed(kv_exec *x, const kv_hook_job *job, kv_slice slug, kv_slice
 {
     kv_log(KV_LOG_ERROR, "removal_failed", KV_ID("jobId", job->id), KV_SLICE("code", slug),
            KV_SLICE("detail", detail));
-    return kv_exec_make_job(x, 0, KV_SERVICE_REAP, job->params, KV_REAP_ATTEMPTS, x->now + AGAIN_MS,
-                            job->id);
+    return kv_exec_make_job(x, 0, KV_SERVICE_REAP, job->params, KV_REAP_ATTEMPTS,
+                            x->now + KV_LATER_MS, job->id);
 }
 
 const kv_hook kv_hook_reap = {KV_SERVICE_REAP, NULL, complete, failed};

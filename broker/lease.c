@@ -213,8 +213,8 @@ static int64_t longest_backoff(const kv_core *c, const kv_task *t)
 int64_t kv_lease_longest_wait(const kv_core *c, const kv_task *t)
 {
     int64_t delay = longest_backoff(c, t);
-    int64_t given_back = t->service->fills_disk ? KV_NO_ROOM_WAIT_MS : KV_GIVEN_BACK_WAIT_MS;
-    return delay > given_back ? delay : given_back;
+    int64_t other = t->service->own ? KV_LATER_MS : KV_GIVEN_BACK_WAIT_MS;
+    return delay > other ? delay : other;
 }
 
 /* Between half of it and all of it, so that what failed together does not come back together. */

@@ -179,7 +179,7 @@ static void take_row(kv_core *c, kv_task *t, const kv_job_place *row)
         return;
     }
     int64_t soon = c->now.wall_ms + FAILED_AGAIN_MS;
-    t->own_wait = row->attempt > 0 || row->not_before <= soon;
+    t->own_wait = t->service->own || row->attempt > 0 || row->not_before <= soon;
     t->not_before = row->not_before > soon ? row->not_before : soon;
     kv_task_enqueue(c, t);
 }
@@ -398,6 +398,7 @@ static void adopt(kv_core *c, const kv_cmd_job *made)
     t->tag = kv_lanes_tag(service, t->tenant, t->lane);
     t->max_attempts = (uint16_t)made->max_attempts;
     t->not_before = made->not_before;
+    t->own_wait = service->own;
     (void)kv_task_set_extras(t, made->deadline_ms, made->backoff_ms, made->backoff_max_ms);
     kv_task_enqueue(c, t);
     kv_lease_dispatch(c, service);

@@ -5,7 +5,8 @@
 
 #include "proto/base/words.h"
 
-enum { KV_SERVICES_MAX = 1024 }; /* of clients, in use at once; kervan's own come on top */
+enum { KV_SERVICES_MAX = 1024 };  /* of clients, in use at once; kervan's own come on top */
+enum { KV_LATER_MS = 60 * 1000 }; /* how long a job that kervan makes for later waits */
 enum {
     KV_REAP_ATTEMPTS = 100
 }; /* removal must happen; its job gives up late, and then a new one is made */

@@ -36,8 +36,8 @@ static kv_cmd_move taken(rig *r)
     return m;
 }
 
-static void load_waiting(rig *r, uint64_t attempt, uint64_t given_back, uint64_t max_attempts,
-                         int64_t wait_ms)
+static void load_of(rig *r, const char *service, uint64_t attempt, uint64_t given_back,
+                    uint64_t max_attempts, int64_t wait_ms)
 {
     kv_job_row row = {.id = 100,
                       .not_before = wait_ms ? (uint64_t)(r->now.wall_ms + wait_ms) : 0,
@@ -47,8 +47,14 @@ static void load_waiting(rig *r, uint64_t attempt, uint64_t given_back, uint64_t
                       .given_back = given_back,
                       .max_attempts = max_attempts,
                       .lane = 1,
-                      .service = "ai"};
+                      .service = service};
     assert_int_equal(kv_core_load(r->core, r->now, &row), KV_OK);
+}
+
+static void load_waiting(rig *r, uint64_t attempt, uint64_t given_back, uint64_t max_attempts,
+                         int64_t wait_ms)
+{
+    load_of(r, "ai", attempt, given_back, max_attempts, wait_ms);
 }
 
 static void load(rig *r, uint64_t attempt, uint64_t given_back, uint64_t max_attempts)
@@ -374,6 +380,38 @@ static void test_delay_and_the_date(void **state)
     rig_stop(&r);
 }
 
+/* A removal that failed a hundred times is made anew, to begin a minute later: that is a wait of
+ * our own, too. Else uploads of the same bytes would be refused until the date comes again. */
+static void test_made_later_and_the_date(void **state)
+{
+    rig r;
+    (void)state;
+    rig_client(&r);
+    rig_submit(&r, "c", 99, "ai", 1);
+    r.commands.first->jobs[0] = (kv_cmd_job){.id = 100,
+                                             .seq = 7,
+                                             .max_attempts = 100,
+                                             .not_before = r.now.wall_ms + KV_LATER_MS,
+                                             .lane = 1,
+                                             .service = KV_SERVICE_REAP,
+                                             .tenant = ""};
+    r.commands.first->jobs_n = 1;
+    rig_commit(&r);
+    r.now.wall_ms -= DAY_MS;
+    pass(&r, KV_LATER_MS - 100);
+    assert_true(waits(&r));
+    pass(&r, 100);
+    assert_false(waits(&r));
+    rig_stop(&r);
+    rig_client(&r); /* the same read at start */
+    load_of(&r, KV_SERVICE_REAP, 0, 0, 100, DAY_MS);
+    pass(&r, KV_LATER_MS - 100);
+    assert_true(waits(&r));
+    pass(&r, 100);
+    assert_false(waits(&r));
+    rig_stop(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +426,7 @@ int main(void)
         cmocka_unit_test(test_second_try_and_the_date),
         cmocka_unit_test(test_backoff_over_a_restart),
         cmocka_unit_test(test_delay_and_the_date),
+        cmocka_unit_test(test_made_later_and_the_date),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
