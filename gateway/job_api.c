@@ -135,18 +135,24 @@ static void on_submitted(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, c
     answer_submitted(req, ok);
 }
 
-/* The id of a keyed request: the one of yesterday when that is there, else today's. An error when
- * that cannot be told: a new id would do the job a second time. */
+/* The id of a keyed request: the one of yesterday when that is there, or, where the date was set
+ * back, of tomorrow, else today's. An error when that cannot be told: a new id would do the job a
+ * second time. */
 static kv_err keyed_id(kv_loop *loop, const char *scope, kv_slice key, uint64_t *ret_id)
 {
     int64_t now = loop->gw->clock->wall_ms(loop->gw->clock);
-    uint64_t before = kv_job_key_id(scope, key, now - KV_JOB_KEY_MS);
     kv_buf row;
+    kv_err err = KV_E_NOT_FOUND;
     kv_buf_init(&row, 0);
-    kv_err err = read_job(loop, before, &row);
+    for (int days = -1; days <= 1 && err == KV_E_NOT_FOUND; days += 2) {
+        *ret_id = kv_job_key_id(scope, key, now + days * KV_JOB_KEY_MS);
+        err = read_job(loop, *ret_id, &row);
+    }
     kv_buf_release(&row);
-    *ret_id = err == KV_OK ? before : kv_job_key_id(scope, key, now);
-    return err == KV_E_NOT_FOUND ? KV_OK : err;
+    if (err != KV_E_NOT_FOUND)
+        return err;
+    *ret_id = kv_job_key_id(scope, key, now);
+    return KV_OK;
 }
 
 /* false: answered. `ret_key` empty: there is none. */

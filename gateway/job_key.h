@@ -3,8 +3,8 @@
  * A job made under a key has an id computed from it, so a repeat meets its own row, also after the
  * job has ended. Ids must stay ordered by time (the primary key of the table, the order of lists),
  * so only the place within a day comes from the key: SHA-256 of scope and key, 48 bits of it,
- * behind the day (UTC). Who submits looks for yesterday's id first; a key is remembered for 24
- * hours at least. */
+ * behind the day (UTC). Who submits looks for yesterday's id first, and for tomorrow's; a key is
+ * remembered for 24 hours at least. */
 #ifndef KV_GATEWAY_JOB_KEY_H
 #define KV_GATEWAY_JOB_KEY_H
 

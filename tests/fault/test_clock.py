@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from jobs import Worker, name, submit, wait_job
 from kervan import Kervan
 from pictures import padded_png
 
@@ -86,3 +87,18 @@ def test_a_date_set_back_keeps_no_connection_open(clock):
         idle.settimeout(10)
         assert answer(head) == b"HTTP/1.1 408 Request Timeout"
         assert answer(idle) == b""
+
+
+def test_a_key_is_known_when_the_date_goes_back_over_midnight(clock):
+    day = 24 * HOUR
+    midnight = (time.time() // day + 1) * day
+    clock.set(midnight + 60)
+    with Kervan(env=clock.env) as k:
+        service = name()
+        key = {"Idempotency-Key": "order 4711"}
+        first = submit(k, service, headers=key)["jobId"]
+        worker = Worker(k, service)
+        worker.done(worker.wait_job())
+        wait_job(k, first, "complete")
+        clock.set(midnight - 60)
+        assert submit(k, service, headers=key)["jobId"] == first, "the work would be done twice"
