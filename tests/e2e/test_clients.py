@@ -408,6 +408,17 @@ def test_python_worker_survives_params(kervan, c):
         worker.stop(1.0)
 
 
+@pytest.mark.parametrize("added", [b"\xc0", b"\x81\x01\x02", b"\x81\x91\x01\x02", b"\xa2\xff\xfe", b"\xc7\x03\xff\x01\x02\x03"],
+                         ids=["nil", "numbers as keys", "an array as key", "no UTF-8", "no time"])
+def test_python_client_skips_what_it_does_not_know(added):
+    """Fields of a newer broker, of whatever type: PROTOCOL.md, "Versions live together"."""
+    head, body = client.frames("OKAY", {"id": 9}, 5)
+    assert body[0] == 0x91
+    assert client.parse([head, b"\x92" + body[1:] + added]) == ("OKAY", 5, {"id": 9})
+    for broken in (body + added, b"\x93" + body[1:] + added, b"\x91" + added, b"\xdc\x00\x41" + body[1:] + added * 64):
+        assert client.parse([head, broken]) is None
+
+
 @pytest.mark.parametrize("bad", [object(), 1 << 70, "\udcff"], ids=["object", "number", "surrogate"])
 def test_python_client_refuses_what_cannot_be_packed(c, bad):
     """Whoever asks is told; the session of the others goes on."""

@@ -91,6 +91,21 @@ def frames(name, fields, request=0, deadline=0):
     return [header(name, request, deadline), pack(name, fields)]
 
 
+def unpack(body, wanted):
+    """The first elements of its array; those of a newer broker behind them are skipped, whatever they are."""
+    unpacker = msgpack.Unpacker(raw=False, max_buffer_size=BODY_MAX)  # checks every size against the length of its input
+    unpacker.feed(body)
+    n = unpacker.read_array_header()
+    if n > 64:
+        raise ValueError("more than 64 elements")
+    values = [unpacker.unpack() for _ in range(min(n, wanted))]
+    for _ in range(wanted, n):
+        unpacker.skip()
+    if unpacker.tell() != len(body):
+        raise ValueError("bytes behind the array")
+    return values
+
+
 def parse(parts):
     """(name, request, fields) of a message, or None where it is malformed or not known."""
     if len(parts) != 2 or len(parts[0]) != HEADER.size or len(parts[1]) > BODY_MAX:
@@ -98,12 +113,12 @@ def parse(parts):
     magic, version, _, code, _, request, _, _, _ = HEADER.unpack(parts[0])
     if magic != b"KV" or version != 1 or code not in NAMES:
         return None
-    try:  # msgpack checks every size against the length of its input
-        values = msgpack.unpackb(parts[1], raw=False)
+    known = MESSAGES[NAMES[code]][1]
+    try:
+        values = unpack(parts[1], len(known))
     except (ValueError, msgpack.UnpackException):
         return None
-    known = MESSAGES[NAMES[code]][1]
-    if not isinstance(values, list) or len(values) > 64 or any(type(v) is not type(d) for v, (_, d) in zip(values, known)):
+    if any(type(v) is not type(d) for v, (_, d) in zip(values, known)):
         return None
     fields = dict(known)
     fields.update(zip((f for f, _ in known), values))
