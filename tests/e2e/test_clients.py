@@ -162,6 +162,13 @@ def test_cancel(run, c, language):
     worker.end()
 
 
+def test_submit_says_that_a_job_is_not_complete(run, c, language):
+    """Whatever its params say."""
+    submit = run(language, "submit", next(services), '{"status":"complete"}')
+    c.cancel(client.id_number(submit.wait_line("queued").split()[0]))
+    submit.finish(1)
+
+
 def test_cancelled_picture_stops(kervan, c):
     """The image worker's child is killed within a heartbeat."""
     before = set(kervan.grandchildren())

@@ -5,9 +5,9 @@
  * One line a job when it is taken, one a position, one when it has ended. KERVAN_DATA (or
  * KERVAN_BROKER) says where the broker is. Exit status 0: all are complete. */
 #include <stdio.h>
-#include <string.h>
 
 #include "proto/base/id.h"
+#include "proto/base/json_scan.h"
 #include "proto/jobs_client.h"
 
 enum { JOBS_MAX = 100, WAIT_MS = 60 * 60 * 1000 };
@@ -24,13 +24,15 @@ static void print_state(void *arg, const kv_job_client_state *s)
 static int wait_for(kv_job_client *jobs, uint64_t job)
 {
     kv_buf json;
+    kv_slice status = {0};
     kv_buf_init(&json, 0);
     kv_err err = kv_job_client_wait(jobs, job, WAIT_MS, print_state, NULL, &json);
     if (err == KV_OK)
         printf("%s\n", kv_buf_str(&json));
     else
         fprintf(stderr, "%s %s\n", kv_err_info_of(err)->slug, kv_job_client_detail(jobs));
-    bool complete = err == KV_OK && strstr(kv_buf_str(&json), "\"status\":\"complete\"");
+    bool complete = err == KV_OK && kv_scan_text(kv_buf_slice(&json), "status", &status) &&
+                    kv_slice_is(status, "complete");
     kv_buf_release(&json);
     return complete ? 0 : 1;
 }
