@@ -99,6 +99,27 @@ int kv_image_turn(VipsImage **in, int orientation)
     return 0;
 }
 
+/* Whether the embedded profile speaks of the colours that the picture has. libvips would take a
+ * grey profile for RGB, red for the grey and the rest for transparency; browsers ignore it. */
+static bool profile_fits(const VipsImage *in)
+{
+    enum { SPACE = 16 }; /* where the header of a profile names its colours */
+    const void *profile;
+    size_t profile_len;
+    const char *space = NULL;
+    if (vips_image_get_typeof(in, VIPS_META_ICC_NAME) == 0 ||
+        vips_image_get_blob(in, VIPS_META_ICC_NAME, &profile, &profile_len) ||
+        profile_len < SPACE + 4)
+        return false;
+    if (in->Type == VIPS_INTERPRETATION_sRGB || in->Type == VIPS_INTERPRETATION_RGB16)
+        space = "RGB ";
+    else if (in->Type == VIPS_INTERPRETATION_B_W || in->Type == VIPS_INTERPRETATION_GREY16)
+        space = "GRAY";
+    else if (in->Type == VIPS_INTERPRETATION_CMYK)
+        space = "CMYK";
+    return space && memcmp((const char *)profile + SPACE, space, 4) == 0;
+}
+
 /* Whether the embedded profile leaves a cube of colours where it is, as the many copies of sRGB do:
  * then the conversion of millions of pixels is saved. */
 static bool profile_is_srgb(VipsImage *in)
@@ -142,8 +163,7 @@ cleanup:
 static int to_srgb(VipsImage **in)
 {
     VipsImage *out = NULL;
-    bool profile = vips_image_get_typeof(*in, VIPS_META_ICC_NAME) != 0;
-    if (profile && !profile_is_srgb(*in)) {
+    if (profile_fits(*in) && !profile_is_srgb(*in)) {
         /* A damaged or unfitting profile is ignored, as browsers do. */
         if (step(in,
                  vips_icc_transform(*in, &out, "srgb", "embedded", TRUE, "intent",

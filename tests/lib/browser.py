@@ -42,3 +42,18 @@ def shot(browser, name):
 
 def wait_live(browser):
     wait_for("the live connection", lambda: one(browser, "connection").get_attribute("data-state") in ("live", "open"))
+
+
+def looks(browser, url):
+    """What a picture of the same origin looks like: {"size": [width, height], "middle": [r, g, b, alpha]}."""
+    return browser.execute_async_script("""
+        const done = arguments[1], picture = new Image();
+        picture.onerror = () => done(null);
+        picture.onload = () => {
+            const size = [picture.naturalWidth, picture.naturalHeight], canvas = document.createElement("canvas");
+            [canvas.width, canvas.height] = size;
+            const pen = canvas.getContext("2d");
+            pen.drawImage(picture, 0, 0);
+            done({size, middle: [...pen.getImageData(size[0] >> 1, size[1] >> 1, 1, 1).data]});
+        };
+        picture.src = arguments[0];""", url)

@@ -60,8 +60,12 @@ def _vips(picture, ext, *args):
             return f.read()
 
 
+def jpeg_of(picture):
+    return _vips(picture, "jpg", "[Q=85]")
+
+
 def jpeg(width=64, height=48, seed=None):
-    return _vips(png(width, height, seed), "jpg", "[Q=85]")
+    return jpeg_of(png(width, height, seed))
 
 
 def webp(width=64, height=48, seed=None):
@@ -101,3 +105,29 @@ def metadata(data, ext):
             f.write(data)
         out = subprocess.run(["exiftool", "-j", "-G", "-a", "-u", "-n", path], check=False, capture_output=True).stdout
         return json.loads(out)[0]
+
+
+def flat_png(width, height, pixel, depth=8, extra=()):
+    """One colour: grey, grey and alpha, RGB or RGBA, by the number of samples. Stored uncompressed, so that every variant is smaller."""
+    sample = ">B" if depth == 8 else ">H"
+    row = b"\0" + b"".join(struct.pack(sample, v) for v in pixel) * width
+    head = struct.pack(">IIBBBBB", width, height, depth, {1: 0, 2: 4, 3: 2, 4: 6}[len(pixel)], 0, 0, 0)
+    return (b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + b"".join(_chunk(*e) for e in extra)
+            + _chunk(b"IDAT", zlib.compress(row * height, 0)) + _chunk(b"IEND", b""))
+
+
+def grey_profile():
+    """An ICC profile for grey of gamma 1."""
+    tags = {b"desc": b"desc" + struct.pack(">II", 0, 5) + b"grey\0" + bytes(79), b"wtpt": b"XYZ " + struct.pack(">Iiii", 0, 63190, 65536, 54061),
+            b"kTRC": b"curv" + struct.pack(">IIHH", 0, 1, 256, 0)}
+    table, body, at = b"", b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", at + len(body), len(data))
+        body += data
+    head = struct.pack(">I4sI4s4s4s12x4s28xiii48x", at + len(body), b"lcms", 0x02400000, b"mntr", b"GRAY", b"XYZ ", b"acsp", 63190, 65536, 54061)
+    return head + struct.pack(">I", len(tags)) + table + body
+
+
+def with_profile(jpeg_bytes, profile):
+    data = b"ICC_PROFILE\0\1\1" + profile
+    return jpeg_bytes[:2] + b"\xff\xe2" + struct.pack(">H", len(data) + 2) + data + jpeg_bytes[2:]

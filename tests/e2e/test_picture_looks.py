@@ -1,0 +1,34 @@
+"""Variants look as the original does, to a browser. S0-20 S0-71"""
+import pytest
+
+from browser import chromium, looks
+from pictures import flat_png, grey_profile, jpeg_of, with_profile
+
+pytestmark = pytest.mark.threads
+
+
+@pytest.fixture(scope="module")
+def browser(kervan, tmp_path_factory):
+    browser = chromium(tmp_path_factory.mktemp("profile"))
+    browser.get(kervan.url("/api/v1/health/live"))
+    yield browser
+    browser.quit()
+
+
+def check_variants(kervan, browser, picture, filename):
+    """Returns what the original looks like."""
+    media = kervan.wait_ready(kervan.upload(picture, filename).json()["id"])
+    original = looks(browser, kervan.url(media["url"]))
+    assert original["size"] == [media["width"], media["height"]]
+    assert {v["format"] for v in media["variants"]} == {"webp", "avif"}
+    for v in media["variants"]:
+        variant = looks(browser, kervan.url(v["url"]))
+        assert variant["size"] == [v["width"], v["height"]]
+        assert variant["middle"] == pytest.approx(original["middle"], abs=8), (v["format"], v["width"])
+    return original
+
+
+def test_profile_of_other_colours_is_ignored(kervan, browser):
+    """A grey profile in a colour JPEG."""
+    picture = with_profile(jpeg_of(flat_png(400, 300, (200, 120, 40))), grey_profile())
+    assert check_variants(kervan, browser, picture, "taranan.jpg")["middle"] == pytest.approx([200, 120, 40, 255], abs=4)
