@@ -54,7 +54,7 @@ export function createQueuesApp({ store, lang, live, problemOf, hash, filtered }
     let queuesTimer: ReturnType<typeof setTimeout> | undefined;
     let jobTimer: ReturnType<typeof setTimeout> | undefined;
     let shown = ""; // signature of the list on the screen
-    let listedAt = 0;
+    let listedAt = -REFRESH_MS; // not by the date: that may be set
 
     const isView = () => store.get().view === "queues";
 
@@ -62,7 +62,7 @@ export function createQueuesApp({ store, lang, live, problemOf, hash, filtered }
         const { generation, filter, next, jobs } = store.get().queues;
         clearTimeout(listTimer);
         listTimer = undefined;
-        listedAt = Date.now();
+        listedAt = performance.now();
         dispatch({ type: "q/jobs/start" });
         try {
             const limit = more ? PAGE : Math.min(PAGE_MAX, Math.max(PAGE, jobs.length));
@@ -76,7 +76,7 @@ export function createQueuesApp({ store, lang, live, problemOf, hash, filtered }
 
     function jobsSoon(): void {
         if (listTimer !== undefined || !isView()) return;
-        listTimer = setTimeout(() => void loadJobs(false), Math.max(0, listedAt + REFRESH_MS - Date.now()));
+        listTimer = setTimeout(() => void loadJobs(false), Math.max(0, listedAt + REFRESH_MS - performance.now()));
     }
 
     function takeQueues(list: Queue[]): void {

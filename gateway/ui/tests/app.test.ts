@@ -117,6 +117,23 @@ test("queues, jobs and the open job are read again after a resync", async () => 
     assert.deepEqual(list!.map((q) => q.service), ["ai"]);
 });
 
+test("the list of jobs goes on being read where the date is set back", async () => {
+    const { now } = Date;
+    answers["/api/admin/queues"] = { queues: [queue("ai")] };
+    pace = 20;
+    const store = await started("#/queues");
+    await until(() => asked.includes("/api/jobs")); // the queues were news
+    answers["/api/jobs"] = { jobs: [job(3)], next: null };
+    Date.now = () => now() - 3_600_000;
+    try {
+        FakeSocket.newest.say({ type: "queues", queues: [queue("ai", { waiting: 7 })] });
+        await until(() => store.get().queues.jobs.length);
+    } finally {
+        Date.now = now;
+        pace = 1;
+    }
+});
+
 test("the library alone does not ask for queues", async () => {
     await started("");
     FakeSocket.newest.say({ type: "resync", last: 9 });
