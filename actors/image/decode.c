@@ -159,16 +159,33 @@ cleanup:
     return same;
 }
 
+/* Lazily: by the embedded profile to sRGB of 8 bits; 0 or -1, then *ret is not set. Alpha of 16
+ * bits goes its own way: libvips 8.14 would leave it as it is, cut off at 255. */
+static int by_profile(VipsImage *in, VipsImage **ret)
+{
+    VipsImage *colour = NULL, *alpha = NULL, *high = NULL, *plain = NULL;
+    bool apart = in->BandFmt == VIPS_FORMAT_USHORT && vips_image_hasalpha(in);
+    int n = in->Bands - (apart ? 1 : 0);
+    int failed =
+        vips_extract_band(in, &colour, 0, "n", n, NULL) ||
+        vips_icc_transform(colour, apart ? &plain : ret, "srgb", "embedded", TRUE, "intent",
+                           VIPS_INTENT_PERCEPTUAL, "depth", 8, NULL) ||
+        (apart && (vips_extract_band(in, &alpha, n, NULL) || vips_msb(alpha, &high, NULL) ||
+                   vips_bandjoin2(plain, high, ret, NULL)));
+    g_clear_object(&colour);
+    g_clear_object(&alpha);
+    g_clear_object(&high);
+    g_clear_object(&plain);
+    return failed ? -1 : 0;
+}
+
 /* Lazily: any colour space, depth and number of bands to sRGB of 8 bits with or without alpha. */
 static int to_srgb(VipsImage **in)
 {
     VipsImage *out = NULL;
     if (profile_fits(*in) && !profile_is_srgb(*in)) {
         /* A damaged or unfitting profile is ignored, as browsers do. */
-        if (step(in,
-                 vips_icc_transform(*in, &out, "srgb", "embedded", TRUE, "intent",
-                                    VIPS_INTENT_PERCEPTUAL, "depth", 8, NULL),
-                 &out))
+        if (step(in, by_profile(*in, &out), &out))
             vips_error_clear();
     }
     if ((*in)->Type != VIPS_INTERPRETATION_sRGB &&

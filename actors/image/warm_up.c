@@ -43,6 +43,8 @@ void kv_image_warm_up(void)
                                           "flip",
                                           "extract_band",
                                           "bandjoin_const",
+                                          "bandjoin",
+                                          "msb",
                                           "premultiply",
                                           "unpremultiply",
                                           "cast",

@@ -1,8 +1,10 @@
 """Variants look as the original does, to a browser. S0-20 S0-71"""
+import zlib
+
 import pytest
 
 from browser import chromium, looks
-from pictures import flat_png, grey_profile, jpeg_of, with_profile
+from pictures import flat_png, grey_profile, jpeg_of, rgb_profile, with_profile
 
 pytestmark = pytest.mark.threads
 
@@ -32,3 +34,9 @@ def test_profile_of_other_colours_is_ignored(kervan, browser):
     """A grey profile in a colour JPEG."""
     picture = with_profile(jpeg_of(flat_png(400, 300, (200, 120, 40))), grey_profile())
     assert check_variants(kervan, browser, picture, "taranan.jpg")["middle"] == pytest.approx([200, 120, 40, 255], abs=4)
+
+
+@pytest.mark.parametrize("profile,pixel", [(rgb_profile, (50000, 30000, 10000, 32768)), (grey_profile, (20000, 32768))])
+def test_transparency_of_16_bits_beside_a_profile(kervan, browser, profile, pixel):
+    picture = flat_png(400, 300, pixel, 16, [(b"iCCP", b"x\0\0" + zlib.compress(profile()))])
+    assert check_variants(kervan, browser, picture, "yari.png")["middle"][3] == 128

@@ -116,16 +116,32 @@ def flat_png(width, height, pixel, depth=8, extra=()):
             + _chunk(b"IDAT", zlib.compress(row * height, 0)) + _chunk(b"IEND", b""))
 
 
-def grey_profile():
-    """An ICC profile for grey of gamma 1."""
-    tags = {b"desc": b"desc" + struct.pack(">II", 0, 5) + b"grey\0" + bytes(79), b"wtpt": b"XYZ " + struct.pack(">Iiii", 0, 63190, 65536, 54061),
-            b"kTRC": b"curv" + struct.pack(">IIHH", 0, 1, 256, 0)}
+def _xyz(*values):
+    return b"XYZ " + struct.pack(">Iiii", 0, *values)
+
+
+def _profile(space, tags):
+    tags = {b"desc": b"desc" + struct.pack(">II", 0, 5) + b"test\0" + bytes(79), b"wtpt": _xyz(63190, 65536, 54061), **tags}
     table, body, at = b"", b"", 132 + 12 * len(tags)
     for name, data in tags.items():
         table += name + struct.pack(">II", at + len(body), len(data))
         body += data
-    head = struct.pack(">I4sI4s4s4s12x4s28xiii48x", at + len(body), b"lcms", 0x02400000, b"mntr", b"GRAY", b"XYZ ", b"acsp", 63190, 65536, 54061)
+    head = struct.pack(">I4sI4s4s4s12x4s28xiii48x", at + len(body), b"lcms", 0x02400000, b"mntr", space, b"XYZ ", b"acsp", 63190, 65536, 54061)
     return head + struct.pack(">I", len(tags)) + table + body
+
+
+_LINEAR = b"curv" + struct.pack(">IIHH", 0, 1, 256, 0)
+
+
+def grey_profile():
+    """An ICC profile for grey of gamma 1."""
+    return _profile(b"GRAY", {b"kTRC": _LINEAR})
+
+
+def rgb_profile():
+    """An ICC profile for RGB of gamma 1."""
+    return _profile(b"RGB ", {b"rXYZ": _xyz(28578, 14581, 912), b"gXYZ": _xyz(25241, 46981, 6362), b"bXYZ": _xyz(9376, 3972, 46793),
+                              b"rTRC": _LINEAR, b"gTRC": _LINEAR, b"bTRC": _LINEAR})
 
 
 def with_profile(jpeg_bytes, profile):
