@@ -138,6 +138,8 @@ static size_t take_body(kv_walk *w, kv_cow *c, size_t at, kv_err *ret_err)
     if (p->left == 0) {
         p->state = CRC;
         p->pos = 0;
+        if (p->kind == EXIF && p->idat)
+            w->exif.orientation = 1; /* behind the pixels it is kept, and nobody turns by it */
     }
     return n;
 }

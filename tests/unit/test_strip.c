@@ -448,6 +448,36 @@ static void png_stays_valid(void **state)
     free(f.bytes);
 }
 
+/* Behind the pixels neither browsers nor libvips look for it: what is said at the upload is what
+ * will be seen. It is kept all the same. */
+static void a_late_orientation_turns_no_png(void **state)
+{
+    (void)state;
+    static const char head[] = "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x1e\0\0\0\x14\x8\2\0\0\0crc.";
+    static const char idat[] = "\0\0\0\0IDATcrc.", iend[] = "\0\0\0\0IENDcrc.";
+    static const char exif[] = "\0\0\0\x1a"
+                               "eXIfMM\0*\0\0\0\x8\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0crc.";
+    for (int late = 0; late < 2; late++) {
+        maker *m = calloc(1, sizeof *m);
+        add(m, head, sizeof head - 1);
+        if (late)
+            add(m, idat, sizeof idat - 1);
+        add(m, exif, sizeof exif - 1);
+        if (!late)
+            add(m, idat, sizeof idat - 1);
+        add(m, iend, sizeof iend - 1);
+        for (size_t step = 0; step < 9; step++) {
+            walked w = walk_run(KV_STRIP_PNG, true, m->bytes, m->len, step);
+            assert_int_equal(w.err, KV_OK);
+            assert_int_equal(w.width, late ? 30 : 20);
+            assert_int_equal(w.height, late ? 20 : 30);
+            assert_true(holds(w.bytes, w.len, exif + 8, 26));
+            free(w.bytes);
+        }
+        free(m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -465,6 +495,7 @@ int main(void)
         cmocka_unit_test(gif_dimensions),
         cmocka_unit_test(webp_animation),
         cmocka_unit_test(png_stays_valid),
+        cmocka_unit_test(a_late_orientation_turns_no_png),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
