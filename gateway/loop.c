@@ -231,10 +231,12 @@ void kv_loop_run(kv_loop_own *l)
          * long to sleep */
         bool pending =
             loop->evloop->_pending_as_server != NULL || loop->evloop->_pending_as_client != NULL;
-        wait = pending ? 0 : kv_timers_left(&l->timers, kv_mono_ms(loop->gw->clock), wait);
+        int64_t now = kv_mono_ms(loop->gw->clock);
+        wait = pending ? 0 : kv_timers_left(&l->timers, now, wait);
         if (h2o_evloop_run(loop->evloop, (int32_t)wait) != 0 && errno != EINTR)
             kv_log(KV_LOG_ERROR, "evloop", KV_STR("error", strerror(errno)));
-        kv_timers_run(&l->timers, kv_mono_ms(loop->gw->clock));
+        /* Due by then: what had come by then was read since, also where we stood still. */
+        kv_timers_run(&l->timers, now);
         kv_tap_turn(l);
         for (unsigned i = 0; i < l->nwatches; i++)
             l->watches[i].fn(l->watches[i].arg);

@@ -1,15 +1,19 @@
 """A date that is set, forward and back, while kervan runs (faultclock.c), or that begins in 1970: a machine without a battery, a virtual one that slept."""
+import concurrent.futures
 import mmap
 import os
 import pathlib
+import signal
 import struct
 import subprocess
+import threading
 import time
 
 import pytest
+import requests
 
 from jobs import Worker, name, submit, wait_job
-from kervan import Kervan
+from kervan import PATIENCE, Kervan
 from pictures import padded_png
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -87,6 +91,27 @@ def test_a_date_set_back_keeps_no_connection_open(clock):
         idle.settimeout(10)
         assert answer(head) == b"HTTP/1.1 408 Request Timeout"
         assert answer(idle) == b""
+
+
+def test_who_asked_while_it_stood_still_is_answered():
+    """Stopped wherever it was, for longer than a head may take: what has come by then is read before it is judged."""
+    with Kervan(env={"HEADER_TIMEOUT": "1"}) as k, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        over = threading.Event()
+
+        def ask():
+            while not over.is_set():
+                assert requests.get(k.url("/api/v1/health/live"), timeout=PATIENCE).status_code == 200
+
+        asking = [pool.submit(ask) for _ in range(8)]
+        gateway = k.children()["gateway"]
+        for _ in range(6):
+            time.sleep(0.15)
+            os.kill(gateway, signal.SIGSTOP)
+            time.sleep(1.15)
+            os.kill(gateway, signal.SIGCONT)
+        over.set()
+        for a in asking:
+            a.result()
 
 
 def test_a_key_is_known_when_the_date_goes_back_over_midnight(clock):
