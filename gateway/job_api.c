@@ -357,14 +357,18 @@ static const kv_parameter metadata_parameters[] = {{"version", take_version, VER
 /* If-Match: "3", or ?version=3. */
 static kv_err metadata_version(kv_request *r, kv_metadata *ret, char *why)
 {
-    kv_slice header = kv_header_get(r->req, "if-match"), v = kv_slice_trim(header);
-    KV_TRY(kv_query_read(r, metadata_parameters, 1, ret, why));
+    kv_slice header = kv_header_list(r->req, "if-match"), v = kv_slice_trim(header);
+    kv_metadata query = {0};
+    KV_TRY(kv_query_read(r, metadata_parameters, 1, &query, why));
     if (v.len >= 2 && v.ptr[0] == '"' && v.ptr[v.len - 1] == '"')
         v = kv_slice_of(v.ptr + 1, v.len - 2);
-    if (!header.ptr || take_version(ret, v) == KV_OK)
-        return KV_OK;
-    snprintf(why, KV_BODY_WHY, "If-Match: " VERSION_TEXT);
-    return KV_E_BAD_PARAMETER;
+    if (header.ptr && take_version(ret, v) != KV_OK)
+        snprintf(why, KV_BODY_WHY, "If-Match: " VERSION_TEXT);
+    else if (ret->exact && query.exact && ret->version != query.version)
+        snprintf(why, KV_BODY_WHY, "version: not that of If-Match");
+    else if (query.exact)
+        ret->exact = true, ret->version = query.version;
+    return why[0] == '\0' ? KV_OK : KV_E_BAD_PARAMETER;
 }
 
 void kv_route_job_metadata(kv_request *r)

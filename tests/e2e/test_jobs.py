@@ -191,6 +191,11 @@ def test_metadata_merges_and_versions(kervan):
     stale = patch({"b": 2}, headers={"If-Match": f'"{version}"'})
     assert stale.status_code == 409 and stale.json()["code"] == "conflict"
     assert patch({"b": 2}, params={"version": version}).status_code == 409
+    now = version + 1
+    for condition in ({"params": {"version": version}, "headers": {"If-Match": f'"{now}"'}}, {"params": {"version": now}, "headers": {"If-Match": f'"{version}"'}},
+                      {"params": {"version": version}, "headers": {"If-Match": "*"}}):
+        assert patch({"b": 2}, **condition).status_code in (400, 409), condition  # none of two conditions is passed over
+    assert patch({}, params={"version": now}, headers={"If-Match": f'"{now}"'}).status_code == 200
     for version in ("-1", "x"):
         assert patch({}, params={"version": version}).status_code == 400
     for body in ("[]", "{", '"x"'):
