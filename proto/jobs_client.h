@@ -74,8 +74,8 @@ kv_err kv_job_client_wait(kv_job_client *self, uint64_t job, int64_t timeout_ms,
 #define KV_EVENTS_FROM_NOW UINT64_MAX
 /* Calls `fn` for each event after `after`, in order, each once, over restarts of the broker, until
  * it returns false or `stop` is set (KV_OK then). NOT_FOUND: the log does not reach back to
- * `after`, or is another one: read the state anew, then follow from now. `json`: the event, an
- * object with id, type, at and more. `fn` may call other functions of `self`. */
+ * `after`, or is another one: follow from now, and read the state anew meanwhile. `json`: the
+ * event, an object with id, type, at and more. `fn` may call other functions of `self`. */
 typedef bool (*kv_job_client_event_fn)(void *arg, uint64_t id, kv_slice type, kv_slice json);
 kv_err kv_job_client_follow(kv_job_client *self, uint64_t after, kv_job_client_event_fn fn,
                             void *arg);

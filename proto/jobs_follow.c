@@ -138,12 +138,21 @@ static kv_err follow(follower *f)
     return err;
 }
 
-/* Where the log ends now: known with the session. */
-static kv_err newest(kv_job_client *self, uint64_t *ret)
+/* Where the log ends now: a session tells it as it begins, and that of `self` may stand for long.
+ */
+static kv_err newest(const kv_job_client *self, uint64_t *ret)
 {
+    kv_job_client *one;
     kv_msg m = {.code = KV_STATS, .stats.what = 1};
-    kv_err err = self->sessions ? KV_OK : kv_job_client_ask(self, &m, NULL, NULL);
-    *ret = self->last_event;
+    kv_job_client_opts opts = {.broker = self->broker,
+                               .events = self->events,
+                               .name = "newest",
+                               .stop = self->stop,
+                               .timeout_ms = self->timeout_ms};
+    KV_TRY(kv_job_client_open(&opts, &one));
+    kv_err err = kv_job_client_ask(one, &m, NULL, NULL);
+    *ret = one->last_event;
+    kv_job_client_close(&one);
     return err;
 }
 

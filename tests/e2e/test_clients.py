@@ -361,6 +361,24 @@ def test_replay(c):
     assert e.value.number == client.NOT_FOUND
 
 
+def test_from_now_on_is_not_from_when_the_session_began(kervan, c):
+    """Else who was told to resync and follows from now might be told so again, for ever."""
+    old, new = c.submit(next(services))["job"], []
+    seen = []
+
+    def stop():  # asked once it stands, and then each half second
+        new.append(c.submit(next(services))["job"])
+        return len(seen) > 0
+
+    for event in c.follow(None, f"ipc://{kervan.data}/run/events.sock", stop):
+        seen.append(event)
+        if event["type"] == "job.queued" and client.id_number(event["jobId"]) in new:
+            break
+    assert client.id_text(old) not in [e.get("jobId") for e in seen]
+    for job in (old, *new):
+        c.cancel(job)
+
+
 # ---- what a program hands in may be anything ----
 
 

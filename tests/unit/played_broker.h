@@ -32,6 +32,7 @@ struct stage {
     /* what was seen, for the test to look at */
     atomic_int count[256];
     uint64_t requests[8], ids[8];
+    atomic_uint last_event; /* as HELLO_OK says it */
     int script;
 };
 
@@ -86,7 +87,7 @@ static inline void take(stage *s, const kv_header *head, const kv_msg *m)
     if (m->code == KV_HELLO) {
         kv_msg_defaults(KV_HELLO_OK, &a);
         a.hello_ok.epoch = 1;
-        a.hello_ok.last_event = 2;
+        a.hello_ok.last_event = s->last_event;
         reply(s, head->request, &a);
     } else if (m->code == KV_BEAT) {
         kv_msg_defaults(KV_BEAT_OK, &a);

@@ -256,6 +256,12 @@ static void play_log(stage *s, const kv_header *head, const kv_msg *m)
 {
     kv_buf text;
     uint64_t after = m->events_get.after, newest = (uint64_t)s->script;
+    if (m->code == KV_STATS) {
+        kv_msg a;
+        kv_msg_defaults(KV_STATS_OK, &a);
+        reply(s, head->request, &a);
+        return;
+    }
     assert(m->code == KV_EVENTS_GET);
     kv_buf_init(&text, 0);
     if (after > newest) {
@@ -301,8 +307,9 @@ static void events_come_once_and_in_order(void **state)
     assert_int_equal(kv_job_client_follow(s->jobs, 0, note_event, &seen), KV_OK);
     assert_string_equal(kv_buf_str(&seen), "1 2 3 4 5 6 7 8 9 ");
     kv_buf_clear(&seen);
+    s->last_event = 7; /* since the session began */
     assert_int_equal(kv_job_client_follow(s->jobs, KV_EVENTS_FROM_NOW, note_event, &seen), KV_OK);
-    assert_string_equal(kv_buf_str(&seen), "3 4 5 6 7 8 9 "); /* HELLO_OK said 2 */
+    assert_string_equal(kv_buf_str(&seen), "8 9 ");
     assert_int_equal(kv_job_client_follow(s->jobs, 10, note_event, &seen), KV_E_NOT_FOUND);
     kv_buf_release(&seen);
 }

@@ -38,7 +38,7 @@ int main(int argc, char **argv)
         err = kv_job_client_follow(jobs, after, print_event, NULL);
     kv_job_client_close(&jobs);
     if (err != KV_OK)
-        fprintf(stderr, "%s: read the state anew, then follow from now\n",
+        fprintf(stderr, "%s: follow from now, and read the state anew meanwhile\n",
                 kv_err_info_of(err)->slug);
     return err == KV_OK ? 0 : 1;
 }

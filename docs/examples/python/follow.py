@@ -21,7 +21,7 @@ def main():
                 print(json.dumps(event), flush=True)
     except KervanError as e:
         if e.number == NOT_FOUND:
-            sys.exit("resync: read the state anew, then follow from now")
+            sys.exit("resync: follow from now, and read the state anew meanwhile")
         raise
 
 

@@ -469,6 +469,17 @@ class Client:
             self._tell(future.result()["json"])
 
     # -- events --
+    def _newest(self, stop):
+        """Id of the newest event, by a session of its own: that of ours may have begun long ago. None: stopped."""
+        one = Session("client", "newest", self.session.endpoint)
+        try:
+            while not one.stands.wait(0.5):
+                if stop():
+                    return None
+            return one.hello_ok["last_event"]
+        finally:
+            one.close()
+
     def follow(self, after=None, events=None, stop=lambda: False):
         """Yields each event after `after` (None: from now on), in order, each once. KervanError NOT_FOUND: resync."""
         context = zmq.Context()
@@ -479,12 +490,9 @@ class Client:
         sub.setsockopt(zmq.SUBSCRIBE, b"")
         _connect(sub, events or endpoint("KERVAN_EVENTS", "events.sock"))
         try:
-            while after is None and not self.session.stands.wait(0.5):
-                if stop():
-                    return
-            mine = self.session.hello_ok["last_event"] if after is None else after
+            mine = self._newest(stop) if after is None else after
             behind = True
-            while not stop():
+            while mine is not None and not stop():
                 if behind:
                     try:
                         page = self.ask("EVENTS_GET", timeout=2.0, after=mine)
