@@ -181,11 +181,14 @@ kv_err kv_job_client_ask(kv_job_client *self, const kv_msg *m, kv_job_client_tak
     call c = {.jobs = self, .take = take, .arg = arg};
     int64_t until_us = kv_mono_us(&kv_clock_real) + self->timeout_ms * 1000;
     self->detail[0] = '\0';
+    self->for_now = false;
     for (;;) {
         ask_once(self, m, until_us, &c);
         int64_t again_us = kv_mono_us(&kv_clock_real) + (int64_t)c.retry_after_ms * 1000;
-        if (c.err == KV_OK || c.retry_after_ms == 0 || again_us >= until_us)
+        if (c.err == KV_OK || c.retry_after_ms == 0 || again_us >= until_us) {
+            self->for_now = c.err == KV_E_BROKER_AWAY || c.retry_after_ms != 0;
             return c.err;
+        }
         kv_err err = sleep_until(self, again_us);
         if (err != KV_OK)
             return err;

@@ -7,7 +7,7 @@
 #include "proto/frames.h"
 #include "proto/jobs_state.h"
 
-enum { PAGE_EVENTS = 1000, PIPE_MESSAGES = 1000, TURN_US = 1000000 };
+enum { PAGE_EVENTS = 1000, PIPE_MESSAGES = 1000, TURN_US = 1000000, AGAIN_US = 100000 };
 
 typedef struct follower {
     kv_job_client *jobs;
@@ -67,8 +67,10 @@ static kv_err read_log(follower *f)
     for (;;) {
         kv_msg m = {.code = KV_EVENTS_GET, .events_get = {.after = f->last, .limit = PAGE_EVENTS}};
         kv_err err = kv_job_client_ask(f->jobs, &m, take_page, f);
-        if (err == KV_E_BROKER_AWAY)
-            continue; /* it comes back, or `stop` ends this */
+        if (f->jobs->for_now) { /* it comes back, or `stop` ends this */
+            KV_TRY(kv_job_client_turn(f->jobs, NULL, kv_mono_us(&kv_clock_real) + AGAIN_US));
+            continue;
+        }
         if (err != KV_OK)
             return err;
         if (f->page_last == f->last)

@@ -14,6 +14,7 @@ struct kv_job_client {
     uint64_t last_event; /* of the last HELLO_OK */
     uint64_t sessions;   /* begun so far */
     char detail[KV_DETAIL_MAX + 1];
+    bool for_now; /* the last call ended because its time was up: it may be made again */
     /* POSITIONS that were pushed */
     void (*on_positions)(void *arg, kv_slice json);
     void *on_positions_arg;

@@ -379,6 +379,27 @@ def test_from_now_on_is_not_from_when_the_session_began(kervan, c):
         c.cancel(job)
 
 
+def test_a_busy_broker_ends_no_follower(kervan, c, monkeypatch):
+    """Only NOT_FOUND does: the log is there, and goes on."""
+    job, asked = c.submit(next(services))["job"], []
+    real = c.session.ask
+
+    def refused_at_first(name, fields, timeout=30.0):
+        if name != "EVENTS_GET" or asked:
+            return real(name, fields, timeout)
+        asked.append(name)
+        future = client.concurrent.futures.Future()
+        future.set_exception(client.KervanError(63, "busy", 2500))  # longer than a page may take
+        return future
+
+    monkeypatch.setattr(c.session, "ask", refused_at_first)
+    events = c.follow(0, f"ipc://{kervan.data}/run/events.sock")
+    assert next(e for e in events if e.get("jobId") == client.id_text(job))["type"] == "job.queued"
+    assert asked
+    events.close()
+    c.cancel(job)
+
+
 # ---- what a program hands in may be anything ----
 
 

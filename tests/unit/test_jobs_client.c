@@ -314,6 +314,37 @@ static void events_come_once_and_in_order(void **state)
     kv_buf_release(&seen);
 }
 
+/* Busy for longer than a call has time. */
+static void play_busy_log(stage *s, const kv_header *head, const kv_msg *m)
+{
+    kv_buf text;
+    assert(m->code == KV_EVENTS_GET);
+    if (s->script++ < 3) {
+        refuse(s, head->request, KV_E_BUSY, 60);
+        return;
+    }
+    kv_buf_init(&text, 0);
+    kv_msg a = events_message(9, 9, &text);
+    reply(s, head->request, &a);
+    kv_buf_release(&text);
+}
+
+static void a_busy_broker_ends_no_follower(void **state)
+{
+    stage *s = begin(state, play_busy_log);
+    kv_job_client *hasty;
+    kv_buf seen;
+    kv_buf_init(&seen, 0);
+    kv_job_client_opts opts = {
+        .broker = s->broker, .events = s->events, .name = "hasty", .timeout_ms = 50};
+    assert_int_equal(kv_job_client_open(&opts, &hasty), KV_OK);
+    assert_int_equal(kv_job_client_follow(hasty, 8, note_event, &seen), KV_OK);
+    assert_string_equal(kv_buf_str(&seen), "9 ");
+    assert_true(s->script >= 4);
+    kv_job_client_close(&hasty);
+    kv_buf_release(&seen);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +354,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(waiting_tells_positions_and_ends_with_the_row, make, drop),
         cmocka_unit_test_setup_teardown(waiting_ends_in_time_or_when_stopped, make, drop),
         cmocka_unit_test_setup_teardown(events_come_once_and_in_order, make, drop),
+        cmocka_unit_test_setup_teardown(a_busy_broker_ends_no_follower, make, drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -497,8 +497,9 @@ class Client:
                     try:
                         page = self.ask("EVENTS_GET", timeout=2.0, after=mine)
                     except KervanError as e:
-                        if e.number != BROKER_AWAY or self.session._stopping:
+                        if self.session._stopping or (e.number != BROKER_AWAY and not e.retry_after_ms):
                             raise
+                        time.sleep(e.retry_after_ms / 1000)
                         continue  # it comes back
                     yield from json.loads(page["events"])
                     behind, mine = page["last"] != mine, page["last"]
