@@ -379,6 +379,26 @@ def test_from_now_on_is_not_from_when_the_session_began(kervan, c):
         c.cancel(job)
 
 
+@pytest.mark.parametrize("away", ["POSITION", "JOB_GET"])
+def test_waiting_outlives_a_broker_that_is_away(c, monkeypatch, away):
+    """For longer than one question may take; the wait has a time of its own."""
+    job, asked = c.submit(next(services))["job"], []
+    real = c.session.ask
+
+    def silent_at_first(name, fields, timeout=30.0):
+        if name != away or asked:
+            return real(name, fields, timeout)
+        asked.append(name)
+        future = client.concurrent.futures.Future()
+        future.set_exception(client.KervanError(client.BROKER_AWAY, "no answer in time"))
+        return future
+
+    c.cancel(job)
+    monkeypatch.setattr(c.session, "ask", silent_at_first)
+    assert c.wait(job, timeout=PATIENCE)["status"] == "cancelled"
+    assert asked
+
+
 def test_a_busy_broker_ends_no_follower(kervan, c, monkeypatch):
     """Only NOT_FOUND does: the log is there, and goes on."""
     job, asked = c.submit(next(services))["job"], []

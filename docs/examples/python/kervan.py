@@ -424,12 +424,21 @@ class Client:
         answer = self.ask("POSITION", jobs=b"".join(j.to_bytes(8, "big") for j in jobs), **how)
         return json.loads(answer["json"])
 
+    def _insist(self, until, question):
+        """Its answer: a broker that is away may come back in time."""
+        while True:
+            try:
+                return question()
+            except KervanError as e:
+                if e.number != BROKER_AWAY or self.session._stopping or time.monotonic() >= until:
+                    raise
+
     def wait(self, job, timeout=3600.0, on_position=None):
         """The job as JSON when it has ended. One waiter a job."""
         until = time.monotonic() + timeout
         self._watched[job] = told = queue.SimpleQueue()
         try:
-            told.put(self.positions([job], watch=True)[0])
+            told.put(self._insist(until, lambda: self.positions([job], watch=True))[0])
             while True:
                 try:
                     entry = told.get(timeout=max(0.0, until - time.monotonic()))
@@ -439,11 +448,11 @@ class Client:
                     if on_position:
                         on_position(entry)
                     continue
-                row = self.get(job)
+                row = self._insist(until, lambda: self.get(job))
                 if row["status"] not in ("queued", "processing"):
                     return row
                 time.sleep(0.2)  # its end is not written yet
-                told.put(self.positions([job], watch=True)[0])
+                told.put(self._insist(until, lambda: self.positions([job], watch=True))[0])
         finally:
             del self._watched[job]
 
