@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "actors/image/gif_canvas.h"
+
 enum { CUBE = 9 }; /* samples along each axis of the colour cube */
 
 kv_err kv_image_open(kv_image_input input, int fd, VipsImage **ret)
@@ -26,7 +28,7 @@ kv_err kv_image_open(kv_image_input input, int fd, VipsImage **ret)
         failed = vips_webpload_source(source, ret, HOW);
         break;
     case KV_IMAGE_IN_GIF:
-        failed = vips_gifload_source(source, ret, HOW);
+        failed = vips_gifload_source(source, ret, HOW) || kv_gif_canvas(fd, ret);
         break;
     case KV_IMAGE_IN_HEIF:
         failed = vips_heifload_source(source, ret, HOW);

@@ -44,6 +44,8 @@ void kv_image_warm_up(void)
                                           "extract_band",
                                           "bandjoin_const",
                                           "bandjoin",
+                                          "crop",
+                                          "embed",
                                           "msb",
                                           "premultiply",
                                           "unpremultiply",

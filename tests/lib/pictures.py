@@ -72,8 +72,19 @@ def webp(width=64, height=48, seed=None):
     return _vips(png(width, height, seed), "webp")
 
 
+def gif_of(picture):
+    return _vips(picture, "gif")
+
+
 def gif(width=64, height=48, seed=None):
-    return _vips(png(width, height, seed), "gif")
+    return gif_of(png(width, height, seed))
+
+
+def on_canvas(gif_bytes, width, height, left, top):
+    """The GIF on a larger canvas, of which it covers a part."""
+    size = gif_bytes[6:10]
+    frame = gif_bytes.index(b"\x2c\0\0\0\0" + size)
+    return gif_bytes[:6] + struct.pack("<HH", width, height) + gif_bytes[10:frame + 1] + struct.pack("<HH", left, top) + gif_bytes[frame + 5:]
 
 
 def avif(width=64, height=48, seed=None):
