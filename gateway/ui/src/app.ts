@@ -128,7 +128,7 @@ export function createApp(store: Store, lang: () => Lang): App {
         store,
         send: sendFile,
         options: (u: Upload) => ({ lang: lang(), folder: u.folder, declare: store.get().config?.allowed_mime_types ?? [] }),
-        now: () => Date.now(),
+        now: () => performance.now(), // the date may be set
         setTimer: (fn, ms) => setTimeout(fn, ms),
         clearTimer: (timer) => clearTimeout(timer as number),
         preview: (file) => (originalShows(file.type) ? URL.createObjectURL(file) : null),

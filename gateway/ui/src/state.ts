@@ -18,7 +18,7 @@ export interface Upload {
     problem: Problem | null;
     /** Refused by the page before sending; the user may send it all the same. */
     local: boolean;
-    /** backoff: when the next try is due (epoch ms); 0: when the connection is back. */
+    /** backoff: when the next try is due (ms of performance.now()); 0: when the connection is back. */
     retryAt: number;
     mediaId: string | null;
     deduplicated: boolean;

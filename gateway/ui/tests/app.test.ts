@@ -134,6 +134,25 @@ test("the list of jobs goes on being read where the date is set back", async () 
     }
 });
 
+test("an upload shows how far it is where the date is set back", async () => {
+    const { now } = Date;
+    const upload: { onprogress?: (e: { loaded: number }) => void } = {};
+    stub("XMLHttpRequest", class {
+        upload = upload;
+        open = () => undefined;
+        setRequestHeader = () => undefined;
+        send = () => undefined;
+    });
+    const store = createStore();
+    createApp(store, () => "en").addFiles([{ name: "a.pdf", size: 1000, type: "application/pdf" } as File]);
+    Date.now = () => now() - 3_600_000;
+    try {
+        await until(() => (upload.onprogress!({ loaded: 250 }), store.get().uploads[0]!.sent));
+    } finally {
+        Date.now = now;
+    }
+});
+
 test("the library alone does not ask for queues", async () => {
     await started("");
     FakeSocket.newest.say({ type: "resync", last: 9 });

@@ -165,9 +165,9 @@ function State({ upload: u }: { upload: Upload }) {
 
 function Countdown({ until }: { until: number }) {
     const { app } = useUi();
-    const [now, setNow] = useState(() => Date.now());
+    const [now, setNow] = useState(() => performance.now());
     useEffect(() => {
-        const timer = setInterval(() => setNow(Date.now()), 500);
+        const timer = setInterval(() => setNow(performance.now()), 500);
         return () => clearInterval(timer);
     }, []);
     return <>{app.t("up.again", { s: Math.max(0, Math.ceil((until - now) / 1000)) })}</>;
