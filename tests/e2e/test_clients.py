@@ -485,6 +485,34 @@ def test_python_client_skips_what_it_does_not_know(added):
         assert client.parse([head, broken]) is None
 
 
+def test_python_worker_loses_no_patch(kervan, c, monkeypatch):
+    """One that was refused for a moment is said again before the job ends, and before a newer one."""
+    service, refused = next(services), []
+
+    def handler(job):
+        for n in range(3):
+            job.progress(10 * n, {"n": n, f"k{n}": True})
+
+    worker = client.Worker(service, handler, broker=f"ipc://{kervan.data}/run/broker.sock")
+    real = worker.session.ask
+
+    def full_at_first(name, fields, timeout=30.0):
+        if name != "JOB_PROGRESS" or refused:
+            return real(name, fields, timeout)
+        refused.append(name)
+        future = client.concurrent.futures.Future()
+        future.set_exception(client.KervanError(60, "the disk is full", 50))
+        return future
+
+    monkeypatch.setattr(worker.session, "ask", full_at_first)
+    try:
+        row = c.wait(c.submit(service)["job"], timeout=PATIENCE)
+        assert refused and row["status"] == "complete"
+        assert row["metadata"] == {"n": 2, "k0": True, "k1": True, "k2": True}
+    finally:
+        worker.stop(1.0)
+
+
 @pytest.mark.parametrize("bad", [object(), 1 << 70, "\udcff"], ids=["object", "number", "surrogate"])
 def test_python_client_refuses_what_cannot_be_packed(c, bad):
     """Whoever asks is told; the session of the others goes on."""

@@ -8,6 +8,7 @@ Needs pyzmq and msgpack (Debian: python3-zmq python3-msgpack).
 
 A Client may be used from any thread. Worker serves a queue; follow() reads the event log.
 """
+import collections
 import concurrent.futures
 import itertools
 import json
@@ -549,6 +550,7 @@ class Job:
         self.token = {"job": m["job"], "epoch": m["epoch"], "attempt": m["attempt"]}
         self.params, self._text = None, m["params"] or "null"
         self._cancelled = threading.Event()
+        self._patches = collections.deque()  # (future, fields) of the reports that are not known to be taken
 
     @property
     def cancelled(self):
@@ -645,8 +647,22 @@ class Worker:
 
     # -- in the pool --
     def report(self, job, percent, patch):
-        future = self.session.ask("JOB_PROGRESS", {**job.token, "progress": int(percent), "patch": patch})
+        fields = {**job.token, "progress": int(percent), "patch": patch}
+        future = self.session.ask("JOB_PROGRESS", fields)
         future.add_done_callback(lambda f: self._judge(job, f))
+        while job._patches and job._patches[0][0].done() and not job._patches[0][0].exception():
+            job._patches.popleft()
+        if patch:
+            job._patches.append((future, fields))
+
+    def _settle(self, job):
+        """What was patched is there before the job ends: from the first that was refused for now on, all are said again in order."""
+        again = False
+        for future, fields in job._patches:
+            e = future.exception()
+            again = again or isinstance(e, KervanError) and (e.number == BROKER_AWAY or e.retry_after_ms > 0)
+            if again:
+                self._say(job, "JOB_PROGRESS", fields)
 
     def _work(self, job):
         try:
@@ -659,6 +675,7 @@ class Worker:
         self._answer(job, *answer)
 
     def _answer(self, job, name, fields):
+        self._settle(job)
         refused = self._say(job, name, fields)
         if refused and refused.number == BAD_MESSAGE:  # NaN, or too long: it is still ours
             self._say(job, "JOB_FAIL", {**job.token, "detail": detail_of(f"{name} was refused: {refused}"), "retry": False})
