@@ -19,7 +19,7 @@ static uint32_t get32(const kv_exif *e, const uint8_t *p)
 
 void kv_exif_begin(kv_exif *e, uint32_t len)
 {
-    *e = (kv_exif){.len = len, .orientation = 1};
+    *e = (kv_exif){.len = len, .orientation = 1, .lost = len < KV_EXIF_MIN};
     if (len >= HEADER + 2 + ENTRY + 4)
         e->out_ifd =
             (len - (2 + ENTRY + 4)) & ~1u; /* even, with the "no next directory" behind it */

@@ -15,7 +15,7 @@ typedef struct kv_exif {
     uint32_t len, pos;     /* of the block */
     uint32_t out_ifd;      /* where our directory begins; 0: no room for one */
     bool big;              /* byte order of the source, kept */
-    bool lost;             /* the source is not a TIFF block: no orientation from it */
+    bool lost;             /* no TIFF block, or none of ours fits: no orientation from it */
     uint32_t ifd;          /* where the directory of the source begins */
     uint32_t entries_left; /* of the directory being read */
     uint8_t field[12];     /* header or entry being read */

@@ -153,8 +153,11 @@ static size_t take_body(kv_walk *w, kv_cow *c, size_t at, kv_err *ret_err)
         }
     }
     j->pos = (uint16_t)(j->pos + n);
-    if (j->pos == j->len)
+    if (j->pos == j->len) {
         j->state = j->marker == 0xda ? SCAN : MARK;
+        if (j->kind == EXIF && j->sos)
+            w->exif.orientation = 1; /* behind the first scan nobody turns by it */
+    }
     return n;
 }
 

@@ -261,6 +261,32 @@ static void orientation_is_found_wherever_it_stands(void **state)
     }
 }
 
+/* A block that is too short for one entry is zeroed; behind the first scan nobody looks for it. */
+static void what_nobody_reads_turns_no_jpeg(void **state)
+{
+    (void)state;
+    uint8_t exif[100];
+    size_t len = make_exif(exif, true, 0, 6, 32);
+    for (size_t step = 0; step < 9; step++) {
+        maker *m = new_jpeg();
+        add_segment(m, 0xe1, exif, 6 + KV_EXIF_MIN - 1);
+        add_picture(m);
+        walked w = strip_jpeg(m, step);
+        assert_int_equal(w.err, KV_OK);
+        assert_int_equal(w.width, 30);
+        free(w.bytes);
+        m = new_jpeg();
+        add_picture(m);
+        m->len -= 2; /* EOI */
+        add_segment(m, 0xe1, exif, len);
+        add_picture(m);
+        w = strip_jpeg(m, step);
+        assert_int_equal(w.err, KV_OK);
+        assert_int_equal(w.width, 30);
+        free(w.bytes);
+    }
+}
+
 static void segments_larger_than_a_piece(void **state)
 {
     (void)state;
@@ -488,6 +514,7 @@ int main(void)
         cmocka_unit_test(a_clean_file_is_not_copied),
         cmocka_unit_test(colour_stays),
         cmocka_unit_test(orientation_is_found_wherever_it_stands),
+        cmocka_unit_test(what_nobody_reads_turns_no_jpeg),
         cmocka_unit_test(segments_larger_than_a_piece),
         cmocka_unit_test(what_goes_and_what_stays),
         cmocka_unit_test(between_scans),
