@@ -223,7 +223,7 @@ static void on_queues(void *arg, kv_err err, const kv_msg *answer)
     kv_json_open(&now, '{');
     kv_json_key(&now, "type");
     kv_json_cstr(&now, "queues");
-    kv_queues_put(f->loop, &now, answer->stats_ok.text, true);
+    kv_queues_put(f->loop, &now, answer->stats_ok.text);
     kv_json_close(&now, '}');
     if (kv_buf_ok(&now)) {
         kv_buf old = f->queues;

@@ -89,14 +89,19 @@ static dead_list read_dead(kv_loop *loop)
     return l;
 }
 
-static void put_queue(kv_buf *out, kv_slice queue, dead_list *l)
+static dead *dead_of(dead_list *l, kv_slice queue)
 {
     kv_slice name = {0};
-    dead *mine = NULL;
     kv_scan_text(queue, "service", &name);
-    for (size_t i = 0; i < l->n && mine == NULL; i++)
+    for (size_t i = 0; i < l->n; i++)
         if (kv_slice_is(name, l->items[i].service))
-            mine = &l->items[i];
+            return &l->items[i];
+    return NULL;
+}
+
+static void put_queue(kv_buf *out, kv_slice queue, dead_list *l)
+{
+    dead *mine = dead_of(l, queue);
     while (queue.len > 0 && queue.ptr[queue.len - 1] != '}')
         queue.len--;
     if (queue.len == 0)
@@ -112,11 +117,11 @@ static void put_queue(kv_buf *out, kv_slice queue, dead_list *l)
     kv_json_close(out, '}');
 }
 
-/* Queues the broker has nothing of any more. */
-static void put_rest(kv_buf *out, const dead_list *l)
+/* Queues the broker has nothing of any more; `service` empty: all of them. */
+static void put_rest(kv_buf *out, const dead_list *l, kv_slice service)
 {
     for (size_t i = 0; i < l->n; i++) {
-        if (l->items[i].shown)
+        if (l->items[i].shown || (service.len != 0 && !kv_slice_is(service, l->items[i].service)))
             continue;
         kv_json_open(out, '{');
         kv_json_key(out, "service");
@@ -127,43 +132,126 @@ static void put_rest(kv_buf *out, const dead_list *l)
     }
 }
 
-void kv_queues_put(kv_loop *loop, kv_buf *out, kv_slice answer, bool all)
+/* The cursor of the page behind this one; 0: it is the last. */
+static uint64_t next_of(kv_slice answer)
 {
-    kv_slice queues = {0}, next = {0}, one;
+    uint64_t next = 0;
+    return kv_scan_u64(answer, "next", &next) ? next : 0;
+}
+
+/* What is on other pages is not forgotten. */
+static void mark_shown(dead_list *l, kv_slice answer)
+{
+    kv_slice queues = {0}, one;
     size_t pos = 0;
-    dead_list l = read_dead(loop);
-    kv_scan_member(answer, "next", &next);
+    if (!kv_scan_member(answer, "queues", &queues))
+        return;
+    while (kv_scan_next(queues, &pos, &one)) {
+        dead *d = dead_of(l, one);
+        if (d != NULL)
+            d->shown = true;
+    }
+}
+
+static void put(kv_buf *out, kv_slice answer, dead_list *l, kv_slice service)
+{
+    kv_slice queues = {0}, one;
+    size_t pos = 0;
+    uint64_t next = next_of(answer);
     kv_json_key(out, "queues");
     kv_json_open(out, '[');
     if (kv_scan_member(answer, "queues", &queues))
         while (kv_scan_next(queues, &pos, &one))
-            put_queue(out, one, &l);
-    bool last = next.len == 0 || kv_slice_is(next, "null") || kv_slice_is(next, "0");
-    if (all && last)
-        put_rest(out, &l);
+            put_queue(out, one, l);
+    if (next == 0)
+        put_rest(out, l, service);
     kv_json_close(out, ']');
     kv_json_key(out, "next");
-    if (last)
+    if (next == 0)
         kv_json_null(out);
     else
-        kv_json_raw(out, next);
+        kv_json_u64(out, next);
+}
+
+void kv_queues_put(kv_loop *loop, kv_buf *out, kv_slice answer)
+{
+    dead_list l = read_dead(loop);
+    put(out, answer, &l, kv_slice_of(NULL, 0));
     free(l.items);
 }
 
-static void on_queues(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, const kv_msg *answer)
+/* A question of one page; all of it lives in the request pool. */
+typedef struct listing {
+    kv_slice service; /* asked for; empty: all */
+    uint64_t after;
+    kv_slice page; /* what is answered */
+    struct other {
+        struct other *next;
+        kv_slice answer;
+    } * others; /* pages before a last one: what they have is not forgotten */
+} listing;
+
+static kv_slice keep(h2o_req_t *req, kv_slice s)
 {
-    const bool *all = arg;
+    h2o_iovec_t v = h2o_strdup(&req->pool, s.len != 0 ? s.ptr : "", s.len);
+    return kv_slice_of(v.base, v.len);
+}
+
+static void answer_page(h2o_req_t *req, kv_loop *loop, const listing *g)
+{
+    kv_buf out;
+    dead_list l = read_dead(loop);
+    for (const struct other *o = g->others; o != NULL; o = o->next)
+        mark_shown(&l, o->answer);
+    kv_buf_init(&out, 0);
+    kv_json_open(&out, '{');
+    put(&out, g->page, &l, g->service);
+    kv_json_close(&out, '}');
+    kv_answer_buf(req, KV_OK, 200, &out);
+    kv_buf_release(&out);
+    free(l.items);
+}
+
+static void ask_other(h2o_req_t *req, kv_loop *loop, listing *g, uint64_t after);
+
+static void on_other(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, const kv_msg *answer)
+{
+    listing *g = arg;
     if (err != KV_OK) {
         kv_answer_refusal(req, err, answer);
         return;
     }
-    kv_buf out;
-    kv_buf_init(&out, 0);
-    kv_json_open(&out, '{');
-    kv_queues_put(loop, &out, answer->stats_ok.text, *all);
-    kv_json_close(&out, '}');
-    kv_answer_buf(req, KV_OK, 200, &out);
-    kv_buf_release(&out);
+    struct other *o = h2o_mem_alloc_pool(&req->pool, sizeof(*o));
+    *o = (struct other){g->others, keep(req, answer->stats_ok.text)};
+    g->others = o;
+    uint64_t next = next_of(o->answer);
+    if (next == 0)
+        answer_page(req, loop, g);
+    else
+        ask_other(req, loop, g, next);
+}
+
+static void ask_other(h2o_req_t *req, kv_loop *loop, listing *g, uint64_t after)
+{
+    kv_msg m;
+    kv_request r = {.req = req, .loop = loop};
+    kv_queues_question(&m);
+    m.inspect.after = after;
+    kv_ask_broker(&r, &m, on_other, g);
+}
+
+static void on_queues(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, const kv_msg *answer)
+{
+    listing *g = arg;
+    if (err != KV_OK) {
+        kv_answer_refusal(req, err, answer);
+        return;
+    }
+    g->page = keep(req, answer->stats_ok.text);
+    if (g->after != 0 && g->service.len == 0 && next_of(g->page) == 0)
+        ask_other(req, loop, g, 0);
+    else
+        answer_page(req, loop, g);
 }
 
 static kv_err take_service(void *out, kv_slice v)
@@ -196,9 +284,9 @@ void kv_route_queues(kv_request *r)
         kv_answer_problem(r->req, err, why, 0);
         return;
     }
-    bool *all = h2o_mem_alloc_pool(&r->req->pool, sizeof(*all));
-    *all = m.inspect.service.len == 0 && m.inspect.after == 0;
-    kv_ask_broker(r, &m, on_queues, all);
+    listing *g = h2o_mem_alloc_pool(&r->req->pool, sizeof(*g));
+    *g = (listing){.service = m.inspect.service, .after = m.inspect.after};
+    kv_ask_broker(r, &m, on_queues, g);
 }
 
 /* ---- steering ---- */

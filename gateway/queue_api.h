@@ -6,9 +6,9 @@
 
 /* INSPECT for all queues. */
 void kv_queues_question(kv_msg *ret);
-/* ,"queues":[…],"next":… of the broker's answer, each with its dead letters; `all`: this is the
- * whole list, so queues follow of which only dead letters are left. */
-void kv_queues_put(kv_loop *loop, kv_buf *out, kv_slice answer, bool all);
+/* ,"queues":[…],"next":… of the broker's answer to that, each with its dead letters; where it is
+ * the whole list, queues follow of which only dead letters are left. */
+void kv_queues_put(kv_loop *loop, kv_buf *out, kv_slice answer);
 /* Whether this request may ask for them; see guard.h. */
 bool kv_admin_request(h2o_req_t *req);
 

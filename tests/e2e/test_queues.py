@@ -5,6 +5,7 @@ import uuid
 import pytest
 import websocket
 
+from clients import client
 from jobs import Socket, Worker, job, name, queue, submit, wait_job
 from kervan import PATIENCE, wait_for
 from pictures import noise_png
@@ -142,6 +143,27 @@ def test_dead_letters_are_shown_after_a_restart_too(fresh):
     wait_for("the dead letter", lambda: (queue(k, q) or {}).get("dead_letters") == 1)
     k.kill("broker")
     wait_for("the dead letter after a restart", lambda: k.get("/api/admin/queues").status_code == 200 and (queue(k, q) or {}).get("dead_letters") == 1)
+
+
+def test_dead_letters_of_a_queue_that_made_room(fresh):
+    """It is forgotten only where there are more queues than one page has."""
+    k = fresh()
+    with Worker(k, "forgotten") as w:
+        submit(k, "forgotten")
+        w.fail(w.wait_job())
+    with client.Client("many", f"ipc://{k.data}/run/broker.sock") as c:
+        for begin in (0, 600):
+            c.submit_batch([c.job(f"live-{begin + n}", delay_ms=600_000) for n in range(600)])
+    seen, after = [], None
+    while not seen or after is not None:
+        page = k.get("/api/admin/queues", params={"after": after} if after else {}).json()
+        seen, after = seen + page["queues"], page["next"]
+    names = [q["service"] for q in seen]
+    assert len(names) == len(set(names)) > 1024
+    dead = {"service": "forgotten", "dead_letters": 1}
+    assert dead in seen
+    assert k.get("/api/admin/queues?service=forgotten").json()["queues"] == [dead]
+    assert k.get("/api/admin/queues?service=never").json()["queues"] == []
 
 
 def test_as_many_and_as_long_tags_as_promised(kervan):
