@@ -104,6 +104,17 @@ def test_jobs(d, kervan):
     d.ask("GET", "/api/events?after=0", 200, headers={"Accept": "application/json"})
 
 
+def test_lengths_are_in_bytes(d):
+    members = d.doc["components"]["schemas"]["NewJob"]["properties"]
+    assert "maxLength counts bytes" in d.doc["info"]["description"]
+    for member in ("unique_key", "tenant", "user", "operation"):
+        most = members[member]["maxLength"] // 2
+        d.ask("POST", "/api/jobs", 202, json={"service": name(), member: "ü" * most})
+        d.ask("POST", "/api/jobs", 400, json={"service": name(), member: "ü" * most + "a"})
+    d.ask("GET", "/api/media?search=" + "ü" * 50, 200)
+    d.ask("GET", "/api/media?search=" + "ü" * 50 + "a", 400)
+
+
 def test_frames(d, kervan):
     with Socket(kervan, "?queues=1") as s:
         made = submit(kervan, name())
