@@ -316,7 +316,7 @@ static void *thread_main(void *arg)
     bool more = false, left = false;
     uint64_t commits = 0;
     pthread_setname_np(pthread_self(), "ledger");
-    kv_tidy_wait(&l->tidy, l->x.db, l->clock);
+    kv_tidy_wait(&l->tidy, l->clock);
     while (wait_for_work(l, left, more)) {
         pthread_mutex_lock(&l->turn);
         take_given(l);

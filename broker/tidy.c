@@ -98,12 +98,6 @@ bool kv_tidy_slice(kv_tidy *t, kv_db *db, int64_t now)
 
 /* By a date that was set forward what is young is old. So somebody gets time to set it back, and
  * whoever waits for a job that ended in 1970 to look at it. */
-static void look_at_date(kv_tidy *t, int64_t moved_ms, int64_t now_us)
-{
-    if (moved_ms > HOUR_MS || moved_ms < -HOUR_MS)
-        t->trusted_us = now_us + HOUR_US;
-}
-
 static int64_t ahead_of(const kv_clock *clock)
 {
     return kv_wall_ms(clock) - kv_mono_ms(clock);
@@ -111,19 +105,18 @@ static int64_t ahead_of(const kv_clock *clock)
 
 static bool trusted(kv_tidy *t, const kv_clock *clock)
 {
-    int64_t ahead = ahead_of(clock);
-    look_at_date(t, ahead - t->ahead_ms, kv_mono_us(clock));
+    int64_t ahead = ahead_of(clock), moved = ahead - t->ahead_ms, now_us = kv_mono_us(clock);
     t->ahead_ms = ahead;
-    return kv_mono_us(clock) >= t->trusted_us;
+    if (moved > HOUR_MS || moved < -HOUR_MS)
+        t->trusted_us = now_us + HOUR_US;
+    return now_us >= t->trusted_us;
 }
 
-void kv_tidy_wait(kv_tidy *t, kv_db *db, const kv_clock *clock)
+void kv_tidy_wait(kv_tidy *t, const kv_clock *clock)
 {
-    int64_t newest = 0;
     t->next_us = kv_mono_us(clock) + DUE_US;
     t->ahead_ms = ahead_of(clock);
-    if (kv_event_newest_at(db, &newest) == KV_OK && newest != 0)
-        look_at_date(t, kv_wall_ms(clock) - newest, kv_mono_us(clock));
+    t->trusted_us = kv_mono_us(clock) + HOUR_US; /* nobody knows what was set before */
 }
 
 bool kv_tidy_due(const kv_tidy *t, const kv_clock *clock)

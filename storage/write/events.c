@@ -17,26 +17,16 @@ kv_err kv_event_append(kv_db *db, uint64_t first, uint64_t last, int64_t at_ms, 
     return err;
 }
 
-static kv_err number_of(kv_db *db, const char *sql, int64_t *ret)
+kv_err kv_event_newest(kv_db *db, uint64_t *ret)
 {
     kv_stmt *s;
     bool row;
-    KV_TRY(kv_db_prepare(db, sql, &s));
+    KV_TRY(kv_db_prepare(db, "SELECT last FROM event ORDER BY first DESC LIMIT 1", &s));
     kv_err err = kv_db_step(s, &row);
     if (err == KV_OK)
-        *ret = row ? kv_col_i64(s, 0) : 0;
+        *ret = row ? (uint64_t)kv_col_i64(s, 0) : 0;
     kv_db_done(s);
     return err;
-}
-
-kv_err kv_event_newest(kv_db *db, uint64_t *ret)
-{
-    return number_of(db, "SELECT last FROM event ORDER BY first DESC LIMIT 1", (int64_t *)ret);
-}
-
-kv_err kv_event_newest_at(kv_db *db, int64_t *ret)
-{
-    return number_of(db, "SELECT at FROM event ORDER BY first DESC LIMIT 1", ret);
 }
 
 /* Time grows with the key, so no index on it is needed. */

@@ -10,7 +10,6 @@
 kv_err kv_event_append(kv_db *db, uint64_t first, uint64_t last, int64_t at_ms, kv_slice kept);
 /* Newest event id of the log, 0 when it is empty. */
 kv_err kv_event_newest(kv_db *db, uint64_t *ret);
-kv_err kv_event_newest_at(kv_db *db, int64_t *ret); /* its time in Unix ms, 0 when it is empty */
 /* Removes the oldest rows, in a transaction of the caller. The newest row always stays: the ids go
  * on from it. */
 kv_err kv_event_prune(kv_db *db, const kv_oldest *o, int64_t *ret_removed);
