@@ -10,6 +10,7 @@ enum {
     NOTIFICATION_ROWS = 250,
     JOB_PASS_MS = 10 * 60 * 1000, /* between two walks over the old jobs */
     DUE_US = 60 * 1000000,        /* never quiet: then now and again in between */
+    AT_START_US = 600 * 1000000,  /* not longer: who starts often has old rows, too */
     PAUSE = 9                     /* with more to remove: so many times what a slice took */
 };
 static const int64_t HOUR_MS = 3600 * 1000, HOUR_US = HOUR_MS * 1000, SEEN_MS = 7 * 24 * HOUR_MS,
@@ -116,7 +117,7 @@ void kv_tidy_wait(kv_tidy *t, const kv_clock *clock)
 {
     t->next_us = kv_mono_us(clock) + DUE_US;
     t->ahead_ms = ahead_of(clock);
-    t->trusted_us = kv_mono_us(clock) + HOUR_US; /* nobody knows what was set before */
+    t->trusted_us = kv_mono_us(clock) + AT_START_US; /* nobody knows what was set before */
 }
 
 bool kv_tidy_due(const kv_tidy *t, const kv_clock *clock)

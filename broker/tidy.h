@@ -22,7 +22,7 @@ bool kv_tidy_slice(kv_tidy *t, kv_db *db, int64_t now);
 
 /* When, for who is never quiet: now and again, and with a tenth of the time while there is more, so
  * that what comes in all day does not outrun it. For an hour after the date was set by more than an
- * hour, and after a start, nothing is removed. */
+ * hour, and for ten minutes after a start, nothing is removed. */
 void kv_tidy_wait(kv_tidy *t, const kv_clock *clock); /* from the start on */
 bool kv_tidy_due(const kv_tidy *t, const kv_clock *clock);
 long kv_tidy_due_in_ms(const kv_tidy *t, const kv_clock *clock, long most); /* 1 … most */
