@@ -31,3 +31,14 @@ def media_disk():
         media.mkdir()
         with mounted(media, "size=48m,nr_inodes=1000"):
             yield pathlib.Path(folder)
+
+
+@pytest.fixture(scope="session")
+def preload(tmp_path_factory):
+    """A library for LD_PRELOAD from a C file of this folder."""
+    def build(name):
+        out = tmp_path_factory.mktemp(name) / f"{name}.so"
+        source = pathlib.Path(__file__).parent / f"{name}.c"
+        subprocess.run(["cc", "-std=c17", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", str(source), "-o", str(out)], check=True)
+        return out
+    return build

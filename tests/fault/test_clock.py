@@ -2,10 +2,8 @@
 import concurrent.futures
 import mmap
 import os
-import pathlib
 import signal
 import struct
-import subprocess
 import threading
 import time
 
@@ -16,7 +14,6 @@ from jobs import Worker, name, submit, wait_job
 from kervan import PATIENCE, Kervan
 from pictures import padded_png
 
-HERE = pathlib.Path(__file__).resolve().parent
 HOUR = 3600
 ASK = b"GET /api/v1/health/live HTTP/1.1\r\n"
 REST = b"Host: localhost\r\n\r\n"
@@ -39,10 +36,8 @@ class Clock:
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    out = tmp_path_factory.mktemp("faultclock") / "faultclock.so"
-    subprocess.run(["cc", "-std=c17", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", str(HERE / "faultclock.c"), "-o", str(out)], check=True)
-    return out
+def library(preload):
+    return preload("faultclock")
 
 
 @pytest.fixture

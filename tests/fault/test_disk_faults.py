@@ -4,8 +4,6 @@ import concurrent.futures
 import json
 import mmap
 import os
-import pathlib
-import subprocess
 import time
 
 import msgpack
@@ -19,7 +17,6 @@ from peer import id_text
 from pictures import padded_png
 from stubborn import ERRORS, Ids, Refused, Stubborn
 
-HERE = pathlib.Path(__file__).resolve().parent
 WAL = "kervan.db-wal"
 
 
@@ -47,10 +44,8 @@ class Disk:
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    out = tmp_path_factory.mktemp("faultdisk") / "faultdisk.so"
-    subprocess.run(["cc", "-std=c17", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", str(HERE / "faultdisk.c"), "-o", str(out)], check=True)
-    return out
+def library(preload):
+    return preload("faultdisk")
 
 
 @pytest.fixture
