@@ -23,11 +23,15 @@ static void not_held(kv_core *c, const kv_from *from, uint64_t job, uint64_t epo
     bool same = t && t->epoch == epoch && t->attempt == attempt;
     bool ended = same && (t->state >= KV_JOB_COMPLETE ||
                           (t->state == KV_JOB_QUEUED && from->code == KV_JOB_FAIL));
+    /* who is told so asks again: what is being written may fail, and then the lease stands */
+    bool unwritten = t && !ended && t->in_flight > 0 && from->code != KV_JOB_PROGRESS;
+    if (unwritten || (t && t->doubtful)) {
+        kv_core_refuse(c, from, KV_E_BUSY, NULL);
+        return;
+    }
     if (from->code != KV_JOB_PROGRESS) /* then it is still at it */
         kv_lease_late(c, from);
-    if (t && t->doubtful)
-        kv_core_refuse(c, from, KV_E_BUSY, NULL);
-    else if ((!t || ended) && from->code != KV_JOB_PROGRESS)
+    if ((!t || ended) && from->code != KV_JOB_PROGRESS)
         kv_jobs_find(c, from, job, epoch, attempt);
     else
         kv_core_stale(c, from);

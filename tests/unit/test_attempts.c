@@ -237,6 +237,23 @@ static void test_never_sent(void **state)
     rig_stop(&r);
 }
 
+/* Given back, for its worker did not name it after a HELLO, and that is not written yet: it may
+ * fail, so whoever answers is to ask again. */
+static void test_answer_to_what_is_given_back(void **state)
+{
+    rig r;
+    (void)state;
+    rig_client(&r);
+    rig_submit(&r, "c", 100, "ai", 1);
+    assert_int_equal(lease(&r)->attempt, 1);
+    rig_hello(&r, "w", "worker", "w", 1);
+    rig_ready(&r, "w", "ai", 1);
+    rig_expect_error(&r, rig_done(&r, "w", 100, 1, 1), KV_E_BUSY);
+    rig_commit(&r);
+    rig_expect_error(&r, rig_done(&r, "w", 100, 1, 1), KV_E_STALE_LEASE);
+    rig_stop(&r);
+}
+
 static kv_cmd_move fail_with(rig *r, const char *detail, bool retry)
 {
     kv_msg m;
@@ -421,6 +438,7 @@ int main(void)
         cmocka_unit_test(test_old_rows),
         cmocka_unit_test(test_the_rows_word),
         cmocka_unit_test(test_never_sent),
+        cmocka_unit_test(test_answer_to_what_is_given_back),
         cmocka_unit_test(test_why),
         cmocka_unit_test(test_backoff_and_the_date),
         cmocka_unit_test(test_second_try_and_the_date),
