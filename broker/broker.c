@@ -52,6 +52,7 @@ typedef struct broker {
     kv_ledger *ledger;
     kv_checkpoint *checkpoint;
     kv_disks *disks;
+    kv_room room; /* as the core was told last */
     kv_replay *replay;
     kv_admin *admin;
     kv_core *core;
@@ -168,12 +169,12 @@ static void put_disk(broker *b, const char *name, kv_space space, bool low)
 
 static void put_room(broker *b)
 {
-    kv_room room = kv_disks_room(b->disks);
-    put_disk(b, "disk", room.disk, room.disk_low);
-    if (room.apart)
-        put_disk(b, "media_disk", room.media, room.media_low);
+    const kv_room *room = &b->room;
+    put_disk(b, "disk", room->disk, room->disk_low);
+    if (room->apart)
+        put_disk(b, "media_disk", room->media, room->media_low);
     kv_json_key(&b->text, "media_folder");
-    kv_json_cstr(&b->text, room.media_error ? strerror(room.media_error) : "ok");
+    kv_json_cstr(&b->text, room->media_error ? strerror(room->media_error) : "ok");
 }
 
 static void answer_stats(broker *b, kv_slice peer, uint64_t request, uint64_t what)
@@ -243,10 +244,10 @@ static void on_time(broker *b)
 {
     kv_now now = now_of(b);
     if (now.mono_ms >= b->next_tick_ms) {
-        kv_room room = kv_disks_room(b->disks);
+        b->room = kv_disks_room(b->disks);
         b->next_tick_ms = now.mono_ms + TICK_MS;
-        kv_core_set_disk_low(b->core, room.disk_low);
-        kv_core_set_media_low(b->core, room.media_low || room.media_error);
+        kv_core_set_disk_low(b->core, b->room.disk_low);
+        kv_core_set_media_low(b->core, b->room.media_low || b->room.media_error);
         kv_core_tick(b->core, now);
     }
     if (now.mono_ms >= b->next_head_ms) {
@@ -439,6 +440,7 @@ static kv_err start(broker *b)
     KV_TRY(start_core(b));
     KV_TRY(kv_ledger_start(b->ledger));
     KV_TRY(kv_disks_start(b->cfg, &b->disks));
+    b->room = kv_disks_room(b->disks);
     KV_TRY(kv_checkpoint_start(b->cfg, b->ledger, &b->checkpoint));
     KV_TRY(kv_replay_start(b->cfg, &b->replay));
     KV_TRY(kv_relief_start(b->clock, relieve, b, &b->relief));

@@ -36,6 +36,11 @@ def test_disk_full(small_disk):
         assert k.upload_raw(padded_png(4 << 20)).status_code == 201
 
 
+def wait_until_the_core_knows(k, check):
+    """The log says it a moment before the queues go by it."""
+    wait_for("the broker to go by it", lambda: check(k.get("/api/v1/health").json()["broker"]["report"]))
+
+
 def test_pictures_wait_for_room(small_disk):
     """Below the reserve a picture keeps its attempts; a removal still makes room."""
     with Kervan({"DISK_RESERVE_MB": "16"}, data=small_disk) as k:
@@ -47,6 +52,7 @@ def test_pictures_wait_for_room(small_disk):
         free = shutil.disk_usage(small_disk).free
         ballast.write_bytes(bytes(free - (8 << 20)))
         k.wait_log("disk_low")
+        wait_until_the_core_knows(k, lambda report: report["disk"]["status"] == "low")
         good(k, "resume", "image-process")
         assert "pictures wait" in ctl(k, "doctor").stdout
         before = len(k.files())
@@ -109,6 +115,7 @@ def test_the_disk_of_the_media_is_full(media_disk, use_up):
         use_up(media)
         k.wait_log("media_disk_low")
         assert not k.events("disk_low")
+        wait_until_the_core_knows(k, lambda report: report["media_disk"]["status"] == "low")
         good(k, "resume", "image-process")
         refused = k.upload(noise_png(301, 200))
         assert refused.status_code == 507 and refused.json()["code"] == "disk_full", refused.text
@@ -154,6 +161,7 @@ def test_the_media_folder_cannot_be_written(media_disk):
         waits = k.upload(noise_png(300, 200)).json()
         mount_as(media, "ro")
         assert k.wait_log("media_not_writable")[0]["error"] == "Read-only file system"
+        wait_until_the_core_knows(k, lambda report: report["media_folder"] != "ok")
         good(k, "resume", "image-process")
         assert k.upload(noise_png(301, 200)).status_code == 500
         for path in ("/api/v1/health", "/api/v1/health/ready"):
