@@ -84,9 +84,12 @@ export function createApp(store: Store, lang: () => Lang): App {
         }
     }
 
+    // Not put off by each change: where uploads keep coming the numbers would stand still.
     function foldersSoon(): void {
-        clearTimeout(folderTimer);
-        folderTimer = setTimeout(() => void loadFolders(), FOLDERS_DELAY_MS);
+        folderTimer ??= setTimeout(() => {
+            folderTimer = undefined;
+            void loadFolders();
+        }, FOLDERS_DELAY_MS);
     }
 
     async function loadConfig(): Promise<void> {
