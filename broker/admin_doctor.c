@@ -140,9 +140,7 @@ static void look_at_disk(const kv_config *cfg, doctor *d)
     if (space.bytes < 0)
         find(d, true, "disk", strerror(errno), "Look at the data folder and its owner");
     else
-        judge_disk(cfg, d, "disk", space,
-                   "New jobs and uploads are refused, and pictures wait, until there is space; "
-                   "nothing has to be restarted");
+        judge_disk(cfg, d, "disk", space, kv_disk_full.en);
 }
 
 static void look_at_media_folder(doctor *d, const json_t *health)

@@ -70,16 +70,17 @@ const kv_room_words kv_media_not_writable = {
     "owner and mode, and whether its disk is mounted read-only (the kernel's log says why); "
     "nothing has to be restarted"};
 
+const kv_room_words kv_disk_full = {
+    "disk_full", "New jobs and uploads are refused, and pictures wait, until there is space; "
+                 "nothing has to be restarted"};
+
 const kv_room_words *kv_room_say(const kv_room *room)
 {
-    static const kv_room_words disk = {
-        "disk_full", "New jobs and uploads are refused, and pictures wait, until there is space; "
-                     "nothing has to be restarted"};
     static const kv_room_words media = {
         "media_disk_low",
         "Make space on the disk of the media folder: new uploads are refused, and pictures wait, "
         "until there is some; nothing has to be restarted"};
     if (room->media_error)
         return &kv_media_not_writable;
-    return room->disk_low ? &disk : room->media_low ? &media : NULL;
+    return room->disk_low ? &kv_disk_full : room->media_low ? &media : NULL;
 }

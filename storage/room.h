@@ -36,6 +36,6 @@ typedef struct kv_room_words {
     const char *slug, *en;
 } kv_room_words;
 const kv_room_words *kv_room_say(const kv_room *room); /* NULL: all is well */
-extern const kv_room_words kv_media_not_writable;
+extern const kv_room_words kv_disk_full, kv_media_not_writable;
 
 #endif
