@@ -97,13 +97,13 @@ bool kv_tidy_slice(kv_tidy *t, kv_db *db, int64_t now)
 
 /* ---- when ---- */
 
-/* By a date that was set forward what is young is old. So somebody gets time to set it back, and
- * whoever waits for a job that ended in 1970 to look at it. */
 static int64_t ahead_of(const kv_clock *clock)
 {
     return kv_wall_ms(clock) - kv_mono_ms(clock);
 }
 
+/* By a date that was set forward what is young is old. So somebody gets time to set it back, and
+ * whoever waits for a job that ended in 1970 to look at it. */
 static bool trusted(kv_tidy *t, const kv_clock *clock)
 {
     int64_t ahead = ahead_of(clock), moved = ahead - t->ahead_ms, now_us = kv_mono_us(clock);
