@@ -412,6 +412,19 @@ static void test_limits_one_by_one(void **state)
     text_stop(&t);
 }
 
+/* A job each of t1 … tn. */
+static void submit_as_tenants(text_rig *t, uint64_t n)
+{
+    char name[16];
+    for (uint64_t i = 1; i <= n; i++) {
+        kv_msg m = rig_job(i, "ai", 1);
+        snprintf(name, sizeof name, "t%d", (int)i);
+        m.submit.tenant = kv_slice_str(name);
+        rig_say(&t->r, "c", &m);
+        text_commit(t);
+    }
+}
+
 /* Among many that are not asked for the few that are: no page takes long, none is missed. */
 static void test_pages_end_where_little_is_found(void **state)
 {
@@ -421,13 +434,7 @@ static void test_pages_end_where_little_is_found(void **state)
     uint64_t after = 0, found = 0, pages = 0;
     (void)state;
     text_client(&t);
-    for (uint64_t i = 1; i <= MANY; i++) {
-        kv_msg m = rig_job(i, "ai", 1);
-        snprintf(name, sizeof name, "t%d", (int)i);
-        m.submit.tenant = kv_slice_str(name);
-        rig_say(&t.r, "c", &m);
-        text_commit(&t);
-    }
+    submit_as_tenants(&t, MANY);
     assert_true(kv_tenant_set(text_service(&t, "ai"), kv_slice_str("t1"), 1, -1, -1));
     assert_true(kv_tenant_set(text_service(&t, "ai"), kv_slice_str("t25000"), 1, -1, -1));
     do {
@@ -457,18 +464,11 @@ static void test_pages_of_tenants_that_go(void **state)
 {
     enum { MANY = 30 };
     text_rig t;
-    char name[16];
     bool seen[MANY + 1] = {false}, gone[MANY + 1] = {false};
     uint64_t after = 0;
     (void)state;
     text_client(&t);
-    for (uint64_t i = 1; i <= MANY; i++) {
-        kv_msg m = rig_job(i, "ai", 1);
-        snprintf(name, sizeof name, "t%d", (int)i);
-        m.submit.tenant = kv_slice_str(name);
-        rig_say(&t.r, "c", &m);
-        text_commit(&t);
-    }
+    submit_as_tenants(&t, MANY);
     do {
         int last = 0;
         inspect(&t, "tenants", "ai", after, 3);
