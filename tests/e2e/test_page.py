@@ -1,25 +1,12 @@
 """The page in a real browser. S0-21 S0-55 S0-73 S0-75"""
 import json
 
-import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from browser import all_of, chromium, one, shot, wait_live
-from kervan import Kervan, wait_for
+from browser import all_of, one, shot, wait_live
+from kervan import wait_for
 from pictures import noise_png, png
-
-@pytest.fixture(scope="module")
-def kervan():
-    with Kervan() as k:
-        yield k
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    driver = chromium(tmp_path_factory.mktemp("profile"))
-    yield driver
-    driver.quit()
 
 
 def open_page(kervan, browser):

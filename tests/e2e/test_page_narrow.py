@@ -2,8 +2,8 @@
 import pytest
 from selenium.webdriver.common.by import By
 
-from browser import all_of, chromium, one, shot, wait_live
-from kervan import Kervan, wait_for
+from browser import all_of, one, shot, wait_live
+from kervan import wait_for
 from pictures import noise_png
 
 # What reaches out of the screen, and fields too narrow to read. What is cut with "…" has its text in a title, or in the dialog.
@@ -18,17 +18,9 @@ BAD = """
 
 
 @pytest.fixture(scope="module")
-def kervan():
-    with Kervan() as k:
-        yield k
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    driver = chromium(tmp_path_factory.mktemp("profile"))
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": True})
-    yield driver
-    driver.quit()
+def browser(browser):
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": True})
+    return browser
 
 
 def look(browser, name):

@@ -7,16 +7,9 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from browser import all_of, chromium, one, said, shot, wait_live
+from browser import all_of, one, said, shot, wait_live
 from kervan import Kervan, wait_for
 from pictures import noise_png
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    driver = chromium(tmp_path_factory.mktemp("profile"))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(autouse=True)

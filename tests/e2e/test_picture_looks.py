@@ -3,18 +3,16 @@ import zlib
 
 import pytest
 
-from browser import chromium, looks
+from browser import looks
 from pictures import flat_png, gif_of, grey_profile, jpeg_of, noise_png, on_canvas, rgb_profile, with_profile
 
 pytestmark = pytest.mark.threads
 
 
 @pytest.fixture(scope="module")
-def browser(kervan, tmp_path_factory):
-    browser = chromium(tmp_path_factory.mktemp("profile"))
+def browser(kervan, browser):
     browser.get(kervan.url("/api/v1/health/live"))
-    yield browser
-    browser.quit()
+    return browser
 
 
 def premultiplied(pixel):

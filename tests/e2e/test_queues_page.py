@@ -5,29 +5,15 @@ import signal
 import threading
 import uuid
 
-import pytest
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from browser import all_of, chromium, one, said, shot, wait_live
+from browser import all_of, one, said, shot, wait_live
 from kervan import Kervan, wait_for
 from peer import JOB_DONE, JOB_FAIL, JOB_PROGRESS, OKAY, READY, Peer
 from pictures import noise_png
-
-
-@pytest.fixture(scope="module")
-def kervan():
-    with Kervan() as k:
-        yield k
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    driver = chromium(tmp_path_factory.mktemp("profile"))
-    yield driver
-    driver.quit()
 
 
 def submit(k, service, **options):
