@@ -40,6 +40,7 @@ typedef struct kv_gw {
     _Atomic bool draining;
     _Atomic uint32_t deletes[KV_DELETES]; /* every loop's cache looks here (static_cache.c) */
     unsigned loops;
+    size_t files_kept; /* descriptors that the caches of all loops may keep open (static_cache.c) */
 } kv_gw;
 
 typedef struct kv_loop {

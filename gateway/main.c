@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "gateway/loop.h"
+#include "gateway/static_cache.h"
 #include "gateway/tap.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
@@ -41,13 +42,15 @@ static void configure_h2o(kv_gw_own *gw)
     kv_dispatch_register(gw);
 }
 
-/* How many connections there may be. Where there are fewer descriptors than for MAX_CONNECTIONS,
- * those that only wait must not take the ones that uploads and files need. */
-static size_t bound_connections(const kv_config *cfg)
+/* How many connections there may be, and how many files may be kept open for serving. Where there
+ * are fewer descriptors than for MAX_CONNECTIONS, those that only wait must not take the ones that
+ * uploads and files need. */
+static size_t bound_connections(const kv_config *cfg, size_t *ret_files_kept)
 {
     struct rlimit r;
     size_t most = (size_t)cfg->max_connections;
-    rlim_t want = (rlim_t)most + SPARE_FDS;
+    rlim_t need = (rlim_t)most + SPARE_FDS, want = need + KV_STATIC_ROWS_MAX;
+    *ret_files_kept = 0;
     if (getrlimit(RLIMIT_NOFILE, &r) != 0)
         return most;
     rlim_t had = r.rlim_cur;
@@ -56,11 +59,13 @@ static size_t bound_connections(const kv_config *cfg)
         if (setrlimit(RLIMIT_NOFILE, &r) != 0)
             r.rlim_cur = had;
     }
-    if (r.rlim_cur >= want)
+    if (r.rlim_cur >= need) {
+        *ret_files_kept = r.rlim_cur < want ? (size_t)(r.rlim_cur - need) : KV_STATIC_ROWS_MAX;
         return most;
+    }
     rlim_t bound = r.rlim_cur - (r.rlim_cur / 2 < SPARE_FDS ? r.rlim_cur / 2 : SPARE_FDS);
     most = bound < most ? (size_t)bound : most;
-    kv_log(KV_LOG_WARN, "few_file_descriptors", KV_U64("limit", r.rlim_cur), KV_U64("wanted", want),
+    kv_log(KV_LOG_WARN, "few_file_descriptors", KV_U64("limit", r.rlim_cur), KV_U64("wanted", need),
            KV_U64("connections", most));
     return most;
 }
@@ -181,7 +186,7 @@ int kv_gateway_run(const kv_config *cfg, int signal_fd, const kv_ingest_hooks *i
     }
     g->older = kept;
     kept = g;
-    g->own.connections_max = bound_connections(cfg);
+    g->own.connections_max = bound_connections(cfg, &g->own.gw.files_kept);
     kv_err err = prepare(g, cfg);
     if (err == KV_OK)
         err = start_loops(g);

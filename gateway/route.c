@@ -87,17 +87,15 @@ kv_route_match kv_route_find(kv_method method, kv_slice path)
     if (path.len > 1 && path.ptr[path.len - 1] == '/' && path.ptr[path.len - 2] != '/')
         path.len--;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        kv_slice param;
-        if (!match_alias(rows[i].path, path, &param))
+        if (!match_alias(rows[i].path, path, &m.param))
             continue;
-        m.allow |= rows[i].method;
-        bool here = method == rows[i].method ||
-                    (method == KV_METHOD_HEAD && rows[i].method == KV_METHOD_GET);
-        if (here && m.index < 0) {
+        if (method == rows[i].method ||
+            (method == KV_METHOD_HEAD && rows[i].method == KV_METHOD_GET)) {
             m.index = (int)i;
             m.flags = rows[i].flags;
-            m.param = param;
+            return m;
         }
+        m.allow |= rows[i].method;
     }
     if (m.allow & KV_METHOD_GET)
         m.allow |= KV_METHOD_HEAD;

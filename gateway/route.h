@@ -29,9 +29,9 @@ kv_method kv_method_of(kv_slice name);
 
 typedef struct kv_route_match {
     int index;      /* row of KV_ROUTES; -1: no such path, or not with this method */
-    unsigned allow; /* methods that the path has (kv_method bits); 0: no such path */
+    unsigned allow; /* with -1: methods that the path has (kv_method bits); 0: no such path */
     unsigned flags; /* KV_ROUTE_* of the row */
-    kv_slice param; /* as written, not decoded */
+    kv_slice param; /* with a row: as written, not decoded */
 } kv_route_match;
 
 /* `path` is without query. HEAD is answered where GET is. */

@@ -1,73 +1,21 @@
 #include "gateway/static.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "gateway/route.h"
+#include "gateway/send_file.h"
 #include "gateway/static_cache.h"
 #include "proto/base/log.h"
 #include "storage/read/variants.h"
 
-#define PIECE         (64 * 1024)
 #define MAX_WIDTH     16384
 #define AGE_CONTROL   "public, max-age=86400"
 #define AGAIN_CONTROL "no-cache"
 #define NO_DATE       INT64_MAX /* later than any date a condition can name */
-
-/* ---- streaming a large file ---- */
-
-typedef struct file_stream {
-    h2o_generator_t generator;  /* first */
-    const kv_static_file *file; /* linked to the request's pool */
-    int fd;
-    uint64_t at, left;
-    char *piece;
-} file_stream;
-
-static void stream_stop(h2o_generator_t *g, h2o_req_t *req)
-{
-    (void)req;
-    file_stream *s = (file_stream *)g;
-    close(s->fd);
-    s->fd = -1;
-}
-
-static void stream_proceed(h2o_generator_t *g, h2o_req_t *req)
-{
-    file_stream *s = (file_stream *)g;
-    size_t want = s->left < PIECE ? (size_t)s->left : PIECE;
-    ssize_t n;
-    while ((n = pread(s->fd, s->piece, want, (off_t)s->at)) == -1 && errno == EINTR)
-        ;
-    if (n <= 0) { /* the length is announced: all that is left is to close */
-        kv_log(KV_LOG_ERROR, "object_unreadable", KV_STR("key", s->file->key),
-               KV_STR("error", n == 0 ? "it ends early" : strerror(errno)));
-        stream_stop(g, req);
-        h2o_send(req, NULL, 0, H2O_SEND_STATE_ERROR);
-        return;
-    }
-    s->at += (uint64_t)n;
-    s->left -= (uint64_t)n;
-    h2o_iovec_t v = h2o_iovec_init(s->piece, (size_t)n);
-    bool last = s->left == 0;
-    if (last)
-        stream_stop(g, req);
-    h2o_send(req, &v, 1, last ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_IN_PROGRESS);
-}
-
-static file_stream *stream_new(h2o_req_t *req, const kv_static_file *f, int fd, uint64_t at,
-                               uint64_t left)
-{
-    file_stream *s = h2o_mem_alloc_pool(&req->pool, sizeof(*s));
-    *s = (file_stream){
-        .generator = {stream_proceed, stream_stop}, .file = f, .fd = fd, .at = at, .left = left};
-    s->piece = h2o_mem_alloc_pool(&req->pool, left < PIECE ? (size_t)left : PIECE);
-    return s;
-}
 
 /* ---- one answer ---- */
 
@@ -167,19 +115,17 @@ static int open_file(kv_request *r, kv_static_file *f)
     return -1;
 }
 
-/* `fd` is the stream's from here on. */
+/* `fd` is taken; -1: the file's own. */
 static void send_part(h2o_req_t *req, kv_static_file *f, int fd, uint64_t first, uint64_t len)
 {
     static h2o_generator_t memory = {NULL, NULL};
-    if (f->body != NULL) {
-        h2o_iovec_t v = h2o_iovec_init(f->body + first, (size_t)len);
-        h2o_start_response(req, &memory);
-        h2o_send(req, &v, 1, H2O_SEND_STATE_FINAL);
+    if (f->body == NULL) {
+        kv_send_file(req, f, fd, first, len);
         return;
     }
-    file_stream *s = stream_new(req, f, fd, first, len);
-    h2o_start_response(req, &s->generator);
-    stream_proceed(&s->generator, req);
+    h2o_iovec_t v = h2o_iovec_init(f->body + first, (size_t)len);
+    h2o_start_response(req, &memory);
+    h2o_send(req, &v, 1, H2O_SEND_STATE_FINAL);
 }
 
 static void answer(kv_request *r, kv_static_file *f, const char *cache_control)
@@ -216,7 +162,7 @@ static void answer(kv_request *r, kv_static_file *f, const char *cache_control)
     }
     bool body = !head && len != 0;
     int fd = -1;
-    if (body && f->body == NULL && (fd = open_file(r, f)) < 0)
+    if (body && f->body == NULL && f->fd < 0 && (fd = open_file(r, f)) < 0)
         return;
     put_headers(req, f, f->header_count, cache_control);
     req->res.status = 200;

@@ -14,14 +14,14 @@
 #include "storage/read/media.h"
 #include "storage/read/variants.h"
 
-#define BUCKETS  8192 /* power of two */
-#define MAX_ROWS 4096
+#define BUCKETS 8192 /* power of two */
 
 struct kv_static_cache {
     kv_loop *loop;
     kv_static_file *bucket[BUCKETS];
     kv_static_file *newest, *oldest;
     size_t count, bytes, budget;
+    size_t open, open_max; /* files of which the descriptor is kept */
     uint64_t seed;
 };
 
@@ -76,6 +76,7 @@ static void drop(struct kv_static_cache *c, kv_static_file *f)
     f->next_in_bucket = NULL;
     lru_unlink(c, f);
     c->count--;
+    c->open -= f->fd >= 0;
     c->bytes -= f->cost;
     kv_metric_add(KV_M_STATIC_CACHE_BYTES, -(int64_t)f->cost);
     h2o_mem_release_shared(f);
@@ -90,9 +91,11 @@ static void insert(struct kv_static_cache *c, kv_static_file *f)
     *head = f;
     lru_push(c, f);
     c->count++;
+    c->open += f->fd >= 0;
     c->bytes += f->cost;
     kv_metric_add(KV_M_STATIC_CACHE_BYTES, (int64_t)f->cost);
-    while (c->oldest != f && (c->count > MAX_ROWS || (c->budget != 0 && c->bytes > c->budget)))
+    while (c->oldest != f &&
+           (c->count > KV_STATIC_ROWS_MAX || (c->budget != 0 && c->bytes > c->budget)))
         drop(c, c->oldest);
 }
 
@@ -132,6 +135,8 @@ void kv_static_cache_deleted(struct kv_static_cache *c, kv_slice stored_hash_hex
 static void file_dispose(void *p)
 {
     kv_static_file *f = p;
+    if (f->fd >= 0)
+        close(f->fd);
     free(f->body);
     free(f->disposition);
     free(f->variants);
@@ -199,6 +204,12 @@ static kv_err read_body(kv_store *store, kv_static_file *f)
         done += got;
     }
     return KV_OK;
+}
+
+static kv_err keep_open(struct kv_static_cache *c, kv_static_file *f)
+{
+    kv_object_info info;
+    return c->open < c->open_max ? kv_store_open(c->loop->gw->store, f->key, &f->fd, &info) : KV_OK;
 }
 
 static kv_err fill_variant(kv_static_file *f, const kv_static_path *p, const kv_media_file *row,
@@ -297,9 +308,9 @@ static kv_err load(struct kv_static_cache *c, kv_slice path, kv_static_file *f)
         return err;
     KV_TRY(check_object(c->loop->gw->store, f));
     KV_TRY(kv_static_file_describe(f, kv_slice_str(row.filename), p.ext));
-    if (c->budget != 0 && f->size <= KV_STATIC_SMALL)
-        KV_TRY(read_body(c->loop->gw->store, f));
-    return KV_OK;
+    if (c->budget == 0 || f->size > KV_STATIC_SMALL)
+        return KV_OK;
+    return f->size <= KV_STATIC_COPIED ? read_body(c->loop->gw->store, f) : keep_open(c, f);
 }
 
 kv_err kv_static_find(struct kv_static_cache *c, h2o_mem_pool_t *pool, kv_slice path,
@@ -323,7 +334,7 @@ kv_err kv_static_find(struct kv_static_cache *c, h2o_mem_pool_t *pool, kv_slice 
         return KV_OK;
     }
     f = h2o_mem_alloc_shared(NULL, sizeof(*f), file_dispose);
-    memset(f, 0, sizeof(*f));
+    *f = (kv_static_file){.fd = -1};
     kv_err err = load(c, path, f);
     if (err != KV_OK) {
         h2o_mem_release_shared(f);
@@ -389,9 +400,10 @@ kv_err kv_static_cache_new(kv_loop *loop, struct kv_static_cache **ret)
     struct kv_static_cache *c = calloc(1, sizeof(*c));
     if (c == NULL)
         return KV_E_NO_MEMORY;
+    unsigned loops = loop->gw->loops != 0 ? loop->gw->loops : 1;
     c->loop = loop;
-    c->budget = (size_t)loop->gw->cfg->static_cache_mb * 1024 * 1024 /
-                (loop->gw->loops != 0 ? loop->gw->loops : 1);
+    c->budget = (size_t)loop->gw->cfg->static_cache_mb * 1024 * 1024 / loops;
+    c->open_max = loop->gw->files_kept / loops;
     c->seed = (uint64_t)kv_id_random_node() * 0x2545f4914f6cdd1du ^ (uint64_t)kv_id_random_node()
                                                                         << 32;
     *ret = c;

@@ -1,5 +1,5 @@
 /* What serving remembers: a file per public path, with its headers ready made and, if small, its
- * bytes.
+ * bytes or a descriptor to send them from.
  *
  * Files are counted references (h2o's shared chunks): a request links the file to its pool, so an
  * evicted or deleted one lives until the answers that use it are written. One loop, one thread. */
@@ -9,8 +9,10 @@
 #include "gateway/negotiate.h"
 #include "gateway/static.h"
 
-#define KV_STATIC_SMALL    (256 * 1024) /* bytes; larger files are streamed from the disk */
+#define KV_STATIC_COPIED   4096         /* bytes; up to it a copy is cheaper than sendfile */
+#define KV_STATIC_SMALL    (256 * 1024) /* bytes; larger files are opened for each answer */
 #define KV_STATIC_PATH_MAX 512
+#define KV_STATIC_ROWS_MAX 4096 /* files a loop remembers, and descriptors all loops keep open */
 
 typedef struct kv_static_variant {
     kv_pick_variant pick;
@@ -44,6 +46,7 @@ typedef struct kv_static_file {
     uint64_t size;
     int64_t modified_s;
     char *body; /* NULL: not in memory */
+    int fd;     /* -1: not kept open */
     size_t cost;
     bool is_variant, ready;
     char etag[128], modified[32], mime[128];

@@ -54,7 +54,8 @@ typedef struct kv_conn {
     size_t small_len, small_cap;
     h2o_req_t *req; /* while BODY */
     void (*small_done)(struct kv_conn *c, h2o_req_t *req, kv_err err);
-    struct kv_upload *upload; /* told when the connection goes */
+    struct kv_upload *upload;   /* told when the connection goes */
+    struct kv_sending *sending; /* while BUSY: the file that is going out (send_file.c) */
     struct sockaddr_storage peer;
     char client[46]; /* peer as text, for the log; "": not asked for yet */
 

@@ -1,6 +1,8 @@
 """Serving. S0-05 S0-23 S0-43 S0-54 S0-86"""
+import contextlib
 import os
 import socket
+import struct
 
 import pytest
 
@@ -215,6 +217,74 @@ def test_the_kernel_holds_little_for_who_does_not_read(kervan):
 
         wait_for("a full socket", full)
         assert 0 < seen[-1][0] < 1 << 20, seen[-1]
+
+
+def body_of(s, length):
+    """Head and body of one answer that is read from this socket."""
+    got = b""
+    while b"\r\n\r\n" not in got:
+        got += s.recv(4096)
+    head, body = got.split(b"\r\n\r\n", 1)
+    while len(body) < length:
+        piece = s.recv(min(65536, length - len(body)))
+        if not piece:
+            break
+        body += piece
+    return head, body
+
+
+@pytest.mark.parametrize("size", [200_000, 8_000_000])
+def test_who_reads_slowly_gets_all_of_it(kervan, size):
+    picture = padded_png(size)
+    m = kervan.upload_raw(picture, f"yavas{size}.png").json()
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.connect(("127.0.0.1", kervan.port))
+        for _ in range(2):  # and the connection is good for another one
+            s.sendall(f"GET {m['url']} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            wait_for("its window to be full", lambda: unsent(kervan.port, s.getsockname()[1])[1])
+            head, body = body_of(s, len(picture))
+            assert b" 200 OK" in head and body == picture
+
+
+def test_small_ones_are_kept_open_and_who_leaves_costs_none(fresh):
+    """Descriptors: one for a file that was asked for, none for those who went away in the middle of a large one."""
+    k = fresh(IMAGE_PROCESSING_ENABLED="false")
+    small, large = k.upload_raw(padded_png(100_000), "kucuk.png").json(), k.upload_raw(padded_png(8_000_000), "uzun.png").json()
+
+    def open_files():
+        paths = []
+        for fd in os.scandir(f"/proc/{k.children()['gateway']}/fd"):
+            with contextlib.suppress(OSError):
+                paths.append(os.readlink(fd.path))
+        return [path for path in paths if path.startswith(str(k.data / "media")) and path.endswith(".png")]
+
+    for _ in range(3):
+        k.get(small["url"])
+        with socket.create_connection(("127.0.0.1", k.port)) as s:
+            s.sendall(f"GET {large['url']} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            s.recv(1000)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+    wait_for("the large one to be closed", lambda: [os.path.basename(p) for p in open_files()] == [os.path.basename(small["url"])])
+    assert k.delete(f"/api/media/{small['id']}").status_code == 204
+    wait_for("the small one to be closed", lambda: open_files() == [])
+    assert not k.events("object_unreadable")
+
+
+def test_a_file_cut_short_while_it_is_kept_open(fresh):
+    """Its length is announced: the connection ends before it. Asked again it is said."""
+    k, picture = fresh(IMAGE_PROCESSING_ENABLED="false"), padded_png(100_000)
+    m = k.upload_raw(picture, "kesik.png").json()
+    assert k.get(m["url"]).content == picture
+    os.truncate(k.data / "media" / m["url"].removeprefix("/api/static/"), 30_000)
+    with socket.create_connection(("127.0.0.1", k.port)) as s:
+        s.sendall(f"GET {m['url']} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        head, body = body_of(s, len(picture))
+        assert b"Content-Length: 100000" in head and body == picture[:30_000]
+    assert k.events("object_unreadable")[0]["error"] == "it ends early"
+    assert k.get(m["url"]).json()["code"] == "io"
+    assert k.upload_raw(picture, "kesik.png").json()["url"] == m["url"]
+    assert k.get(m["url"]).content == picture
 
 
 def test_not_an_image_is_harmless(kervan):
