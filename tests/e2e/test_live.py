@@ -448,6 +448,7 @@ def test_last_is_never_behind_an_answer(kervan):
 
 def test_who_polls_and_leaves_is_forgotten(kervan):
     """Also before the end of its wait."""
+    wait_for("those of before to be gone", lambda: kervan.metric("kervan_live_clients") == 0)
     for _ in range(20):
         s = kervan.connect()
         s.sendall(b"GET /api/events?wait=25&types=none HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n\r\n")

@@ -17,7 +17,7 @@ BAD = """
   return [...out, ...narrow].map((e) => `${e.tagName}.${e.className} ${e.getBoundingClientRect().left} ${e.offsetWidth} ${e.textContent.slice(0, 40)}`);"""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def browser(browser):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": True})
     return browser

@@ -1,8 +1,6 @@
 """What the page does with uploads that cannot go at once. S0-73"""
 import os
 
-import pytest
-
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -10,14 +8,6 @@ from selenium.webdriver.common.keys import Keys
 from browser import all_of, one, said, shot, wait_live
 from kervan import Kervan, wait_for
 from pictures import noise_png
-
-
-@pytest.fixture(autouse=True)
-def left_quiet(browser):
-    """Servers come and go here: what Chromium says of that is no matter of the next test."""
-    yield
-    browser.get("about:blank")
-    browser.get_log("browser")
 
 
 def files(folder, n):

@@ -9,7 +9,7 @@ from pictures import flat_png, gif_of, grey_profile, jpeg_of, noise_png, on_canv
 pytestmark = pytest.mark.threads
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def browser(kervan, browser):
     browser.get(kervan.url("/api/v1/health/live"))
     return browser

@@ -281,7 +281,7 @@ def test_a_file_cut_short_while_it_is_kept_open(fresh):
         s.sendall(f"GET {m['url']} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         head, body = body_of(s, len(picture))
         assert b"Content-Length: 100000" in head and body == picture[:30_000]
-    assert k.events("object_unreadable")[0]["error"] == "it ends early"
+    k.wait_log("object_unreadable", error="it ends early")
     assert k.get(m["url"]).json()["code"] == "io"
     assert k.upload_raw(picture, "kesik.png").json()["url"] == m["url"]
     assert k.get(m["url"]).content == picture
