@@ -24,7 +24,7 @@ static void not_held(kv_core *c, const kv_from *from, uint64_t job, uint64_t epo
     bool ended = same && (t->state >= KV_JOB_COMPLETE ||
                           (t->state == KV_JOB_QUEUED && from->code == KV_JOB_FAIL));
     /* who is told so asks again: what is being written may fail, and then the lease stands */
-    bool unwritten = t && !ended && t->in_flight > 0 && from->code != KV_JOB_PROGRESS;
+    bool unwritten = t && t->in_flight > 0 && (from->code == KV_JOB_PROGRESS ? same : !ended);
     if (unwritten || (t && t->doubtful)) {
         kv_core_refuse(c, from, KV_E_BUSY, NULL);
         return;

@@ -254,6 +254,32 @@ static void test_answer_to_what_is_given_back(void **state)
     rig_stop(&r);
 }
 
+/* The cancel of a job that is worked on is being written, and then cannot be: the lease stands, so
+ * a worker that told its progress meanwhile must not have stopped. */
+static void test_progress_while_a_cancel_is_written(void **state)
+{
+    rig r;
+    kv_msg m, progress;
+    (void)state;
+    rig_client(&r);
+    rig_submit(&r, "c", 100, "ai", 1);
+    assert_int_equal(lease(&r)->attempt, 1);
+    kv_msg_defaults(KV_CANCEL, &m);
+    m.cancel.job = 100;
+    rig_say(&r, "c", &m);
+    kv_msg_defaults(KV_JOB_PROGRESS, &progress);
+    progress.job_progress = (kv_job_progress){.job = 100, .epoch = 1, .attempt = 1, .progress = 40};
+    rig_expect_error(&r, rig_say(&r, "w", &progress), KV_E_BUSY);
+    rig_answer(&r, KV_E_DISK_FULL);
+    r.commands.last->place = (kv_job_place){
+        .found = true, .state = KV_JOB_PROCESSING, .epoch = 1, .attempt = 1, .max_attempts = 3};
+    rig_commit(&r);
+    uint64_t request = rig_say(&r, "w", &progress);
+    rig_commit(&r);
+    rig_expect_code(&r, request, KV_OKAY);
+    rig_stop(&r);
+}
+
 static kv_cmd_move fail_with(rig *r, const char *detail, bool retry)
 {
     kv_msg m;
@@ -439,6 +465,7 @@ int main(void)
         cmocka_unit_test(test_the_rows_word),
         cmocka_unit_test(test_never_sent),
         cmocka_unit_test(test_answer_to_what_is_given_back),
+        cmocka_unit_test(test_progress_while_a_cancel_is_written),
         cmocka_unit_test(test_why),
         cmocka_unit_test(test_backoff_and_the_date),
         cmocka_unit_test(test_second_try_and_the_date),
