@@ -238,8 +238,10 @@ static kv_err read_wish(kv_request *r, wish *ret, const char **why)
     return err;
 }
 
-/* The variant that serves the wish, or the original where there is none (yet). */
-static kv_static_file *choose(kv_request *r, kv_static_file *original, const wish *w)
+/* The variant that serves the wish, or the original where there is none (yet); how long caches may
+ * keep that: what stands in for a variant that could not be read, not at all. */
+static kv_static_file *choose(kv_request *r, kv_static_file *original, const wish *w,
+                              const char **ret_cache_control)
 {
     kv_pick_variant picks[KV_VARIANTS_MAX];
     for (unsigned i = 0; i < original->variant_count; i++)
@@ -247,6 +249,7 @@ static kv_static_file *choose(kv_request *r, kv_static_file *original, const wis
     int at = original->ready
                  ? kv_pick(picks, original->variant_count, w->quality, w->width, original->width)
                  : -1;
+    *ret_cache_control = original->ready ? AGE_CONTROL : AGAIN_CONTROL;
     if (at < 0)
         return original;
     kv_static_file *variant;
@@ -256,7 +259,10 @@ static kv_static_file *choose(kv_request *r, kv_static_file *original, const wis
         kv_static_find(r->loop->cache, &r->req->pool,
                        kv_static_variant_path(original, &original->variants[at], &url), &variant);
     kv_buf_release(&url);
-    return err == KV_OK ? variant : original;
+    if (err == KV_OK)
+        return variant;
+    *ret_cache_control = AGAIN_CONTROL;
+    return original;
 }
 
 void kv_route_static(kv_request *r)
@@ -272,12 +278,14 @@ void kv_route_static(kv_request *r)
         return;
     }
     wish w;
-    const char *why;
+    const char *why, *cache_control;
     err = read_wish(r, &w, &why);
-    if (err != KV_OK)
+    if (err != KV_OK) {
         kv_answer_problem(r->req, err, why, 0);
-    else if (!w.negotiated)
+    } else if (!w.negotiated) {
         answer(r, f, NULL);
-    else
-        answer(r, choose(r, f, &w), f->ready ? AGE_CONTROL : AGAIN_CONTROL);
+    } else {
+        f = choose(r, f, &w, &cache_control);
+        answer(r, f, cache_control);
+    }
 }

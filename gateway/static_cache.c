@@ -273,9 +273,11 @@ static kv_err fill_from_row(kv_static_file *f, const kv_static_path *p, const kv
 static kv_err check_object(kv_store *store, const kv_static_file *f)
 {
     kv_object_info info;
-    KV_TRY(kv_store_head(store, f->key, &info));
-    if (info.size == f->size)
-        return KV_OK;
+    kv_err err = kv_store_head(store, f->key, &info);
+    if (err == KV_E_NOT_FOUND) /* its row is there */
+        kv_log(KV_LOG_ERROR, "object_missing", KV_STR("key", f->key));
+    if (err != KV_OK || info.size == f->size)
+        return err;
     kv_log(KV_LOG_ERROR, "object_damaged", KV_STR("key", f->key), KV_U64("size", info.size),
            KV_U64("expected", f->size));
     return KV_E_IO;

@@ -323,6 +323,23 @@ def test_a_file_cut_short_is_not_kept_by_clients(fresh):
     assert k.get(media["url"] + "?w=320", headers={"Accept": "image/webp"}).content == picture
 
 
+def test_files_that_their_rows_name_and_nobody_has(fresh):
+    """A database that was put back without its media: what stands in for a variant is kept by nobody, and the log says what is gone."""
+    k, picture = fresh(), noise_png(700, 500)
+    media = k.wait_ready(k.upload(picture).json()["id"])
+    for name in k.variant_files():
+        os.unlink(k.data / "media/.variants" / name)
+    got = k.get(media["url"] + "?w=320", headers={"Accept": "image/webp"})
+    assert got.content == picture and got.headers["Cache-Control"] == "no-cache"
+    assert k.get(media["variants"][0]["url"]).status_code == 404
+    assert k.events("object_missing")[0]["key"].startswith(".variants/")
+    os.unlink(k.data / "media" / media["url"].removeprefix("/api/static/"))
+    k.stop()
+    k.start()
+    assert k.get(media["url"]).status_code == 404
+    assert k.events("object_missing")[-1]["key"] == media["url"].removeprefix("/api/static/")
+
+
 def test_processing_failed_or_off_serves_the_original(fresh):
     k = fresh(IMAGE_PROCESSING_ENABLED="false")
     picture = png()
