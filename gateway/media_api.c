@@ -179,10 +179,10 @@ static void on_deleted(h2o_req_t *req, kv_loop *loop, void *arg, kv_err err, con
     bool gone = err == KV_OK || (err == KV_E_NOT_FOUND && c->hash_hex[0] != '\0');
     if (gone && loop->cache != NULL) /* the event may come to the loops later */
         kv_static_cache_deleted(loop->cache, kv_slice_str(c->hash_hex));
-    if (err != KV_OK)
-        kv_answer_refusal(req, err, answer);
-    else
+    if (gone)
         kv_answer_empty(req, 204);
+    else
+        kv_answer_refusal(req, err, answer);
 }
 
 void kv_route_media_delete(kv_request *r)

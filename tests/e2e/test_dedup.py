@@ -1,5 +1,6 @@
 """One file, one copy. S0-03 S0-06 S0-11 S0-18 S0-35 S0-39 S0-52 S0-91 (X03, Y21)"""
 import os
+import signal
 import threading
 
 import pytest
@@ -37,6 +38,25 @@ def test_other_folder_shares_the_bytes(kervan):
     assert b.exists()
     assert kervan.delete(f"/api/media/{second['id']}").status_code == 204
     wait_for("the file to go", lambda: not b.exists())
+
+
+
+def test_a_delete_that_finds_it_done(fresh):
+    """What was there when its delete came, and is gone now, was removed. So it is when a broker dies behind the commit and is asked again."""
+    k = fresh()
+    media = k.upload(png()).json()
+    broker = k.children()["broker"]
+    os.kill(broker, signal.SIGSTOP)
+    try:
+        with k.connect() as one, k.connect() as two:
+            for s in (one, two):
+                s.sendall(f"DELETE /api/media/{media['id']} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            assert k.get("/api/v1/health/live/").status_code == 200, "the gateway has read what came before"
+            os.kill(broker, signal.SIGCONT)
+            assert [s.recv(4096).split(b"\r\n")[0] for s in (one, two)] == [b"HTTP/1.1 204 No Content"] * 2
+    finally:
+        os.kill(broker, signal.SIGCONT)
+    assert k.delete(f"/api/media/{media['id']}").status_code == 404
 
 
 def test_variants_go_with_the_last_reference(kervan):
