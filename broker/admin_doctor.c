@@ -410,6 +410,19 @@ static const char *remedy_of(const char *database)
     return "Its last transaction failed: look at disk space and at \"db_error\" in the log";
 }
 
+static void look_at_checkpoint(doctor *d, const json_t *health)
+{
+    const char *checkpoint = json_string_value(json_object_get(health, "checkpoint"));
+    char what[128];
+    if (!checkpoint || strcmp(checkpoint, "ok") == 0)
+        return;
+    snprintf(what, sizeof what, "what is in kervan.db-wal cannot be copied into kervan.db: %s",
+             checkpoint);
+    find(d, true, "database", what,
+         "Nothing is lost while both files are there, and the log grows: look at the disk and at "
+         "\"db_error\" in the log; make a backup");
+}
+
 static void on_health(kv_admin_call *call, const kv_msg *answer)
 {
     doctor *d = call->state;
@@ -427,6 +440,7 @@ static void on_health(kv_admin_call *call, const kv_msg *answer)
     const char *broker = json_string_value(json_object_get(health, "broker"));
     if (database && strcmp(database, "ok") != 0)
         find(d, true, "database", database, remedy_of(database));
+    look_at_checkpoint(d, health);
     if (broker && strcmp(broker, "ok") != 0)
         find(d, true, "broker", broker, "Wait until it is started again");
     if (json_integer_value(json_object_get(health, "queues_in_use")) >= KV_SERVICES_MAX)

@@ -177,6 +177,12 @@ static void put_room(broker *b)
     kv_json_cstr(&b->text, room->media_error ? strerror(room->media_error) : "ok");
 }
 
+static void put_err(broker *b, const char *name, kv_err err)
+{
+    kv_json_key(&b->text, name);
+    kv_json_cstr(&b->text, err == KV_OK ? "ok" : kv_err_info_of(err)->slug);
+}
+
 static void answer_stats(broker *b, kv_slice peer, uint64_t request, uint64_t what)
 {
     kv_msg m;
@@ -188,9 +194,8 @@ static void answer_stats(broker *b, kv_slice peer, uint64_t request, uint64_t wh
         kv_json_open(&b->text, '{');
         kv_json_key(&b->text, "broker");
         kv_json_cstr(&b->text, b->stopping ? "stopping" : "ok");
-        kv_json_key(&b->text, "database");
-        kv_err database = kv_db_state() != KV_OK ? kv_db_state() : b->database;
-        kv_json_cstr(&b->text, database == KV_OK ? "ok" : kv_err_info_of(database)->slug);
+        put_err(b, "database", kv_db_state() != KV_OK ? kv_db_state() : b->database);
+        put_err(b, "checkpoint", kv_checkpoint_state(b->checkpoint));
         put_room(b);
         kv_json_key(&b->text, "last_event");
         kv_json_u64(&b->text, b->last_event);

@@ -1,6 +1,7 @@
 #include "broker/checkpoint.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -19,6 +20,7 @@ struct kv_checkpoint {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool stop;
+    _Atomic kv_err state;
 };
 
 /* Sleeps; true: stop. */
@@ -60,7 +62,9 @@ static void *thread_main(void *arg)
         if (changed == done_at || !(due || soon))
             continue;
         waited = 0;
-        if (kv_db_checkpoint(c->db, true, &copied) != KV_OK)
+        kv_err err = kv_db_checkpoint(c->db, true, &copied);
+        atomic_store(&c->state, err);
+        if (err != KV_OK)
             continue; /* logged there; tried again in a second */
         kv_ledger_log_copied(c->ledger, copied);
         done_at = changed;
@@ -89,6 +93,11 @@ kv_err kv_checkpoint_start(const kv_config *cfg, kv_ledger *ledger, kv_checkpoin
     }
     *ret = c;
     return KV_OK;
+}
+
+kv_err kv_checkpoint_state(const kv_checkpoint *self)
+{
+    return atomic_load(&self->state);
 }
 
 void kv_checkpoint_stop(kv_checkpoint **self)

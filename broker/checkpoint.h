@@ -10,6 +10,8 @@
 typedef struct kv_checkpoint kv_checkpoint;
 /* Stop it before the ledger is closed. */
 kv_err kv_checkpoint_start(const kv_config *cfg, kv_ledger *ledger, kv_checkpoint **ret);
+/* Why the last one failed, and so the log only grows; KV_OK: it did not. Any thread. */
+kv_err kv_checkpoint_state(const kv_checkpoint *self);
 void kv_checkpoint_stop(kv_checkpoint **self);
 
 #endif

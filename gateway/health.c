@@ -10,6 +10,7 @@
 
 typedef struct checks {
     kv_err database, storage;
+    kv_err checkpoint; /* the broker's word: commits last, their log grows */
     bool broker, draining;
     kv_room room;  /* where a disk is low uploads are refused, the rest works */
     int64_t bytes; /* free for media; -1: not known */
@@ -82,9 +83,19 @@ static void put_storage(kv_buf *b, const checks *c)
     kv_json_close(b, '}');
 }
 
+static void put_database(kv_buf *b, const checks *c)
+{
+    if (c->database == KV_OK && c->checkpoint != KV_OK)
+        put_status(b, "database", "low", kv_err_info_of(c->checkpoint)->slug,
+                   "The log of the database cannot be copied into it, and grows. "
+                   "kervan ctl doctor says more.");
+    else
+        put_check(b, "database", c->database);
+}
+
 static void put_checks(kv_buf *b, const checks *c, kv_slice broker)
 {
-    put_check(b, "database", c->database);
+    put_database(b, c);
     kv_json_close(b, '}');
     put_check(b, "broker", c->broker ? KV_OK : KV_E_BROKER_AWAY);
     if (broker.len != 0) {
@@ -122,25 +133,26 @@ static const char *word_of(const checks *c)
         return "draining";
     if (!healthy(c))
         return "unhealthy";
-    return kv_room_say(&c->room) ? "degraded" : "healthy";
+    return kv_room_say(&c->room) || c->checkpoint != KV_OK ? "degraded" : "healthy";
 }
 
-/* What the broker, which alone writes, says of it. */
-static kv_err database_of(kv_slice report)
+/* What the broker, which alone writes, says of "database" or "checkpoint". */
+static kv_err said_of(kv_slice report, const char *name)
 {
-    kv_slice database;
-    if (report.ptr == NULL || !kv_scan_text(report, "database", &database))
+    kv_slice slug;
+    if (report.ptr == NULL || !kv_scan_text(report, name, &slug))
         return KV_OK;
-    return kv_slice_is(database, "ok") ? KV_OK : kv_err_of_slug(database);
+    return kv_slice_is(slug, "ok") ? KV_OK : kv_err_of_slug(slug);
 }
 
 static void on_stats(h2o_req_t *req, kv_loop *loop, kv_slice text)
 {
     checks c = run_checks(loop);
     kv_buf b;
-    kv_err worse = kv_db_state() != KV_OK ? kv_db_state() : database_of(text);
+    kv_err worse = kv_db_state() != KV_OK ? kv_db_state() : said_of(text, "database");
     if (worse != KV_OK)
         c.database = worse;
+    c.checkpoint = said_of(text, "checkpoint");
     c.broker = c.broker && text.ptr != NULL;
     put_head(&b, loop->gw, word_of(&c));
     put_checks(&b, &c, text);

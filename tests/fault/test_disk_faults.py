@@ -241,6 +241,13 @@ def test_the_database_file_cannot_be_synced(house, disk):
         before = disk.failures
         wait_for("a checkpoint to fail", lambda before=before: k.submit().status_code == 202 and disk.failures > before)
     assert not k.refused
+    wait_for("health to say it", lambda: (h := requests.get(k.url("/api/v1/health"), timeout=30).json())["status"] == "degraded" and h["database"]["error"] == "io")
+    assert "kervan.db-wal" in ctl(k, "doctor").stdout and ctl(k, "doctor").returncode == 1
+    assert requests.get(k.url("/api/v1/health/ready"), timeout=30).status_code == 200
+    disk.heal()
+    wait_for("health", lambda: requests.get(k.url("/api/v1/health"), timeout=30).json()["status"] == "healthy")
+    disk.fail("S", "/kervan.db$")
+    wait_for("a checkpoint to fail", lambda: k.submit().status_code == 202 and disk.failures)
     k.kill("broker", "gateway", "w1")
     disk.heal()
     for name in ("broker", "gateway", "w1"):
