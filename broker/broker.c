@@ -23,6 +23,7 @@
 #include "proto/base/lock.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
+#include "proto/base/place.h"
 #include "proto/base/process.h"
 #include "storage/read/dead_letters.h"
 
@@ -397,6 +398,7 @@ static kv_err start_core(broker *b)
     kv_core_defaults(&opts);
     opts.sink = (kv_core_sink){b, sink_send, sink_command};
     opts.epoch = kv_ledger_epoch(b->ledger);
+    opts.place = kv_place_of(b->cfg->data);
     opts.stuck_after_ms = b->cfg->stuck_after * 1000;
     opts.job_max_attempts = (uint64_t)b->cfg->job_max_attempts;
     opts.lane_share = (uint32_t)b->cfg->lane_share;

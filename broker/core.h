@@ -32,6 +32,7 @@ typedef struct kv_core_sink {
 typedef struct kv_core_opts {
     kv_core_sink sink;
     uint64_t epoch; /* of this start */
+    uint64_t place; /* kv_place_of its data folder; 0: HELLOs are not held against it */
     uint64_t beat_ms, silent_beats;
     int64_t stuck_after_ms;    /* STUCK_AFTER */
     uint64_t job_max_attempts; /* JOB_MAX_ATTEMPTS: of a SUBMIT that says nothing */

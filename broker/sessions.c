@@ -175,6 +175,11 @@ void kv_session_hello(kv_core *c, kv_slice peer, uint64_t request, const kv_hell
         refuse_hello(c, peer, request, KV_E_BAD_MESSAGE, "HELLO needs a role and a name");
         return;
     }
+    if (m->place && c->opts.place && m->place != c->opts.place) {
+        refuse_hello(c, peer, request, KV_E_CONFLICT,
+                     "its data folder is not the broker's: give both the same KERVAN_DATA");
+        return;
+    }
     if (s && s->instance != m->instance && was_replaced(s, m->instance)) {
         refuse_hello(c, peer, request, KV_E_CONFLICT, "another instance has taken over this name");
         return;

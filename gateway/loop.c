@@ -157,6 +157,7 @@ static kv_err open_sockets(kv_loop_own *l)
                            .role = "gateway",
                            .name = name,
                            .clock = loop->gw->clock,
+                           .data = cfg->data,
                            .arg = l,
                            .on_session = on_session,
                            .on_message = on_pushed};

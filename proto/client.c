@@ -11,6 +11,7 @@
 
 #include "proto/base/id.h"
 #include "proto/base/log.h"
+#include "proto/base/place.h"
 #include "proto/endpoints.h"
 #include "proto/frames.h"
 #include "proto/waiting.h"
@@ -103,6 +104,7 @@ static void greet(kv_client *c, int64_t now)
     m.hello.instance = c->instance;
     m.hello.version = kv_slice_str(KERVAN_VERSION);
     m.hello.epoch = c->epoch;
+    m.hello.place = c->opts.data ? kv_place_of(c->opts.data) : 0;
     if (c->state != GREETING)
         c->hello_id = c->next_id++;
     c->state = AWAY;

@@ -22,6 +22,7 @@ typedef struct kv_client_opts {
     const char *endpoint; /* ipc:// or loopback tcp:// */
     const char *role, *name;
     const kv_clock *clock;
+    const char *data;   /* folder whose database must be the broker's; NULL: of no concern */
     int64_t resend_ms;  /* 0: 1000 */
     size_t max_waiting; /* requests waiting for answers at most; 0: 65536. BUSY above it */
     void *arg;

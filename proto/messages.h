@@ -29,7 +29,8 @@
     F(T, str, name, 64, 0, "", "name of the process or thread, for operators") \
     F(T, u64, instance, 0, 0, "", "random number of this process; a new one under the same name replaces the old session") \
     F(T, str, version, 32, 0, "", "version of the sender") \
-    F(T, u64, epoch, 0, 0, "", "of the last HELLO_OK this process had under this name; 0: none yet. A worker that says it gets jobs back to the queue at once that a broker leased to it and could not send before it ended")
+    F(T, u64, epoch, 0, 0, "", "of the last HELLO_OK this process had under this name; 0: none yet. A worker that says it gets jobs back to the queue at once that a broker leased to it and could not send before it ended") \
+    F(T, u64, place, 0, 0, "", "which database file lies in the data folder of a part of kervan that opens it itself; CONFLICT: it is not the broker's. 0: of no concern")
 #define KV_HELLO_OK_FIELDS(F, T) \
     F(T, u64, epoch, 0, 0, "", "broker epoch, one more at each start") \
     F(T, u64, beat_ms, 60000, 1000, "ms", "send BEAT this often") \

@@ -276,6 +276,7 @@ kv_err kv_session_open(kv_actor *a)
                                            .role = s->role,
                                            .name = s->session_name ? s->session_name : s->def->name,
                                            .clock = s->clock,
+                                           .data = s->cfg ? s->cfg->data : NULL,
                                            .arg = a,
                                            .on_session = on_session,
                                            .on_message = on_message,

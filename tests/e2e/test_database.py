@@ -2,10 +2,13 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+
+import requests
 
 from ctl import as_json_of, ctl, good
 from jobs import submit
-from kervan import Kervan, wait_for
+from kervan import BINARY, PATIENCE, Kervan, free_port, wait_for
 from pictures import noise_png
 
 
@@ -125,3 +128,18 @@ def test_held_by_another_program():
         other.execute("ROLLBACK")
         submit(k, "ai")
         other.close()
+
+
+def test_a_gateway_with_another_data_folder(kervan, tmp_path):
+    """It would keep files where no row is, and answer 201."""
+    port, log = free_port(), tmp_path / "log"
+    env = kervan.environment() | {"KERVAN_DATA": str(tmp_path / "other"), "KERVAN_LISTEN": f"127.0.0.1:{port}", "KERVAN_BROKER": f"ipc://{kervan.data}/run/broker.sock", "KERVAN_EVENTS": f"ipc://{kervan.data}/run/events.sock"}
+    with open(log, "wb") as out:
+        gateway = subprocess.Popen([str(BINARY), "gateway"], env=env, stdout=out)
+    try:
+        wait_for("it to say so", lambda: "KERVAN_DATA" in log.read_text() and "hello_refused" in log.read_text())
+        assert requests.get(f"http://127.0.0.1:{port}/api/v1/health/ready", timeout=30).json()["broker"]["error"] == "broker_away"
+        assert kervan.upload(noise_png(60, 60)).status_code == 201, "the right one is not replaced by it"
+    finally:
+        gateway.terminate()
+        assert gateway.wait(PATIENCE) == 0

@@ -177,6 +177,30 @@ static void test_fail_without_retry(void **state)
     rig_stop(&r);
 }
 
+/* A gateway that keeps files where this broker's rows are not, or reads another one's. Who opens no
+ * database says nothing of it. */
+static void test_another_data_folder(void **state)
+{
+    rig r;
+    kv_msg m;
+    (void)state;
+    kv_core_opts opts = rig_opts(&r, 1);
+    opts.place = 77;
+    rig_start_with(&r, &opts);
+    rig_hello(&r, "g", "gateway", "dedup", 1);
+    kv_msg_defaults(KV_HELLO, &m);
+    m.hello.role = kv_slice_str("gateway");
+    m.hello.name = kv_slice_str("dedup");
+    m.hello.instance = 2;
+    m.hello.place = 78;
+    rig_expect_error(&r, rig_say(&r, "h", &m), KV_E_CONFLICT);
+    rig_beat(&r, "g", 0); /* the right one was not replaced by it */
+    assert_true(rig_last(&r, "g", KV_BEAT_OK)->m.beat_ok.known);
+    m.hello.place = 77;
+    rig_expect_code(&r, rig_say(&r, "h", &m), KV_HELLO_OK);
+    rig_stop(&r);
+}
+
 /* S3-25 S3-26 S3-28 S3-51: the worker lives, the job does not move. Its end is a move like others,
  * so the ledger stamps it (test_ledger_rows) and writes its event. */
 static void test_stuck(void **state)
@@ -546,6 +570,7 @@ int main(void)
         cmocka_unit_test(test_silence_and_late_answer),
         cmocka_unit_test(test_attempts_used_up),
         cmocka_unit_test(test_fail_without_retry),
+        cmocka_unit_test(test_another_data_folder),
         cmocka_unit_test(test_stuck),
         cmocka_unit_test(test_fencing),
         cmocka_unit_test(test_reconnect),

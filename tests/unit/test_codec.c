@@ -240,10 +240,10 @@ static void test_hostile_bodies(void **state)
         {"\x93\xa0\xa0\xff", 4},          /* a negative number */
         {"\x93\xa0\xa0\xcb........", 12}, /* a float */
         {"\x93\xa0\xa0\x91\x01", 5},      /* not flat */
-        {"\x96\xa0\xa0\x00\xa0\x00\xdd\xff\xff\xff\xff", 11},
-        {"\x96\xa0\xa0\x00\xa0\x00\xdf\xff\xff\xff\xff", 11},
-        {"\x96\xa0\xa0\x00\xa0\x00\xc9\xff\xff\xff\xff", 11},
-        {"\x96\xa0\xa0\x00\xa0\x00\x91\x91\x91\x91\x91\x91\x91\x91\x01", 15}, /* nine levels */
+        {"\x97\xa0\xa0\x00\xa0\x00\x00\xdd\xff\xff\xff\xff", 12},
+        {"\x97\xa0\xa0\x00\xa0\x00\x00\xdf\xff\xff\xff\xff", 12},
+        {"\x97\xa0\xa0\x00\xa0\x00\x00\xc9\xff\xff\xff\xff", 12},
+        {"\x97\xa0\xa0\x00\xa0\x00\x00\x91\x91\x91\x91\x91\x91\x91\x91\x01", 16}, /* nine levels */
     };
     kv_msg m;
     const char *why;
@@ -255,8 +255,8 @@ static void test_hostile_bodies(void **state)
         assert_non_null(why);
     }
     assert_int_equal(decode_exact(KV_HELLO,
-                                  "\x96\xa0\xa0\x00\xa0\x00\x91\x91\x91\x91\x91\x91\x91\x01", 14,
-                                  &m, NULL),
+                                  "\x97\xa0\xa0\x00\xa0\x00\x00\x91\x91\x91\x91\x91\x91\x91\x01",
+                                  15, &m, NULL),
                      KV_OK);
     /* what libraries of other languages get wrong is told with what is wanted */
     decode_exact(KV_HELLO, "\x91\xc4\x01x", 4, &m, &why);

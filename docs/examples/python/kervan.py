@@ -27,7 +27,7 @@ import zmq
 # ---- what PROTOCOL.md's tables say: code, and the fields in order with their defaults ----
 
 MESSAGES = {
-    "HELLO": (0x01, [("role", ""), ("name", ""), ("instance", 0), ("version", ""), ("epoch", 0)]),
+    "HELLO": (0x01, [("role", ""), ("name", ""), ("instance", 0), ("version", ""), ("epoch", 0), ("place", 0)]),
     "HELLO_OK": (0x02, [("epoch", 0), ("beat_ms", 1000), ("silent_beats", 3), ("last_event", 0), ("gone_seq", 0)]),
     "BEAT": (0x03, [("busy", 0)]),
     "BEAT_OK": (0x04, [("epoch", 0), ("known", False)]),
