@@ -122,13 +122,18 @@ static void wait_or_fail(kv_image_job *j, kv_err err, const char *what, kv_out *
 static void child_ended(image *im, kv_image_job *j, const kv_image_event *e, kv_out *out)
 {
     take_reports(j, out);
-    if (e->status == -1 && !j->cancelled) {
-        wait_or_fail(j, KV_E_NO_MEMORY, "no image process could be made", out);
-        return;
-    }
     kv_image_job_verdict(j, e);
     kv_log(KV_LOG_DEBUG, "image_child_ended", KV_ID("jobId", j->job), KV_I64("status", e->status),
            KV_U64("cpu_ms", e->cpu_us / 1000), KV_U64("peak_kib", e->peak_kib));
+    if ((j->err == KV_E_NO_MEMORY || j->err == KV_E_IO) && !j->cancelled) {
+        kv_err err = j->err;
+        const char *what = err == KV_E_IO    ? "the original could not be read"
+                           : e->status == -1 ? "no image process could be made"
+                                             : "no thread could be made";
+        kv_image_job_forget(j);
+        wait_or_fail(j, err, what, out);
+        return;
+    }
     if (j->err != KV_OK || j->cancelled) {
         if (j->starved && !j->cancelled)
             spare_memory(im, out);

@@ -83,7 +83,8 @@ static void take_failure(kv_image_job *j, const kv_image_report *r)
     char detail[KV_IMAGE_DETAIL];
     kv_err err = KV_E_IMAGE_CRASH;
     snprintf(detail, sizeof detail, "%.*s", (int)sizeof r->detail, r->detail);
-    if (r->error == KV_E_BAD_IMAGE || r->error == KV_E_IMAGE_TOO_BIG ||
+    bool machine = r->error == KV_E_NO_MEMORY || r->error == KV_E_IO;
+    if (machine || r->error == KV_E_BAD_IMAGE || r->error == KV_E_IMAGE_TOO_BIG ||
         r->error == KV_E_IMAGE_LIMIT)
         err = r->error;
     if (r->size > 0 && r->size < 4096) { /* the sandbox names the call that was refused */
@@ -92,7 +93,7 @@ static void take_failure(kv_image_job *j, const kv_image_report *r)
                  (int)r->size);
         free(name);
     }
-    kv_image_job_fail(j, err, false, detail);
+    kv_image_job_fail(j, err, machine, detail);
 }
 
 uint64_t kv_image_job_report(kv_image_job *j, const kv_image_report *r)
@@ -185,6 +186,14 @@ void kv_image_job_verdict(kv_image_job *j, const kv_image_event *e)
         kv_image_job_fail(j, KV_E_INTERNAL, true, "the sandbox could not be set up");
     else if (!j->done || WEXITSTATUS(e->status) != 0 || !output_complete(j))
         kv_image_job_fail(j, KV_E_IMAGE_CRASH, false, "the image process ended early");
+}
+
+void kv_image_job_forget(kv_image_job *j)
+{
+    j->width = j->height = j->thumb_len = 0;
+    j->done = false;
+    j->keeping.count = 0;
+    j->err = KV_OK;
 }
 
 void kv_image_job_close(kv_image_job *j)

@@ -49,6 +49,8 @@ uint64_t kv_image_job_report(kv_image_job *j, const kv_image_report *r);
 /* The child has ended: sets err and detail, or KV_OK where all that was promised is there. */
 void kv_image_job_verdict(kv_image_job *j, const kv_image_event *e);
 void kv_image_job_fail(kv_image_job *j, kv_err err, bool retry, const char *detail);
+/* What a child said that met the machine's want: another one begins anew. */
+void kv_image_job_forget(kv_image_job *j);
 void kv_image_job_close(kv_image_job *j); /* descriptors and buffers; the slot is free then */
 
 #endif

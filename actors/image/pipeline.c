@@ -1,7 +1,9 @@
 #include "actors/image/pipeline.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,7 +14,7 @@
 
 typedef struct run {
     const kv_image_settings *settings;
-    int output, report;
+    int source, output, report;
     uint64_t written; /* bytes in the output file */
 } run;
 
@@ -23,11 +25,43 @@ static void tell(const run *r, const kv_image_report *report)
     (void)n;
 }
 
+bool kv_image_no_thread(const char *text)
+{
+    size_t stack;
+    pthread_attr_t attr;
+    if (!strstr(text, "creating thread") || pthread_getattr_default_np(&attr))
+        return false;
+    (void)pthread_attr_getstacksize(&attr, &stack);
+    (void)pthread_attr_destroy(&attr);
+    void *at =
+        mmap(NULL, stack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (at == MAP_FAILED)
+        return false;
+    munmap(at, stack);
+    return true;
+}
+
+/* To a decoder what cannot be read is cut. */
+static bool readable(int source)
+{
+    char piece[16384];
+    off_t at = 0;
+    ssize_t n;
+    while ((n = pread(source, piece, sizeof piece, at)) > 0 || (n < 0 && errno == EINTR))
+        at += n > 0 ? n : 0;
+    return n == 0;
+}
+
 static int fail(const run *r, kv_err err, const char *stage)
 {
     const char *text = vips_error_buffer();
     kv_image_report report = {.what = KV_IMAGE_FAILED, .error = err};
-    if (err != KV_E_IMAGE_TOO_BIG && (strcasestr(text, "memory") || strcasestr(text, "malloc")))
+    if (kv_image_no_thread(text))
+        report.error = KV_E_NO_MEMORY;
+    else if (err == KV_E_BAD_IMAGE && !readable(r->source))
+        report.error = KV_E_IO;
+    else if (err != KV_E_IMAGE_TOO_BIG &&
+             (strcasestr(text, "memory") || strcasestr(text, "malloc")))
         report.error = KV_E_IMAGE_LIMIT;
     if (*text == '\0') /* libpng's own errors do not get here */
         text = "the data is damaged or cut";
@@ -179,7 +213,7 @@ static int make_thumbhash(const run *r, kv_pyramid *p)
 
 int kv_image_pipeline(const kv_image_order *order, int source, int output, int report)
 {
-    run r = {.settings = &order->settings, .output = output, .report = report};
+    run r = {.settings = &order->settings, .source = source, .output = output, .report = report};
     VipsImage *in = NULL;
     kv_picture p;
     kv_err err = kv_image_open(order->input, source, &in);

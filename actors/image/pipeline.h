@@ -9,6 +9,10 @@
  * exit status of the child: 0 after DONE, 1 after FAILED. */
 int kv_image_pipeline(const kv_image_order *order, int source, int output, int report);
 
+/* Whether an error of a library says that a thread could not be made though there is memory for its
+ * stack: the machine has no more. Else it is the child's own limit. */
+bool kv_image_no_thread(const char *text);
+
 /* Touches decoders, encoders and colour conversion once without starting a thread, so children need
  * not. */
 void kv_image_warm_up(void);

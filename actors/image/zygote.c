@@ -62,7 +62,9 @@ static void on_library_message(const char *domain, GLogLevelFlags level, const c
     if (!(level & (G_LOG_FLAG_FATAL | G_LOG_LEVEL_ERROR)) || child_report_fd < 0)
         return;
     kv_image_report report = {.what = KV_IMAGE_FAILED, .error = KV_E_IMAGE_CRASH};
-    if (strstr(text, "failed to allocate") || strstr(text, "creating thread"))
+    if (kv_image_no_thread(text))
+        report.error = KV_E_NO_MEMORY;
+    else if (strstr(text, "failed to allocate") || strstr(text, "creating thread"))
         report.error = KV_E_IMAGE_LIMIT;
     snprintf(report.detail, sizeof report.detail, "%s", text);
     ssize_t n = write(child_report_fd, &report, sizeof report);

@@ -248,6 +248,21 @@ static void truncated_files_are_bad(void **state)
     }
 }
 
+static void what_cannot_be_read_is_not_bad(void **state)
+{
+    (void)state;
+    kv_image_settings s = settings();
+    for (int input = 0; input < KV_IMAGE_INPUTS; input++) {
+        kv_image_job j;
+        begin(&j, (kv_image_input)input, &s,
+              open("/proc/self/mem", O_RDONLY | O_CLOEXEC)); /* EIO */
+        end(&j);
+        assert_int_equal(j.err, KV_E_IO);
+        assert_true(j.retry);
+        kv_image_job_close(&j);
+    }
+}
+
 static void wrong_decoder_is_bad(void **state)
 {
     (void)state;
@@ -667,6 +682,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_type_and_colour_space),
         cmocka_unit_test(alpha_stays),
         cmocka_unit_test(truncated_files_are_bad),
+        cmocka_unit_test(what_cannot_be_read_is_not_bad),
         cmocka_unit_test(wrong_decoder_is_bad),
         cmocka_unit_test(bomb_is_seen_in_its_header),
         cmocka_unit_test(too_much_memory_is_a_limit),
